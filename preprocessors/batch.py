@@ -1,0 +1,139 @@
+"""One method over a batch of frames: all cores, one preallocated result, memory that does not grow with the frames."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from .pixels import Array, write_hint
+
+MAX_SIDE = 16384
+# Every worker holds the temporaries of one frame: more workers than this would be bound by memory, not by cores.
+MAX_WORKERS = 8
+
+
+def render_batch(count: int, render: Callable[[int], Array], on_frame: Callable[[], object] = lambda: None) -> Array:
+    """Render hints in parallel into one array.
+
+    Args:
+        count: how many frames, at least one.
+        render: frame index -> hint, [H, W] or [H, W, 3], uint8 or float32; called from several threads.
+        on_frame: called in the caller's thread after each frame; what it raises stops the batch.
+
+    Returns:
+        [count, H, W, 3] float32.
+
+    Raises:
+        ValueError: no frames, hints of unequal size, or what `render` raises, with the frame's number put before it.
+    """
+    if count < 1:
+        raise ValueError("there are no images in the batch; connect at least one.")
+
+    def rendered(index: int) -> Array:
+        try:
+            return render(index)
+        except ValueError as error:
+            raise ValueError(f"image {index + 1} of {count}: {error}" if count > 1 else str(error)) from error
+
+    first = rendered(0)
+    out = np.empty((count, *first.shape[:2], 3), np.float32)
+    write_hint(first, out[0])
+    on_frame()
+
+    def write(index: int) -> None:
+        hint = rendered(index)
+        if hint.shape[:2] != out.shape[1:3]:
+            raise ValueError(f"hints of one batch must have one size, but {hint.shape[:2]} follows {out.shape[1:3]}.")
+        write_hint(hint, out[index])
+
+    if count > 1:
+        executor = ThreadPoolExecutor(min(count - 1, MAX_WORKERS, available_cores()))
+        try:
+            for _ in executor.map(write, range(1, count)):
+                on_frame()
+        finally:
+            executor.shutdown(cancel_futures=True)
+    return out
+
+
+def hint_batch(
+    images: Array,
+    method: Callable[..., Array],
+    *,
+    resolution: int = 0,
+    masks: Array | None = None,
+    on_frame: Callable[[], object] = lambda: None,
+) -> Array:
+    """Run a method over a batch.
+
+    Args:
+        images: [B, H, W] or [B, H, W, C] with 1, 3 or 4 channels; uint8, or floating point in 0..1.
+        method: image -> hint, as `methods.bind` returns it; with `masks` it is called as `method(image, mask=...)`.
+        resolution: length of the shorter side that the image is brought to first; 0 keeps the image's size.
+        masks: [B, h, w] or [1, h, w] (one for all) in 0..1, stretched over the image when its size differs.
+        on_frame: as in `render_batch`.
+
+    Returns:
+        [B, H', W', 3] float32 in 0..1 (an inpaint hint has -1 where it is masked).
+
+    Raises:
+        ValueError: as `render_batch`, `resized` and the method; or masks that are neither one nor as many as images.
+    """
+    if masks is not None and len(masks) not in (1, len(images)):
+        raise ValueError(f"{len(masks)} masks do not fit {len(images)} images; give one mask, or one for every image.")
+
+    def render(index: int) -> Array:
+        image = resized(images[index], resolution)
+        if masks is None:
+            return method(image)
+        return method(image, mask=_stretched(masks[index % len(masks)], *image.shape[:2]))
+
+    return render_batch(len(images), render, on_frame)
+
+
+def resized(image: Array, resolution: int) -> Array:
+    """The image with its shorter side `resolution` pixels long, its proportions kept, nothing padded or cropped.
+
+    Args:
+        image: [H, W] or [H, W, C]; uint8 or floating point.
+        resolution: pixels; 0 returns the image itself.
+
+    Raises:
+        ValueError: a negative resolution, or a result with a side longer than 16384 pixels.
+    """
+    height, width = image.shape[:2]
+    if resolution == 0 or min(height, width) in (0, resolution):
+        return image
+    scale = resolution / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    if resolution < 0 or max(size) > MAX_SIDE:
+        raise ValueError(
+            f"resolution {resolution} would make an image of {size[0]}x{size[1]} pixels; give 0 to keep the size, or a "
+            f"length that leaves both sides between 1 and {MAX_SIDE}."
+        )
+    import cv2
+
+    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    return cv2.resize(_for_resize(image), size, interpolation=method)
+
+
+def available_cores() -> int:
+    """How many processor cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _stretched(mask: Array, height: int, width: int) -> Array:
+    if mask.shape == (height, width):
+        return mask
+    import cv2
+
+    return cv2.resize(_for_resize(mask), (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _for_resize(image: Array) -> Array:
+    return np.ascontiguousarray(image, dtype=None if image.dtype == np.uint8 else np.float32)

@@ -1,0 +1,33 @@
+"""A grid of flat colours, for the T2I-Adapter "color"."""
+
+from __future__ import annotations
+
+from .pixels import Array, as_rgb8
+
+
+def color_grid(image: Array, cell_size: int = 64, average: bool = False) -> Array:
+    """The image as flat cells of colour, about `cell_size` pixels wide: as many whole cells as fit, spread evenly.
+
+    Args:
+        image: see `as_rgb8`.
+        cell_size: pixels, 1 or more; the adapter was trained with 64.
+        average: the mean colour of each cell; False samples its middle bicubically, as the adapter was trained.
+
+    Returns:
+        [H, W, 3] uint8.
+
+    Raises:
+        ValueError: a cell size below 1.
+
+    Source:
+        T2I-Adapter (Mou et al., 2023), spatial colour palette.
+    """
+    import cv2
+
+    if cell_size < 1:
+        raise ValueError(f"cell_size is {cell_size}; it must be 1 or more.")
+    rgb = as_rgb8(image)
+    height, width = rgb.shape[:2]
+    cells = (max(1, width // cell_size), max(1, height // cell_size))
+    small = cv2.resize(rgb, cells, interpolation=cv2.INTER_AREA if average else cv2.INTER_CUBIC)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_NEAREST)

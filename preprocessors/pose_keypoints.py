@@ -1,0 +1,178 @@
+"""OpenPose's keypoints: read from its JSON or from a POSE_KEYPOINT of any pack, and written as one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .pixels import Array
+
+BODY_POINTS = 18
+HAND_POINTS = 21
+FACE_POINTS = 70
+
+# OpenPose's BODY_25 has the middle of the hips at 8 and the feet at the end.
+BODY_25_TO_BODY_18 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
+# COCO has no neck: -1 stands for the middle of the shoulders.
+COCO_17_TO_BODY_18 = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
+LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
+
+
+@dataclass(frozen=True)
+class Person:
+    """Keypoints of one person, float32 [points, 3]: x, y in pixels and a confidence 0..1; None where not given.
+
+    `body` has 18 points in OpenPose's COCO order, a hand 21, a face 68 or 70.
+    """
+
+    body: Array | None = None
+    left_hand: Array | None = None
+    right_hand: Array | None = None
+    face: Array | None = None
+
+
+@dataclass(frozen=True)
+class PoseFrame:
+    """The people of one picture; width and height in pixels, 0 where the data do not tell (OpenPose's own JSON)."""
+
+    people: tuple[Person, ...]
+    width: int
+    height: int
+
+
+def read_json(text: str) -> list[PoseFrame]:
+    """Frames from JSON text: one OpenPose document, or a list of them.
+
+    Raises:
+        ValueError: text that is not JSON, or what `read_frames` refuses.
+    """
+    try:
+        data = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"the text is not JSON ({error}); paste what OpenPose or a pose node has written.") from error
+    return read_frames(data)
+
+
+def read_frames(data: Any) -> list[PoseFrame]:  # noqa: ANN401
+    """Frames from parsed JSON or a POSE_KEYPOINT.
+
+    Args:
+        data: a document `{"people": [...], "canvas_width": w, "canvas_height": h}` or a list of them. A person
+            holds flat lists x, y, confidence, ... under `pose_keypoints_2d` (18, or 25 of BODY_25),
+            `hand_left_keypoints_2d`, `hand_right_keypoints_2d` (21) and `face_keypoints_2d` (68 or 70), each of which
+            may be absent, null or empty. Coordinates are pixels; a frame whose coordinates all lie within 0..1 is taken
+            as parts of the canvas.
+
+    Raises:
+        ValueError: another structure, another number of points, or values that are not finite; animal poses.
+    """
+    documents = data if isinstance(data, list) else [data]
+    if not documents:
+        raise ValueError("there are no frames in the keypoints; run the node that makes them on at least one image.")
+    return [_frame(document, index) for index, document in enumerate(documents)]
+
+
+def write_frames(frames: Sequence[PoseFrame]) -> list[dict[str, Any]]:
+    """A POSE_KEYPOINT: one document a frame, coordinates in pixels, absent parts as null."""
+    return [
+        {
+            "people": [
+                {
+                    "pose_keypoints_2d": _flat(person.body),
+                    "face_keypoints_2d": _flat(person.face),
+                    "hand_left_keypoints_2d": _flat(person.left_hand),
+                    "hand_right_keypoints_2d": _flat(person.right_hand),
+                }
+                for person in frame.people
+            ],
+            "canvas_width": frame.width,
+            "canvas_height": frame.height,
+        }
+        for frame in frames
+    ]
+
+
+def person_from_coco(points: Array, scores: Array) -> Person:
+    """A person from COCO's 17 body points, or COCO-WholeBody's 133 (17 body, 6 feet, 68 face, 21 left, 21 right hand).
+
+    Args:
+        points: [17 or 133, 2] pixels.
+        scores: [17 or 133] confidences.
+
+    Raises:
+        ValueError: another number of points.
+    """
+    table = np.concatenate([points, scores.reshape(-1, 1)], axis=1).astype(np.float32)
+    if len(table) not in (17, 133):
+        raise ValueError(
+            f"the pose model gives {len(table)} points; only COCO's 17 and COCO-WholeBody's 133 are known."
+        )
+    shoulders = table[[LEFT_SHOULDER, RIGHT_SHOULDER]]
+    neck = np.append(shoulders[:, :2].mean(axis=0), shoulders[:, 2].min())
+    body = np.stack([neck if index < 0 else table[index] for index in COCO_17_TO_BODY_18]).astype(np.float32)
+    if len(table) == 17:
+        return Person(body)
+    return Person(body, left_hand=table[91:112], right_hand=table[112:133], face=table[23:91])
+
+
+def _frame(document: Any, index: int) -> PoseFrame:  # noqa: ANN401
+    where = f"frame {index + 1} of the keypoints"
+    if not isinstance(document, Mapping) or not isinstance(document.get("people"), list):
+        raise ValueError(
+            f'{where} has no list "people"; give OpenPose\'s format: {{"people": [{{"pose_keypoints_2d": [x, y, '
+            'confidence, ...]}], "canvas_width": w, "canvas_height": h}. (Animals have another skeleton: not drawn.)'
+        )
+    width, height = (_side(document.get(key), key, where) for key in ("canvas_width", "canvas_height"))
+    people = tuple(_person(person, f"{where}, person {n + 1}") for n, person in enumerate(document["people"]))
+    parts = [part for person in people for part in _parts(person)]
+    if width and height and parts and max(np.abs(part[:, :2]).max() for part in parts) <= 1.0:
+        for part in parts:
+            part[:, :2] *= (width, height)
+    return PoseFrame(people, width, height)
+
+
+def _person(person: Any, where: str) -> Person:  # noqa: ANN401
+    if not isinstance(person, Mapping):
+        raise ValueError(f"{where} is {person!r:.60}; it must be an object with pose_keypoints_2d.")
+    body = _points(person, "pose_keypoints_2d", (BODY_POINTS, 25), where)
+    if body is not None and len(body) == 25:
+        body = body[list(BODY_25_TO_BODY_18)]
+    hands = [_points(person, f"hand_{side}_keypoints_2d", (HAND_POINTS,), where) for side in ("left", "right")]
+    return Person(body, hands[0], hands[1], _points(person, "face_keypoints_2d", (68, FACE_POINTS), where))
+
+
+def _parts(person: Person) -> list[Array]:
+    return [part for part in (person.body, person.left_hand, person.right_hand, person.face) if part is not None]
+
+
+def _points(person: Mapping[str, Any], key: str, counts: tuple[int, ...], where: str) -> Array | None:
+    values = person.get(key)
+    if values is None or len(values) == 0:
+        return None
+    try:
+        table = np.array(values, np.float32).reshape(-1, 3)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: {key} is not a list of x, y, confidence, x, y, confidence, ... ({error})."
+        ) from error
+    if len(table) not in counts:
+        raise ValueError(f"{where}: {key} has {len(table)} points; it must have {' or '.join(map(str, counts))}.")
+    if not np.isfinite(table).all() or np.abs(table).max() > 1e6:
+        raise ValueError(f"{where}: {key} has a value that is not finite or is beyond a million pixels.")
+    return table
+
+
+def _side(value: Any, key: str, where: str) -> int:  # noqa: ANN401
+    if value is None:
+        return 0
+    if not isinstance(value, (int, float)) or not 0 <= value <= 16384:
+        raise ValueError(f"{where}: {key} is {value!r:.60}; it must be a number of pixels from 1 to 16384.")
+    return int(value)
+
+
+def _flat(part: Array | None) -> list[float] | None:
+    return None if part is None else [float(value) for value in part.reshape(-1)]
