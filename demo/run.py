@@ -1,0 +1,170 @@
+"""Invert, rebuild and edit an image in a real ComfyUI, and show what came of it.
+
+Without options: the shipped image with the shipped miniature model. With --checkpoint and --image: your own Stable
+Diffusion 1.x, 2.x or SDXL checkpoint and photo. The pictures go to demo-output/ in the current folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from comfy_server import ComfyError, ComfyServer, Prompt, Result
+from contact_sheet import Tile, contact_sheet
+from photo import native_side, save_fitted
+from progress import Progress
+
+ROOT = Path(__file__).resolve().parent.parent
+MINIATURE = ROOT / "tests" / "tiny_sd"
+WORKFLOW = ROOT / "tests" / "server" / "prompts" / "edit.json"
+IMAGE_TITLES = ("Source", "Reconstruction", "Edit")
+
+EditablePrompt = dict[str, dict[str, Any]]
+
+
+def parse_arguments() -> argparse.Namespace:
+    """The options of `dev.py demo`."""
+    parser = argparse.ArgumentParser(prog="dev.py demo", description=__doc__, allow_abbrev=False)
+    parser.add_argument(
+        "--checkpoint", type=Path, metavar="FILE", help="a checkpoint of Stable Diffusion 1.x, 2.x or SDXL"
+    )
+    parser.add_argument("--image", type=Path, metavar="FILE", help="the photo to edit")
+    parser.add_argument("--source", metavar="TEXT", help="what the image shows")
+    parser.add_argument("--target", metavar="TEXT", help="what it shall show instead")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of a square as large as the photo is made")
+    parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER")
+    parser.add_argument("--workflow", type=Path, default=WORKFLOW, metavar="FILE", help="another workflow (API format)")
+    options = parser.parse_args()
+    for option in ("checkpoint", "image", "workflow"):
+        path = getattr(options, option)
+        if path is not None and not path.is_file():
+            parser.error(f"--{option}: there is no file {path}")
+    return options
+
+
+def title(node: Mapping[str, Any]) -> str:
+    """What a node is called in the workflow."""
+    return node.get("_meta", {}).get("title") or node["class_type"]
+
+
+def nodes(prompt: Prompt, *, class_type: str | None = None, titled: str | None = None) -> list[str]:
+    """The ids of the nodes of a class or with a title."""
+    return [
+        node_id
+        for node_id, node in prompt.items()
+        if (class_type is None or node["class_type"] == class_type) and (titled is None or title(node) == titled)
+    ]
+
+
+def fill_in(prompt: EditablePrompt, node_ids: list[str], name: str, value: object) -> None:
+    """Set an input of these nodes."""
+    for node_id in node_ids:
+        prompt[node_id]["inputs"][name] = value
+
+
+def edited_prompt(options: argparse.Namespace) -> EditablePrompt:
+    """The workflow with the names and texts of the command line in place of its own."""
+    prompt: EditablePrompt = json.loads(options.workflow.read_text(encoding="utf-8"))
+    if options.checkpoint:
+        fill_in(prompt, nodes(prompt, class_type="CheckpointLoaderSimple"), "ckpt_name", options.checkpoint.name)
+    if options.source is not None:
+        fill_in(prompt, nodes(prompt, titled="Source prompt"), "text", options.source)
+    if options.target is not None:
+        fill_in(prompt, nodes(prompt, titled="Target prompt"), "text", options.target)
+    return prompt
+
+
+def make_server(options: argparse.Namespace) -> ComfyServer:
+    """A ComfyUI with this pack and either the miniature model or the user's own."""
+    custom_nodes = {"retrace": ROOT}
+    if options.checkpoint:
+        models = {f"checkpoints/{options.checkpoint.name}": options.checkpoint}
+    else:
+        custom_nodes["tiny_sd"] = MINIATURE
+        models = {"checkpoints": MINIATURE}
+    return ComfyServer(Path(os.environ["COMFYUI_PATH"]), custom_nodes, models)
+
+
+def place_images(prompt: EditablePrompt, options: argparse.Namespace, folder: Path) -> None:
+    """Put the image of every LoadImage where the server looks for it, in the size that the model works in."""
+    side = options.size or (native_side(options.checkpoint) if options.checkpoint else 128)
+    for node_id in nodes(prompt, class_type="LoadImage"):
+        inputs = prompt[node_id]["inputs"]
+        source = options.image or MINIATURE / inputs["image"]
+        inputs["image"] = f"{source.stem}.png"
+        save_fitted(source, folder / inputs["image"], side)
+
+
+def texts(prompt: Prompt, result: Result) -> Iterator[tuple[str, str]]:
+    """What the nodes have to tell: (title, line) for each line of text among their outputs, in the workflow's order."""
+    for node_id, node in prompt.items():
+        found = result.outputs.get(node_id, {}).get("text", [])
+        for text in [found] if isinstance(found, str) else found:
+            yield from ((title(node), line) for line in str(text).splitlines() if line.strip())
+
+
+def collect(server: ComfyServer, prompt: Prompt, result: Result) -> dict[str, bytes]:
+    """The first image of each node that is titled as one of the pictures to show."""
+    pictures = {name: server.images(result, node) for name in IMAGE_TITLES for node in nodes(prompt, titled=name)}
+    return {name: images[0] for name, images in pictures.items() if images}
+
+
+def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> None:
+    """Write the pictures one by one and side by side."""
+    folder.mkdir(parents=True, exist_ok=True)
+    captions = {"Source": "Source prompt", "Edit": "Target prompt"}
+    tiles = []
+    for name, png in pictures.items():
+        (folder / f"{name.lower()}.png").write_bytes(png)
+        prompts = [prompt[node]["inputs"].get("text") for node in nodes(prompt, titled=captions.get(name, ""))]
+        tiles.append(Tile(png, name, next((text for text in prompts if isinstance(text, str)), "")))
+    contact_sheet(tiles).save(folder / "side-by-side.png")
+
+
+def print_table(rows: list[tuple[str, str]]) -> None:
+    """Print two columns."""
+    width = max(len(name) for name, _ in rows)
+    print()
+    for name, value in rows:
+        print(f"  {name:<{width}}  {value}")
+    print()
+
+
+def run(options: argparse.Namespace) -> None:
+    """The whole demo."""
+    prompt = edited_prompt(options)
+    print("starting ComfyUI ...", flush=True)
+    with make_server(options) as server:
+        device = server.get("/system_stats")["devices"][0]["name"]
+        place_images(prompt, options, server.base / "input")
+        with Progress({node_id: title(node) for node_id, node in prompt.items()}) as progress:
+            result = server.run(prompt, progress, timeout=24 * 3600)
+        pictures = collect(server, prompt, result)
+    if not pictures:
+        raise ComfyError(f"The workflow made none of the pictures {', '.join(IMAGE_TITLES)}.")
+    write_pictures(prompt, pictures, options.output)
+    print_table([*texts(prompt, result), ("seconds", f"{result.seconds:.1f}"), ("device", device)])
+    print(f"pictures in {options.output.resolve()}")
+
+
+def main() -> int:
+    """Run the demo and return the exit status."""
+    options = parse_arguments()
+    try:
+        run(options)
+    except ComfyError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
