@@ -1,0 +1,1 @@
+"""The one wall to ComfyUI's internals: when ComfyUI changes, only this folder changes."""

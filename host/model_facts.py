@@ -1,0 +1,68 @@
+"""What a loaded MODEL is: its noise levels, what it predicts, its latent space; and which models are refused."""
+
+from __future__ import annotations
+
+import hashlib
+
+from comfy.model_patcher import ModelPatcher
+from comfy.model_sampling import (
+    CONST,
+    COSMOS_RFLOW,
+    EDM,
+    EPS,
+    IMG_TO_IMG,
+    V_PREDICTION,
+    X0,
+    ModelSamplingDiscrete,
+    ModelSamplingDiscreteEDM,
+    StableCascadeSampling,
+)
+
+from ..inversion.trajectory import ModelFacts
+from ..samplers.prediction import Prediction
+
+FLOW = (CONST, COSMOS_RFLOW)
+OTHER_TIMES = (ModelSamplingDiscreteEDM, StableCascadeSampling, EDM, IMG_TO_IMG)
+
+
+def model_facts(model: ModelPatcher, node: str) -> ModelFacts:
+    """The facts a trajectory is checked by. Raises ValueError, naming `node`, for a model that cannot be inverted here."""
+    sampling = model.get_model_object("model_sampling")
+    prediction = _prediction(model, sampling, node)
+    return ModelFacts(
+        # The clone makes a normal tensor of the model's inference tensor.
+        sigma_table=sampling.sigmas.detach().clone().float().cpu(),
+        prediction=prediction,
+        latent_format=type(model.get_model_object("latent_format")).__name__,
+        weights=_weights_digest(model),
+    )
+
+
+def _prediction(model: ModelPatcher, sampling: object, node: str) -> Prediction:
+    kind = type(model.model).__name__
+    if isinstance(sampling, FLOW):
+        raise ValueError(
+            f"{node}: the model ({kind}) is a flow-matching one, as Flux and SD3 are, which DDIM inversion does not fit; "
+            "load an SD1.x, SD2.x or SDXL checkpoint."
+        )
+    if not isinstance(sampling, ModelSamplingDiscrete) or isinstance(sampling, OTHER_TIMES) or not isinstance(sampling, EPS):
+        raise ValueError(
+            f"{node}: the model ({kind}) has no table of discrete noise levels, which DDIM inversion walks along; "
+            "load an SD1.x, SD2.x or SDXL checkpoint."
+        )
+    if isinstance(sampling, V_PREDICTION):
+        return "v_prediction"
+    return "sample" if isinstance(sampling, X0) else "epsilon"
+
+
+def _weights_digest(model: ModelPatcher) -> str:
+    """A short digest of the biases and norms, which no LoRA touches (a LoRA that another workflow left loaded would
+    show in the other weights), and of the patches that this MODEL adds. Stable across restarts."""
+    digest = hashlib.sha256()
+    for name, parameter in sorted(model.model.diffusion_model.named_parameters(), key=lambda item: item[0]):
+        if parameter.ndim == 1:
+            digest.update(name.encode() + parameter.detach()[:8].float().cpu().numpy().tobytes())
+    for key in sorted(model.patches):
+        for strength, patch, strength_model, *_ in model.patches[key]:
+            digest.update(f"{key}/{strength}/{strength_model}/{type(patch).__name__}".encode())
+    return digest.hexdigest()[:16]

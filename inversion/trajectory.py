@@ -1,0 +1,170 @@
+"""The Trajectory: every state of an inversion with the facts that say what it may be used for."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..samplers.prediction import Prediction
+from ..samplers.schedule import Spacing, Terminal
+
+SIGMA_TABLE_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """What decides whether a trajectory and a model belong together.
+
+    Attributes:
+        sigma_table: float32 [T], ascending.
+        prediction: what the network predicts.
+        latent_format: the name of the latent space ("SD15", "SDXL", ...).
+        weights: a digest of the model and its patches; another one is a warning, not an error.
+    """
+
+    sigma_table: Tensor
+    prediction: Prediction
+    latent_format: str
+    weights: str
+
+
+@dataclass(frozen=True)
+class InversionFacts:
+    """How the trajectory was made.
+
+    Attributes:
+        method: "ddim", or the name of another inversion method.
+        steps: N; spacing, terminal: of its schedule.
+        cfg: guidance scale used while inverting.
+        prompts: digest of the conditioning, see `prompts_digest`.
+        fixed_point_iterations: 0 for plain DDIM inversion.
+        unet_evaluations: network evaluations for one image of the batch.
+    """
+
+    method: str
+    steps: int
+    spacing: Spacing
+    terminal: Terminal
+    cfg: float
+    prompts: str
+    fixed_point_iterations: int = 0
+    unet_evaluations: int = 0
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The path of one image (or a batch) from latent to noise.
+
+    Attributes:
+        latents: float32 [N+1, B, C, H, W] on the CPU; latents[0] is the image's own latent, latents[N] the noise end. They are
+            stored as ComfyUI's LATENT with leftover noise is: variance-exploding states in the latent format's outer
+            scale, so that any of them continues in a stock sampler.
+        sigmas: float32 [N+1], ascending, the level of each.
+        residuals: float32 [N], see `inversion.ddim.Inversion`.
+        model: the model's facts. inversion: the method's.
+    """
+
+    latents: Tensor
+    sigmas: Tensor
+    residuals: Tensor
+    model: ModelFacts
+    inversion: InversionFacts
+
+    @property
+    def steps(self) -> int:
+        return len(self.sigmas) - 1
+
+    def latent_at(self, start_step: int) -> Tensor:
+        """The state that is left to be sampled from `start_step` steps after the noise end, [B, C, H, W]."""
+        return self.latents[self.steps - self._checked(start_step)]
+
+    def remaining_sigmas(self, start_step: int) -> Tensor:
+        """The descending levels that remain from `start_step`, [N - start_step + 1]."""
+        return self.sigmas[: self.steps - self._checked(start_step) + 1].flip(0)
+
+    def predicted_clean(self) -> Tensor:
+        """The image each step was heading from, [N, B, C, H, W]: x0 on the straight line through two successive states.
+
+        For a DDIM step x' = x + (sigma' - sigma) eps this is exactly the x0 that the network predicted.
+        """
+        rise = (self.sigmas[1:] - self.sigmas[:-1]).view(-1, 1, 1, 1, 1)
+        eps = (self.latents[1:] - self.latents[:-1]) / rise
+        return self.latents[1:] - self.sigmas[1:].view(-1, 1, 1, 1, 1) * eps
+
+    def evenly_spaced_predictions(self, count: int) -> Tensor:
+        """At most `count` of `predicted_clean`, from the image's end to the noise end, both included."""
+        chosen = torch.linspace(0, self.steps - 1, min(count, self.steps)).round().long()
+        return self.predicted_clean()[chosen]
+
+    def require_model(self, model: ModelFacts, node: str) -> None:
+        """Raise ValueError unless the trajectory was made in the same latent space, with the same levels and prediction.
+
+        Other weights (a LoRA, a sibling checkpoint) only earn a logged warning.
+        """
+        ours, theirs = self.model.sigma_table, model.sigma_table
+        if len(ours) != len(theirs) or not torch.allclose(ours, theirs, rtol=SIGMA_TABLE_TOLERANCE, atol=0):
+            raise ValueError(
+                f"{node}: the trajectory was made with another noise schedule (sigma {ours[0]:.4f} to {ours[-1]:.4f}) "
+                f"than the model's ({theirs[0]:.4f} to {theirs[-1]:.4f}); invert the image again with this model."
+            )
+        for name in ("prediction", "latent_format"):
+            mine, other = getattr(self.model, name), getattr(model, name)
+            if mine != other:
+                raise ValueError(
+                    f"{node}: the trajectory's {name} is {mine!r}, but the model's is {other!r}; "
+                    "invert the image again with this model."
+                )
+        if self.model.weights != model.weights:
+            logging.warning(
+                "%s: the trajectory was made with other weights than this model's (a LoRA, another checkpoint of the "
+                "same kind?); the reconstruction will be less exact.",
+                node,
+            )
+
+    def require_latent_shape(self, shape: torch.Size, node: str) -> None:
+        """Raise ValueError unless a latent [B, C, H, W] has this trajectory's shape."""
+        if tuple(shape) != tuple(self.latents.shape[1:]):
+            raise ValueError(
+                f"{node}: the latent has the shape {tuple(shape)}, but the trajectory's is "
+                f"{tuple(self.latents.shape[1:])}; give the latent that was inverted."
+            )
+
+    def _checked(self, start_step: int) -> int:
+        if not 0 <= start_step < self.steps:
+            raise ValueError(
+                f"Trajectory: start_step {start_step} is beyond its {self.steps} steps; choose 0 to {self.steps - 1}."
+            )
+        return start_step
+
+
+def plain_trajectory(
+    latents: Tensor, sigmas: Tensor, residuals: Tensor, model: ModelFacts, inversion: InversionFacts
+) -> Trajectory:
+    """A Trajectory of detached float32 CPU tensors, whatever the device they were made on.
+
+    Raises ValueError when a state is not finite.
+    """
+    if not bool(torch.isfinite(latents).all()):
+        raise ValueError(
+            f"Inversion ({inversion.method}): a state is NaN or infinite; the model overflowed. Run it in a wider dtype "
+            "(start ComfyUI with --fp32-unet or --bf16-unet), or lower cfg."
+        )
+    return Trajectory(*(_on_cpu(tensor) for tensor in (latents, sigmas, residuals)), model=model, inversion=inversion)
+
+
+def prompts_digest(tensors: list[Tensor]) -> str:
+    """A short digest of conditioning tensors: the same prompts give the same text."""
+    digest = hashlib.sha256()
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    return tensor.detach().to("cpu", torch.float32).contiguous()
+

@@ -1,0 +1,105 @@
+"""One .safetensors file holds a whole Trajectory: tensors, and JSON metadata with a format version. No pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from .trajectory import InversionFacts, ModelFacts, Trajectory
+
+FORMAT = "retrace.trajectory"
+VERSION = 1
+TENSORS = ("latents", "sigmas", "residuals", "sigma_table")
+
+
+def save_trajectory(trajectory: Trajectory, path: Path) -> None:
+    """Write the file at once or not at all: it is written beside its place under another name, then moved there."""
+    model = asdict(trajectory.model)
+    tensors = {
+        "latents": trajectory.latents,
+        "sigmas": trajectory.sigmas,
+        "residuals": trajectory.residuals,
+        "sigma_table": model.pop("sigma_table"),
+    }
+    metadata = {
+        "format": FORMAT,
+        "version": str(VERSION),
+        "model": json.dumps(model),
+        "inversion": json.dumps(asdict(trajectory.inversion)),
+    }
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
+    os.close(handle)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_trajectory(path: Path) -> Trajectory:
+    """Read what `save_trajectory` wrote.
+
+    Raises ValueError that names the file when it is truncated, is not a trajectory, has a newer version, or holds
+    tensors that do not fit together.
+    """
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            _require_format(metadata, path)
+            tensors = {name: file.get_tensor(name) for name in TENSORS}
+        model = json.loads(metadata["model"])
+        trajectory = Trajectory(
+            tensors["latents"],
+            tensors["sigmas"],
+            tensors["residuals"],
+            ModelFacts(sigma_table=tensors["sigma_table"], **model),
+            InversionFacts(**json.loads(metadata["inversion"])),
+        )
+    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
+        raise ValueError(
+            f"Load trajectory: {path.name} is damaged or incomplete ({error}); save the trajectory again."
+        ) from error
+    _require_consistent(trajectory, path)
+    return trajectory
+
+
+def _require_format(metadata: dict[str, str], path: Path) -> None:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"Load trajectory: {path.name} is a safetensors file but not a Retrace trajectory; "
+            "choose one that Save Trajectory wrote."
+        )
+    if metadata.get("version") != str(VERSION):
+        raise ValueError(
+            f"Load trajectory: {path.name} has format version {metadata.get('version')}, this pack reads {VERSION}; "
+            "update Retrace, or save the trajectory again."
+        )
+
+
+def _require_consistent(trajectory: Trajectory, path: Path) -> None:
+    latents, sigmas, table = trajectory.latents, trajectory.sigmas, trajectory.model.sigma_table
+    problem = None
+    if latents.ndim != 5 or sigmas.shape != latents.shape[:1] or len(sigmas) < 2:
+        problem = f"latents {tuple(latents.shape)} and sigmas {tuple(sigmas.shape)} do not fit together"
+    elif trajectory.inversion.steps != trajectory.steps or trajectory.residuals.shape != (trajectory.steps,):
+        problem = f"it says {trajectory.inversion.steps} steps but holds {trajectory.steps}"
+    elif any(tensor.dtype != torch.float32 for tensor in (latents, sigmas, trajectory.residuals, table)):
+        problem = "its tensors are not float32"
+    elif not _ascends(sigmas) or table.ndim != 1 or not _ascends(table):
+        problem = "its sigmas do not ascend"
+    elif not bool(torch.isfinite(latents).all()):
+        problem = "a latent is NaN or infinite"
+    if problem:
+        raise ValueError(f"Load trajectory: {path.name} is not a usable trajectory: {problem}; save it again.")
+
+
+def _ascends(sigmas: Tensor) -> bool:
+    return bool(torch.isfinite(sigmas).all()) and bool((sigmas[1:] >= sigmas[:-1]).all()) and float(sigmas[0]) >= 0

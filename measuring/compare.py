@@ -1,0 +1,94 @@
+"""How far two pictures are apart: PSNR, SSIM and a heat map, over all of them or one side of a mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+Region = Literal["all", "inside", "outside"]
+
+# A dark to bright colour ramp (in the manner of matplotlib's inferno), evenly spaced.
+HEAT_COLOURS = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """psnr (dB, inf where identical) and ssim (-1..1), one for each picture; heat_map float32 [B, H, W, 3] in 0..1."""
+
+    psnr: tuple[float, ...]
+    ssim: tuple[float, ...]
+    heat_map: Tensor
+
+    @property
+    def mean_psnr(self) -> float:
+        return sum(self.psnr) / len(self.psnr)
+
+    @property
+    def mean_ssim(self) -> float:
+        return sum(self.ssim) / len(self.ssim)
+
+
+def compare_images(
+    first: Tensor, second: Tensor, mask: Tensor | None = None, region: Region = "all", white_at: float = 0.25
+) -> Comparison:
+    """Compare pictures [B, H, W, C] in 0..1 pair by pair (a batch of 1 is compared with every picture of the other).
+
+    Args:
+        mask: [b, h, w] in 0..1, resized to the pictures; soft values weigh a pixel.
+        region: which side of the mask counts. "all" ignores the mask.
+        white_at: the difference (mean over channels) that the heat map shows brightest.
+
+    Raises ValueError for different sizes or batches, a region without a mask, and a region without a pixel.
+    """
+    first, second = first[..., :3].float(), second[..., :3].float()
+    batch = max(len(first), len(second))
+    if first.shape[1:] != second.shape[1:] or any(len(images) not in (1, batch) for images in (first, second)):
+        raise ValueError(
+            f"Compare Images: the pictures have the shapes {tuple(first.shape)} and {tuple(second.shape)}; "
+            "give two of the same size, with equal batches or a single picture on one side."
+        )
+    first, second = first.expand(batch, -1, -1, -1), second.expand(batch, -1, -1, -1)
+    weight = _weight(mask, region, first)
+    share = weight / weight.sum(dim=(1, 2), keepdim=True)
+    mse = ((first - second).square().mean(dim=-1) * share).sum(dim=(1, 2))
+    similarity = (_ssim_map(first, second) * share).sum(dim=(1, 2))
+    difference = (first - second).abs().mean(dim=-1) * (weight > 0)
+    return Comparison(
+        psnr=tuple((-10 * torch.log10(mse)).tolist()),
+        ssim=tuple(similarity.tolist()),
+        heat_map=_heat_colours((difference / white_at).clamp(0, 1)),
+    )
+
+
+def _weight(mask: Tensor | None, region: Region, images: Tensor) -> Tensor:
+    batch, height, width = images.shape[:3]
+    if region == "all":
+        return torch.ones(batch, height, width)
+    if mask is None:
+        raise ValueError(f"Compare Images: region is {region!r}, but there is no mask; connect one or choose all.")
+    if len(mask) not in (1, batch):
+        raise ValueError(f"Compare Images: {len(mask)} masks were given for {batch} pictures; give one, or one each.")
+    resized = functional.interpolate(mask.float().unsqueeze(1), size=(height, width), mode="area")[:, 0]
+    weight = (resized if region == "inside" else 1 - resized).expand(batch, -1, -1)
+    if bool((weight.sum(dim=(1, 2)) <= 0).any()):
+        raise ValueError(f"Compare Images: no pixel lies {region} the mask; invert it or choose another region.")
+    return weight
+
+
+def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
+    """SSIM of Wang et al. (2004) with its 11 x 11 Gaussian window, mean over channels, [B, H, W]."""
+    # kornia comes with ComfyUI; importing it takes a second, which ComfyUI's start should not pay.
+    from kornia.metrics import ssim
+
+    return ssim(first.movedim(-1, 1), second.movedim(-1, 1), window_size=11).mean(dim=1)
+
+
+def _heat_colours(values: Tensor) -> Tensor:
+    ramp = torch.tensor(HEAT_COLOURS)
+    position = values * (len(ramp) - 1)
+    low = position.floor().clamp(max=len(ramp) - 2).long()
+    return torch.lerp(ramp[low], ramp[low + 1], (position - low).unsqueeze(-1))

@@ -1,0 +1,68 @@
+"""Plots as images, drawn with Pillow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+from ..samplers.noise_levels import alphas_cumprod_from_sigmas
+from ..samplers.schedule import Schedule
+
+WIDTH, PANEL, MARGIN = 768, 300, 56
+PAPER, INK, FAINT, CURVE, DOT = (250, 250, 248), (40, 40, 44), (205, 205, 205), (36, 96, 180), (214, 80, 40)
+
+
+def schedule_plot(sigma_table: Tensor, schedule: Schedule) -> Tensor:
+    """sqrt(abar) and sigma (logarithmic) of every timestep with the schedule's steps as dots, float32 [1, H, W, 3]."""
+    canvas = Image.new("RGB", (WIDTH, 2 * PANEL), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    signal = alphas_cumprod_from_sigmas(sigma_table).sqrt().tolist()
+    noise = sigma_table.tolist()
+    last = len(noise) - 1
+    title = f"{schedule.steps} steps, {schedule.spacing}, ends at {'sigma 0' if schedule.terminal == 'clean' else 'the first level'}"
+    _panel(draw, 0, f"signal: sqrt(alpha bar)      {title}", signal, schedule.timesteps, last, lambda value: value)
+    floor, ceiling = math.log(noise[0]), math.log(noise[-1])
+    _panel(
+        draw,
+        PANEL,
+        f"noise: sigma, {noise[0]:.4f} to {noise[-1]:.4g} (logarithmic)",
+        noise,
+        schedule.timesteps,
+        last,
+        lambda value: (math.log(value) - floor) / (ceiling - floor),
+    )
+    return torch.from_numpy(np.asarray(canvas, np.float32) / 255).unsqueeze(0)
+
+
+def _panel(
+    draw: ImageDraw.ImageDraw,
+    top: int,
+    title: str,
+    values: list[float],
+    marked: Iterable[int],
+    last: int,
+    height_of: Callable[[float], float],
+) -> None:
+    """One curve over the timesteps 0..last; `height_of` maps a value to 0 (bottom) .. 1 (top)."""
+    left, right, upper, lower = MARGIN, WIDTH - MARGIN // 2, top + 40, top + PANEL - 36
+
+    def point(timestep: int) -> tuple[float, float]:
+        across = left + (right - left) * timestep / last
+        return across, lower - (lower - upper) * height_of(values[timestep])
+
+    font = ImageFont.load_default(14)
+    draw.text((left, top + 12), title, INK, font)
+    for tick in range(0, last + 2, max(1, (last + 1) // 5)):
+        across = left + (right - left) * min(tick, last) / last
+        draw.line([(across, upper), (across, lower)], FAINT)
+        draw.text((across, lower + 8), str(min(tick, last)), INK, font, anchor="ma")
+    draw.rectangle([left, upper, right, lower], outline=INK)
+    draw.line([point(timestep) for timestep in range(last + 1)], CURVE, 2)
+    for timestep in marked:
+        across, down = point(timestep)
+        draw.ellipse([across - 3, down - 3, across + 3, down + 3], DOT)

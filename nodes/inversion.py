@@ -1,0 +1,96 @@
+"""Inversion: from an image's latent to its trajectory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io, ui
+from comfy.model_patcher import ModelPatcher
+
+from ..host.latents import latent_samples, without_noise_mask
+from ..host.model_facts import model_facts
+from ..host.sampling import Guidance, invert_latent
+from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .types import (
+    RetraceTrajectory,
+    model_input,
+    negative_input,
+    positive_input,
+    spacing_input,
+    steps_input,
+    terminal_input,
+)
+
+NODE = "DDIM Invert"
+
+
+class RetraceDDIMInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceDDIMInvert",
+            display_name="DDIM Invert (Retrace)",
+            category="retrace/inversion",
+            description="Walks an image back along the diffusion path to noise and keeps every state. Sampled forward "
+            "again under the same prompt at cfg 1 the noise becomes the image; under another prompt, an edit of it.",
+            search_aliases=["invert", "ddim inversion", "unsample", "unsampler", "img2img alternative", "image to noise"],
+            inputs=[
+                model_input(),
+                positive_input("The prompt that describes the image as it is."),
+                negative_input("Only asked when cfg is not 1; usually the empty prompt."),
+                io.Latent.Input("latent", tooltip="The image, encoded by the model's own VAE."),
+                steps_input(),
+                io.Float.Input(
+                    "cfg",
+                    default=1.0,
+                    min=0.0,
+                    max=30.0,
+                    step=0.1,
+                    tooltip="Guidance while inverting. Keep 1: guidance amplifies the error of every inversion step, so "
+                    "that the path back misses the image.",
+                ),
+                io.Int.Input(
+                    "fixed_point_iterations",
+                    default=0,
+                    min=0,
+                    max=50,
+                    tooltip="0 is plain DDIM inversion. Each iteration costs as many model calls again and brings the "
+                    "path back closer to the image: 2 to 4 make it nearly exact at cfg 1.",
+                ),
+                spacing_input(),
+                terminal_input(),
+            ],
+            outputs=[
+                RetraceTrajectory.Output("trajectory", tooltip="All states from the image to the noise."),
+                io.Latent.Output("noise", tooltip="The last state: the noise that stands for this image."),
+                io.Sigmas.Output("sigmas", tooltip="The levels from that noise down to the image, for any sampler."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: list[Any],
+        negative: list[Any],
+        latent: dict[str, Any],
+        steps: int,
+        cfg: float,
+        fixed_point_iterations: int,
+        spacing: Spacing,
+        terminal: Terminal,
+    ) -> io.NodeOutput:
+        facts = model_facts(model, NODE)
+        samples = latent_samples(latent, model, NODE)
+        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        guidance = Guidance(model, positive, negative, cfg)
+        trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations)
+        noise = {**without_noise_mask(latent, NODE), "samples": trajectory.latent_at(0)}
+        report = (
+            f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
+            f"largest residual {float(trajectory.residuals.max()):.2e}"
+        )
+        return io.NodeOutput(trajectory, noise, trajectory.remaining_sigmas(0), ui=ui.PreviewText(report))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceDDIMInvert]

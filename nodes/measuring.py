@@ -1,0 +1,60 @@
+"""Measuring: how close two images are."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..measuring.compare import Region, compare_images
+
+
+class RetraceCompareImages(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceCompareImages",
+            display_name="Compare Images (Retrace)",
+            category="retrace/measuring",
+            description="PSNR and SSIM of two images, over all of them or one side of a mask, and a heat map of where "
+            "they differ.",
+            search_aliases=["psnr", "ssim", "difference", "heat map", "metric", "quality"],
+            inputs=[
+                io.Image.Input("image_a", tooltip="One image, or a batch."),
+                io.Image.Input("image_b", tooltip="The image to compare it with, of the same size."),
+                io.Combo.Input(
+                    "region",
+                    options=list(get_args(Region)),
+                    default="all",
+                    tooltip="Measure everywhere, or only inside or outside of the mask.",
+                ),
+                io.Float.Input(
+                    "white_at",
+                    default=0.25,
+                    min=0.001,
+                    max=1.0,
+                    step=0.001,
+                    advanced=True,
+                    tooltip="The difference that the heat map shows brightest.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Which pixels are inside; any size."),
+            ],
+            outputs=[
+                io.Float.Output("psnr", tooltip="Peak signal-to-noise ratio in dB, mean of the batch; inf if identical."),
+                io.Float.Output("ssim", tooltip="Structural similarity, mean of the batch; 1 if identical."),
+                io.Image.Output("heat_map", tooltip="Where the images differ, dark to bright."),
+            ],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, image_a: Tensor, image_b: Tensor, region: Region, white_at: float, mask: Tensor | None = None
+    ) -> io.NodeOutput:
+        result = compare_images(image_a, image_b, mask, region, white_at)
+        report = f"PSNR {result.mean_psnr:.2f} dB, SSIM {result.mean_ssim:.4f} ({region})"
+        return io.NodeOutput(result.mean_psnr, result.mean_ssim, result.heat_map, ui=ui.PreviewText(report))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceCompareImages]

@@ -1,0 +1,204 @@
+"""Sampling: DDIM as a SAMPLER for any guider, and as one node with a window of steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io, ui
+
+from ..host.latents import latent_samples, with_samples, without_noise_mask
+from ..host.model_facts import model_facts
+from ..host.sampling import Guidance, ddim_sampler, sample_latent
+from ..samplers.ddim import DenoisedRange
+from ..samplers.noise import choose_seeds, noise_source
+from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .types import (
+    end_step_input,
+    model_input,
+    negative_input,
+    positive_input,
+    spacing_input,
+    start_step_input,
+    steps_input,
+    terminal_input,
+)
+
+NODE = "DDIM Sample"
+
+
+def eta_input() -> Any:
+    return io.Float.Input(
+        "eta",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip="0 follows the path exactly, as reconstruction and editing need; 1 adds fresh noise at every step (DDPM).",
+    )
+
+
+class RetraceSamplerDDIM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceSamplerDDIM",
+            display_name="Sampler DDIM (Retrace)",
+            category="retrace/sampling",
+            description="DDIM with eta, clipping and dynamic thresholding of the predicted image, for "
+            "SamplerCustomAdvanced and every node that takes a SAMPLER.",
+            search_aliases=["ddim", "eta", "clip sample", "dynamic thresholding"],
+            inputs=[
+                eta_input(),
+                io.DynamicCombo.Input(
+                    "limit",
+                    options=[
+                        io.DynamicCombo.Option("none", []),
+                        io.DynamicCombo.Option(
+                            "clip",
+                            [
+                                io.Float.Input(
+                                    "range",
+                                    default=1.0,
+                                    min=0.01,
+                                    max=100.0,
+                                    step=0.01,
+                                    tooltip="Clamp the predicted clean latent to plus and minus this.",
+                                )
+                            ],
+                        ),
+                        io.DynamicCombo.Option(
+                            "dynamic threshold",
+                            [
+                                io.Float.Input(
+                                    "ratio",
+                                    default=0.995,
+                                    min=0.5,
+                                    max=1.0,
+                                    step=0.001,
+                                    tooltip="The share of values that stay below the threshold.",
+                                ),
+                                io.Float.Input(
+                                    "maximum",
+                                    default=1.0,
+                                    min=1.0,
+                                    max=100.0,
+                                    step=0.1,
+                                    tooltip="The threshold's upper bound.",
+                                ),
+                            ],
+                        ),
+                    ],
+                    tooltip="Keep the predicted clean latent in range. Made for pixel-space models; Stable Diffusion's "
+                    "latents want none.",
+                ),
+                io.Boolean.Input(
+                    "recompute_eps",
+                    default=False,
+                    advanced=True,
+                    tooltip="Take the noise direction from the limited prediction as well.",
+                ),
+            ],
+            outputs=[io.Sampler.Output("sampler", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, eta: float, limit: dict[str, Any], recompute_eps: bool) -> io.NodeOutput:
+        denoised_range = DenoisedRange(
+            clip=limit.get("range"),
+            quantile=limit.get("ratio"),
+            quantile_max=limit.get("maximum", 1.0),
+            recompute_eps=recompute_eps,
+        )
+        return io.NodeOutput(ddim_sampler(eta, denoised_range))
+
+
+class RetraceDDIMSample(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceDDIMSample",
+            display_name="DDIM Sample (Retrace)",
+            category="retrace/sampling",
+            description="Samples with DDIM from one step of a schedule to another. An inverted latent goes in as it is; "
+            "a clean one gets noise first (img2img) when add_noise is on.",
+            search_aliases=["ddim", "ksampler", "start step", "img2img", "resample", "reconstruct"],
+            inputs=[
+                model_input(),
+                positive_input("What the result should show: the source prompt to rebuild, another one to edit."),
+                negative_input("Only asked when cfg is not 1."),
+                io.Latent.Input("latent", tooltip="A latent that carries the noise of start_step, or a clean one."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="For the noise of add_noise and of eta. Without both the result does not depend on it.",
+                ),
+                steps_input(),
+                io.Float.Input(
+                    "cfg", default=7.5, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale; 1 rebuilds most exactly."
+                ),
+                start_step_input("Begin this many steps after the noise end. The earlier, the freer the edit."),
+                end_step_input(),
+                io.Boolean.Input(
+                    "add_noise",
+                    default=False,
+                    tooltip="Off: the latent already carries the noise of start_step. On: it is clean and gets it here.",
+                ),
+                eta_input(),
+                spacing_input(),
+                terminal_input(),
+                io.Boolean.Input(
+                    "same_noise",
+                    default=False,
+                    advanced=True,
+                    tooltip="Draw the same noise for every image of the batch.",
+                ),
+                io.String.Input(
+                    "row_seeds",
+                    default="",
+                    advanced=True,
+                    tooltip="Seeds separated by commas, one for each image of the batch; they replace seed.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The result; noise is left in it when end_step cuts it short.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: list[Any],
+        negative: list[Any],
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        start_step: int,
+        end_step: int,
+        add_noise: bool,
+        eta: float,
+        spacing: Spacing,
+        terminal: Terminal,
+        same_noise: bool,
+        row_seeds: str,
+    ) -> io.NodeOutput:
+        facts = model_facts(model, NODE)
+        samples = latent_samples(latent, model, NODE)
+        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal).window(start_step, min(end_step, steps))
+        seeds = choose_seeds(seed, row_seeds, len(samples), same_noise)
+        if add_noise:
+            noise = noise_source(samples.shape, seeds)()
+        else:
+            latent = without_noise_mask(latent, NODE)
+            noise = torch.zeros_like(samples)
+        guidance = Guidance(model, positive, negative, cfg)
+        mask = latent.get("noise_mask")
+        result, evaluations = sample_latent(guidance, samples, noise, schedule.sigmas, eta, seeds, denoise_mask=mask)
+        return io.NodeOutput(with_samples(latent, result), ui=ui.PreviewText(f"{evaluations} UNet evaluations"))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceSamplerDDIM, RetraceDDIMSample]

@@ -1,0 +1,65 @@
+"""Schedules: the noise levels of DDIM as SIGMAS, and as a picture."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io, ui
+from comfy.model_patcher import ModelPatcher
+
+from ..host.model_facts import model_facts
+from ..measuring.plots import schedule_plot
+from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .types import end_step_input, model_input, spacing_input, start_step_input, steps_input, terminal_input
+
+
+class RetraceDDIMScheduler(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceDDIMScheduler",
+            display_name="DDIM Scheduler (Retrace)",
+            category="retrace/schedule",
+            description="The noise levels of a DDIM schedule, looked up in the model's own table, for any sampler that "
+            "takes SIGMAS. The same settings as in DDIM Invert give the levels that the inversion visited.",
+            search_aliases=["ddim", "sigmas", "scheduler", "leading", "trailing", "linspace"],
+            inputs=[
+                model_input(),
+                steps_input(),
+                spacing_input(),
+                terminal_input(),
+                start_step_input("Leave out this many steps from the noise end."),
+                end_step_input(),
+            ],
+            outputs=[io.Sigmas.Output("sigmas", tooltip="The noise levels from noise to image, one more than steps.")],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal, start_step: int, end_step: int
+    ) -> io.NodeOutput:
+        schedule = make_schedule(model_facts(model, "DDIM Scheduler").sigma_table, steps, spacing, terminal)
+        return io.NodeOutput(schedule.window(start_step, min(end_step, steps)).sigmas)
+
+
+class RetraceSchedulePlot(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceSchedulePlot",
+            display_name="Schedule Plot (Retrace)",
+            category="retrace/schedule",
+            description="Draws the model's signal level (square root of alpha bar) and noise level (sigma) against the "
+            "timestep, with the steps of a DDIM schedule as dots.",
+            search_aliases=["plot", "alphas", "sigmas", "noise schedule", "curve"],
+            inputs=[model_input(), steps_input(), spacing_input(), terminal_input()],
+            outputs=[io.Image.Output("image", tooltip="The plot.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal) -> io.NodeOutput:
+        table = model_facts(model, "Schedule Plot").sigma_table
+        image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
+        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceDDIMScheduler, RetraceSchedulePlot]

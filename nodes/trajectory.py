@@ -1,0 +1,159 @@
+"""Trajectories: a state of one as a LATENT, a picture of one, and one as a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io, ui
+
+from ..host.latents import with_samples, without_noise_mask
+from ..host.model_facts import model_facts
+from ..host.trajectory_files import new_trajectory_path, trajectory_names, trajectory_path
+from ..inversion.trajectory import Trajectory
+from ..inversion.trajectory_file import load_trajectory, save_trajectory
+from ..measuring.grid import image_grid
+from .types import RetraceTrajectory, start_step_input
+
+
+def trajectory_input() -> Any:
+    return RetraceTrajectory.Input("trajectory", tooltip="From DDIM Invert or Load Trajectory.")
+
+
+class RetraceTrajectoryLatent(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceTrajectoryLatent",
+            display_name="Trajectory Latent (Retrace)",
+            category="retrace/trajectory",
+            description="Takes the state at a start step out of a trajectory, with the noise levels that remain. Any "
+            "sampler continues from there: SamplerCustomAdvanced with DisableNoise and these sigmas, KSamplerAdvanced "
+            "with add_noise disabled, or DDIM Sample.",
+            search_aliases=["inverted latent", "inverted noise", "start step", "unsample"],
+            inputs=[
+                trajectory_input(),
+                start_step_input(
+                    "How many steps after the noise end to begin. 0 gives the pure noise and the freest edit; the more, "
+                    "the closer to the image."
+                ),
+                io.Model.Input(
+                    "model", optional=True, tooltip="The model that will sample; a trajectory of another kind is refused."
+                ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="The latent that was inverted; what else it carries (batch index) travels on, but for its "
+                    "noise mask.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The state, with its noise in it."),
+                io.Sigmas.Output("sigmas", tooltip="The levels that remain, from this state down to the image."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        trajectory: Trajectory,
+        start_step: int,
+        model: ModelPatcher | None = None,
+        latent: dict[str, Any] | None = None,
+    ) -> io.NodeOutput:
+        node = "Trajectory Latent"
+        if model is not None:
+            trajectory.require_model(model_facts(model, node), node)
+        if latent is not None:
+            trajectory.require_latent_shape(latent["samples"].shape, node)
+        carrier = without_noise_mask(latent or {}, node)
+        state = trajectory.latent_at(start_step)
+        return io.NodeOutput(with_samples(carrier, state), trajectory.remaining_sigmas(start_step))
+
+
+class RetraceTrajectoryPreview(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceTrajectoryPreview",
+            display_name="Trajectory Preview (Retrace)",
+            category="retrace/trajectory",
+            description="Shows the image that each step of the inversion saw in the noise (the predicted clean image), "
+            "from the image's end to the noise end, as a grid.",
+            search_aliases=["contact sheet", "grid", "denoised", "x0"],
+            inputs=[
+                trajectory_input(),
+                io.Vae.Input("vae", tooltip="The model's VAE."),
+                io.Int.Input("pictures", default=16, min=1, max=100, tooltip="How many states, evenly spaced."),
+                io.Int.Input("columns", default=8, min=1, max=100, tooltip="Pictures in a row of the grid."),
+            ],
+            outputs=[io.Image.Output("grid", tooltip="One grid for each image of the batch.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, trajectory: Trajectory, vae: Any, pictures: int, columns: int) -> io.NodeOutput:
+        chosen = trajectory.evenly_spaced_predictions(pictures)
+        grid = image_grid([vae.decode(samples) for samples in chosen], columns)
+        return io.NodeOutput(grid, ui=ui.PreviewImage(grid, cls=cls))
+
+
+class RetraceSaveTrajectory(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceSaveTrajectory",
+            display_name="Save Trajectory (Retrace)",
+            category="retrace/trajectory",
+            description="Writes a trajectory to a .safetensors file in the output folder: invert once, edit many times.",
+            search_aliases=["export inversion", "save inversion"],
+            inputs=[
+                trajectory_input(),
+                io.String.Input(
+                    "filename_prefix",
+                    default="trajectories/retrace",
+                    tooltip="Name in the output folder; a number is added. Load Trajectory looks in trajectories/.",
+                ),
+            ],
+            outputs=[RetraceTrajectory.Output("trajectory", tooltip="The same trajectory.")],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, trajectory: Trajectory, filename_prefix: str) -> io.NodeOutput:
+        path, subfolder = new_trajectory_path(filename_prefix)
+        save_trajectory(trajectory, path)
+        return io.NodeOutput(trajectory, ui=ui.PreviewText(f"{subfolder}/{path.name}".lstrip("/")))
+
+
+class RetraceLoadTrajectory(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceLoadTrajectory",
+            display_name="Load Trajectory (Retrace)",
+            category="retrace/trajectory",
+            description="Reads a trajectory that Save Trajectory wrote, from output/trajectories or input/trajectories.",
+            search_aliases=["import inversion", "load inversion"],
+            inputs=[
+                io.Combo.Input("name", options=trajectory_names(), tooltip="A trajectory file; refresh to see new ones.")
+            ],
+            outputs=[RetraceTrajectory.Output("trajectory", tooltip="The trajectory as it was saved.")],
+        )
+
+    @classmethod
+    def fingerprint_inputs(cls, name: str) -> str:
+        stat = trajectory_path(name).stat()
+        return f"{name}/{stat.st_mtime_ns}/{stat.st_size}"
+
+    @classmethod
+    def execute(cls, name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_trajectory(trajectory_path(name)))
+
+
+NODES: list[type[io.ComfyNode]] = [
+    RetraceTrajectoryLatent,
+    RetraceTrajectoryPreview,
+    RetraceSaveTrajectory,
+    RetraceLoadTrajectory,
+]

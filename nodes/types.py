@@ -1,0 +1,70 @@
+"""The one type that ComfyUI does not have, and the inputs that several nodes share word for word."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from comfy_api.latest import io
+
+from ..samplers.schedule import Spacing, Terminal
+
+RetraceTrajectory = io.Custom("RETRACE_TRAJECTORY")
+
+
+def model_input() -> Any:
+    return io.Model.Input("model", tooltip="An SD1.x, SD2.x or SDXL model, LoRAs and patches included.")
+
+
+def positive_input(tooltip: str) -> Any:
+    return io.Conditioning.Input("positive", tooltip=tooltip)
+
+
+def negative_input(tooltip: str) -> Any:
+    return io.Conditioning.Input("negative", tooltip=tooltip)
+
+
+def steps_input(default: int = 50) -> Any:
+    return io.Int.Input(
+        "steps",
+        default=default,
+        min=1,
+        max=1000,
+        tooltip="Number of DDIM steps of the whole schedule. Inversion and sampling must use the same number.",
+    )
+
+
+def spacing_input() -> Any:
+    return io.Combo.Input(
+        "spacing",
+        options=list(get_args(Spacing)),
+        default="leading",
+        advanced=True,
+        tooltip="How the steps are spread over the model's noise levels. leading is Stable Diffusion's own and, where "
+        "steps divides 1000, ComfyUI's ddim_uniform. Zero-terminal-SNR models want trailing.",
+    )
+
+
+def terminal_input() -> Any:
+    return io.Combo.Input(
+        "terminal",
+        options=list(get_args(Terminal)),
+        default="clean",
+        advanced=True,
+        tooltip="The level of the clean image: clean is sigma 0, as in every stock sampler; first is the model's lowest "
+        "level, as in the original null-text code (for comparisons with it).",
+    )
+
+
+def start_step_input(tooltip: str) -> Any:
+    return io.Int.Input("start_step", default=0, min=0, max=999, tooltip=tooltip)
+
+
+def end_step_input() -> Any:
+    return io.Int.Input(
+        "end_step",
+        default=1000,
+        min=1,
+        max=1000,
+        advanced=True,
+        tooltip="Stop before this step and leave the rest of the noise in; 1000 means the last step of any schedule.",
+    )

@@ -1,0 +1,115 @@
+"""DDIM (Song et al. 2021, arXiv 2010.02502) in the variance-exploding scale: one step, and the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .noise import NoiseSource
+from .prediction import eps_from_denoised
+
+Denoise = Callable[[Tensor, Tensor], Tensor]
+"""The model: (x [B, C, H, W], sigma scalar tensor) -> x0 [B, C, H, W]."""
+
+StepCallback = Callable[[int, Tensor, Tensor, Tensor], None]
+"""(step, x before it, sigma before it, x0): what a preview or a progress bar wants to know."""
+
+
+@dataclass(frozen=True)
+class DenoisedRange:
+    """How the predicted x0 is kept within range before a step (all off by default).
+
+    Attributes:
+        clip: clamp x0 to +-clip (diffusers' clip_sample with clip_sample_range), or None.
+        quantile: dynamic thresholding's ratio (Saharia et al. 2022, arXiv 2205.11487, section 2.3), or None: clamp each
+            row to its own quantile of |x0|, at least 1 and at most `quantile_max`, and divide by it. Wins over `clip`.
+        quantile_max: diffusers' sample_max_value.
+        recompute_eps: take eps from the limited x0 (diffusers' use_clipped_model_output).
+    """
+
+    clip: float | None = None
+    quantile: float | None = None
+    quantile_max: float = 1.0
+    recompute_eps: bool = False
+
+    def limit(self, denoised: Tensor) -> Tensor:
+        """x0 within the range, same shape and dtype."""
+        if self.quantile is not None:
+            magnitudes = denoised.flatten(1).abs().float()
+            bound = torch.quantile(magnitudes, self.quantile, dim=1).clamp(1.0, max(1.0, self.quantile_max))
+            bound = bound.to(denoised.dtype).view(-1, *(1,) * (denoised.ndim - 1))
+            return denoised.clamp(-bound, bound) / bound
+        if self.clip is not None:
+            return denoised.clamp(-self.clip, self.clip)
+        return denoised
+
+
+UNLIMITED = DenoisedRange()
+
+
+def ddim_step(
+    x: Tensor,
+    denoised: Tensor,
+    sigma: Tensor,
+    sigma_next: Tensor,
+    eta: float = 0.0,
+    noise: Tensor | None = None,
+    denoised_range: DenoisedRange = UNLIMITED,
+) -> Tensor:
+    """From level sigma to sigma_next, given the model's x0 for x (eq. 12 of the paper, in the scale x = x0 + sigma eps).
+
+    Args:
+        x, denoised: [B, C, H, W] at level `sigma`, which is greater than 0.
+        sigma, sigma_next: scalar tensors.
+        eta: 0 is the deterministic ODE step, 1 is DDPM's ancestral variance
+            s_up^2 = eta^2 sigma_next^2 (1 - sigma_next^2 / sigma^2) (eq. 16).
+        noise: [B, C, H, W] standard normal, used when eta > 0 (the given variance noise).
+        denoised_range: how x0 is limited first.
+
+    Returns x at `sigma_next`. Raises ValueError when eta > 0 and there is no noise.
+    """
+    limited = denoised_range.limit(denoised)
+    eps = eps_from_denoised(limited if denoised_range.recompute_eps else denoised, x, sigma)
+    if eta == 0:
+        return limited + sigma_next * eps
+    if noise is None:
+        raise ValueError(f"DDIM: eta is {eta}, which adds noise at every step, but no noise was given.")
+    sigma_up = eta * sigma_next * (1 - (sigma_next / sigma) ** 2).clamp(min=0).sqrt()
+    sigma_down = (sigma_next**2 - sigma_up**2).clamp(min=0).sqrt()
+    return limited + sigma_down * eps + sigma_up * noise.to(x)
+
+
+@torch.no_grad()
+def sample_ddim(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    eta: float = 0.0,
+    noise: NoiseSource | None = None,
+    denoised_range: DenoisedRange = UNLIMITED,
+    callback: StepCallback | None = None,
+) -> Tensor:
+    """Walk x [B, C, H, W] down the levels sigmas [N+1] (not increasing); returns x at the last level.
+
+    `noise` is asked once for every step when eta > 0. Raises ValueError when the sigmas rise.
+    """
+    require_descending(sigmas)
+    for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+        denoised = denoise(x, sigma)
+        if callback is not None:
+            callback(step, x, sigma, denoised)
+        drawn = noise() if noise is not None and eta > 0 else None
+        x = ddim_step(x, denoised, sigma, sigma_next, eta, drawn, denoised_range)
+    return x
+
+
+def require_descending(sigmas: Tensor) -> None:
+    """Raise ValueError unless sigmas [N+1] run from noise to image."""
+    if sigmas.ndim != 1 or bool((sigmas[1:] > sigmas[:-1]).any()) or bool((sigmas[:-1] <= 0).any()):
+        raise ValueError(
+            f"DDIM: the sigmas {[round(float(s), 4) for s in sigmas.flatten()[:6]]}... do not descend from noise to "
+            "image; give those of a scheduler, not flipped ones (RetraceDDIMInvert walks upwards by itself)."
+        )

@@ -1,0 +1,103 @@
+"""Which noise levels a sampler visits: timesteps spread over a model's sigma table, looked up, never computed as t - T//N."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+
+Spacing = Literal["leading", "trailing", "linspace"]
+Terminal = Literal["clean", "first"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """N steps from noise to image.
+
+    Attributes:
+        sigmas: [N+1], not increasing: the level before each step and, last, the level the image is left at.
+        timesteps: N descending rows of the sigma table, one for each step.
+        spacing: how the timesteps were spread.
+        terminal: "clean" ends at sigma 0; "first" ends at the table's first level (SD's `set_alpha_to_one=False`).
+    """
+
+    sigmas: Tensor
+    timesteps: tuple[int, ...]
+    spacing: Spacing
+    terminal: Terminal
+
+    @property
+    def steps(self) -> int:
+        return len(self.timesteps)
+
+    @property
+    def ascending_sigmas(self) -> Tensor:
+        """[N+1] from the image to the noise: the levels an inversion visits."""
+        return self.sigmas.flip(0)
+
+    def window(self, start_step: int, end_step: int) -> Schedule:
+        """The steps `start_step` (counted from the noise end) up to `end_step`, exclusive.
+
+        Raises ValueError unless 0 <= start_step < end_step <= N.
+        """
+        if not 0 <= start_step < end_step <= self.steps:
+            raise ValueError(
+                f"Schedule: start_step {start_step} and end_step {end_step} do not lie in the {self.steps} steps; "
+                f"choose 0 <= start_step < end_step <= {self.steps}."
+            )
+        return replace(
+            self,
+            sigmas=self.sigmas[start_step : end_step + 1],
+            timesteps=self.timesteps[start_step:end_step],
+        )
+
+
+def make_schedule(
+    sigma_table: Tensor,
+    steps: int,
+    spacing: Spacing = "leading",
+    terminal: Terminal = "clean",
+    steps_offset: int = 1,
+) -> Schedule:
+    """Spread `steps` timesteps over a sigma table.
+
+    Args:
+        sigma_table: [T] ascending, the model's own.
+        steps: N, 1 to T.
+        spacing: "leading" (SD's default), "trailing" or "linspace", as diffusers' DDIMScheduler defines them.
+        terminal: where the last step ends, see `Schedule`.
+        steps_offset: added to every timestep of the leading grid (SD's is 1).
+
+    Returns a Schedule whose sigmas have the table's dtype and device.
+    Raises ValueError when N is not in 1..T, when a timestep lies beyond the table, or for an unknown name.
+    """
+    if spacing not in get_args(Spacing) or terminal not in get_args(Terminal):
+        raise ValueError(
+            f"Schedule: spacing {spacing!r} with terminal {terminal!r} is unknown; "
+            f"choose from {get_args(Spacing)} and {get_args(Terminal)}."
+        )
+    length = len(sigma_table)
+    if not 1 <= steps <= length:
+        raise ValueError(f"Schedule: {steps} steps do not fit a model of {length} timesteps; choose 1 to {length}.")
+    timesteps = _timesteps(length, steps, spacing, steps_offset)
+    if timesteps[0] >= length:
+        raise ValueError(
+            f"Schedule: {steps} steps with leading spacing and steps_offset {steps_offset} begin at timestep "
+            f"{timesteps[0]}, beyond the model's last ({length - 1}); choose fewer steps or trailing spacing."
+        )
+    final = torch.zeros_like(sigma_table[:1]) if terminal == "clean" else sigma_table[:1]
+    sigmas = torch.cat([sigma_table[list(timesteps)], final])
+    return Schedule(sigmas, timesteps, spacing, terminal)
+
+
+def _timesteps(length: int, steps: int, spacing: Spacing, steps_offset: int) -> tuple[int, ...]:
+    """N descending timesteps. The roundings are those of NumPy in diffusers' DDIMScheduler.set_timesteps (half to even)."""
+    if spacing == "leading":
+        stride = length // steps
+        return tuple(index * stride + steps_offset for index in reversed(range(steps)))
+    if spacing == "trailing":
+        return tuple(round(length - index * (length / steps)) - 1 for index in range(steps))
+    span = (length - 1) / (steps - 1) if steps > 1 else 0.0
+    return tuple(round(index * span) for index in reversed(range(steps)))
