@@ -45,7 +45,11 @@ def _prediction(model: ModelPatcher, sampling: object, node: str) -> Prediction:
             f"{node}: the model ({kind}) is a flow-matching one, as Flux and SD3 are, which DDIM inversion does not fit; "
             "load an SD1.x, SD2.x or SDXL checkpoint."
         )
-    if not isinstance(sampling, ModelSamplingDiscrete) or isinstance(sampling, OTHER_TIMES) or not isinstance(sampling, EPS):
+    if (
+        not isinstance(sampling, ModelSamplingDiscrete)
+        or isinstance(sampling, OTHER_TIMES)
+        or not isinstance(sampling, EPS)
+    ):
         raise ValueError(
             f"{node}: the model ({kind}) has no table of discrete noise levels, which DDIM inversion walks along; "
             "load an SD1.x, SD2.x or SDXL checkpoint."

@@ -89,7 +89,7 @@ class Trajectory:
     def predicted_clean(self) -> Tensor:
         """The image each step was heading from, [N, B, C, H, W]: x0 on the straight line through two successive states.
 
-        For a DDIM step x' = x + (sigma' - sigma) eps this is exactly the x0 that the network predicted.
+        Where the fixed point of a step was reached this is exactly what the network predicted at its noisier state.
         """
         rise = (self.sigmas[1:] - self.sigmas[:-1]).view(-1, 1, 1, 1, 1)
         eps = (self.latents[1:] - self.latents[:-1]) / rise
@@ -167,4 +167,3 @@ def prompts_digest(tensors: list[Tensor]) -> str:
 
 def _on_cpu(tensor: Tensor) -> Tensor:
     return tensor.detach().to("cpu", torch.float32).contiguous()
-

@@ -90,7 +90,7 @@ def _require_consistent(trajectory: Trajectory, path: Path) -> None:
     if latents.ndim != 5 or sigmas.shape != latents.shape[:1] or len(sigmas) < 2:
         problem = f"latents {tuple(latents.shape)} and sigmas {tuple(sigmas.shape)} do not fit together"
     elif trajectory.inversion.steps != trajectory.steps or trajectory.residuals.shape != (trajectory.steps,):
-        problem = f"it says {trajectory.inversion.steps} steps but holds {trajectory.steps}"
+        problem = f"it should have {trajectory.inversion.steps} steps and as many residuals"
     elif any(tensor.dtype != torch.float32 for tensor in (latents, sigmas, trajectory.residuals, table)):
         problem = "its tensors are not float32"
     elif not _ascends(sigmas) or table.ndim != 1 or not _ascends(table):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io, ui
 from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io, ui
 
 from ..host.latents import latent_samples, without_noise_mask
 from ..host.model_facts import model_facts
@@ -33,7 +33,14 @@ class RetraceDDIMInvert(io.ComfyNode):
             category="retrace/inversion",
             description="Walks an image back along the diffusion path to noise and keeps every state. Sampled forward "
             "again under the same prompt at cfg 1 the noise becomes the image; under another prompt, an edit of it.",
-            search_aliases=["invert", "ddim inversion", "unsample", "unsampler", "img2img alternative", "image to noise"],
+            search_aliases=[
+                "invert",
+                "ddim inversion",
+                "unsample",
+                "unsampler",
+                "img2img alternative",
+                "image to noise",
+            ],
             inputs=[
                 model_input(),
                 positive_input("The prompt that describes the image as it is."),

@@ -41,7 +41,9 @@ class RetraceCompareImages(io.ComfyNode):
                 io.Mask.Input("mask", optional=True, tooltip="Which pixels are inside; any size."),
             ],
             outputs=[
-                io.Float.Output("psnr", tooltip="Peak signal-to-noise ratio in dB, mean of the batch; inf if identical."),
+                io.Float.Output(
+                    "psnr", tooltip="Peak signal-to-noise ratio in dB, mean of the batch; inf if identical."
+                ),
                 io.Float.Output("ssim", tooltip="Structural similarity, mean of the batch; 1 if identical."),
                 io.Image.Output("heat_map", tooltip="Where the images differ, dark to bright."),
             ],

@@ -164,7 +164,9 @@ class RetraceDDIMSample(io.ComfyNode):
                     tooltip="Seeds separated by commas, one for each image of the batch; they replace seed.",
                 ),
             ],
-            outputs=[io.Latent.Output("latent", tooltip="The result; noise is left in it when end_step cuts it short.")],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The result; noise is left in it when end_step cuts it short.")
+            ],
         )
 
     @classmethod

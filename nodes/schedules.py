@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io, ui
 from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io, ui
 
 from ..host.model_facts import model_facts
 from ..measuring.plots import schedule_plot

@@ -38,7 +38,9 @@ class RetraceTrajectoryLatent(io.ComfyNode):
                     "the closer to the image."
                 ),
                 io.Model.Input(
-                    "model", optional=True, tooltip="The model that will sample; a trajectory of another kind is refused."
+                    "model",
+                    optional=True,
+                    tooltip="The model that will sample; a trajectory of another kind is refused.",
                 ),
                 io.Latent.Input(
                     "latent",
@@ -136,7 +138,9 @@ class RetraceLoadTrajectory(io.ComfyNode):
             description="Reads a trajectory that Save Trajectory wrote, from output/trajectories or input/trajectories.",
             search_aliases=["import inversion", "load inversion"],
             inputs=[
-                io.Combo.Input("name", options=trajectory_names(), tooltip="A trajectory file; refresh to see new ones.")
+                io.Combo.Input(
+                    "name", options=trajectory_names(), tooltip="A trajectory file; refresh to see new ones."
+                )
             ],
             outputs=[RetraceTrajectory.Output("trajectory", tooltip="The trajectory as it was saved.")],
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import scenes
 import torch
 from diffusers import AutoencoderTiny
 from torch import nn
 from torch.nn import functional
 from tqdm import trange
-
-import scenes
 
 CROP = 48
 CROPS = 5
@@ -37,7 +36,9 @@ def train(iterations: int, seed: int, dtype: torch.dtype) -> AutoencoderTiny:
     rng = np.random.default_rng(seed)
     model = build()
     optimiser = torch.optim.AdamW(model.parameters(), lr=4e-4, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 4e-4, total_steps=iterations, pct_start=0.05, cycle_momentum=False)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, 4e-4, total_steps=iterations, pct_start=0.05, cycle_momentum=False
+    )
     progress = trange(iterations, desc="autoencoder", mininterval=5)
     for _ in progress:
         target = batch(rng)

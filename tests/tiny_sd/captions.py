@@ -6,10 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+import scenes
 import torch
 from transformers import CLIPTokenizer
-
-import scenes
 
 MAX_TOKENS = 77
 ZERO_PAD_TOKEN = 0

@@ -7,12 +7,11 @@ from pathlib import Path
 import comfy.supported_models
 import comfy.utils
 import torch
-from diffusers import AutoencoderTiny
-from safetensors.torch import load_file, save_file
-
 from captions import Vocabulary
+from diffusers import AutoencoderTiny
 from diffusion import TextToLatent
 from layouts import TOKEN_IDS
+from safetensors.torch import load_file, save_file
 
 SCALING_FACTOR = 0.18215
 """ComfyUI's SD15 latent format multiplies a VAE's latents by this before the UNet sees them."""
@@ -28,7 +27,9 @@ UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.", "first_stage_mo
 State = dict[str, torch.Tensor]
 
 
-def save(path: Path, model: TextToLatent, autoencoder: AutoencoderTiny, latent_std: float, vocabulary: Vocabulary) -> None:
+def save(
+    path: Path, model: TextToLatent, autoencoder: AutoencoderTiny, latent_std: float, vocabulary: Vocabulary
+) -> None:
     """Write an fp16 checkpoint: SD1's text encoder names, or OpenCLIP's where the UNet has linear projections (SD2)."""
     names = comfy.utils.unet_to_diffusers(UNET_SHAPE)
     state = {UNET + names[key]: value for key, value in model.unet.state_dict().items()}
@@ -85,5 +86,3 @@ def _taesd_names(autoencoder: AutoencoderTiny) -> State:
 def _stored(value: torch.Tensor) -> torch.Tensor:
     value = value.detach().cpu().contiguous()
     return value.half() if value.is_floating_point() else value.to(torch.int32)
-
-

@@ -6,15 +6,14 @@ from copy import deepcopy
 from dataclasses import dataclass
 
 import numpy as np
+import scenes
 import torch
+from autoencoder import to_tensor
+from captions import MAX_TOKENS, Vocabulary
 from diffusers import AutoencoderTiny, DDIMScheduler, UNet2DConditionModel
 from torch import nn
 from tqdm import trange
 from transformers import CLIPTextConfig, CLIPTextModel
-
-import scenes
-from autoencoder import to_tensor
-from captions import MAX_TOKENS, Vocabulary
 
 CONTEXT = 128
 BATCH = 16
@@ -109,8 +108,12 @@ def train(
     rows = vocabulary.rows(dataset.captions, pad_with_end=prediction == "epsilon")
     empty = vocabulary.rows([""], pad_with_end=prediction == "epsilon")
     average = deepcopy(model).requires_grad_(False).eval()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=iterations, pct_start=0.05, cycle_momentum=False)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimiser, learning_rate, total_steps=iterations, pct_start=0.05, cycle_momentum=False
+    )
     progress = trange(iterations, desc=prediction, mininterval=5)
     smooth = 1.0
     for step in progress:

@@ -8,10 +8,9 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
+import layouts
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
-
-import layouts
 
 Layout = Literal["sd15", "sd2_v", "sd2_v_zero_snr", "sdxl"]
 

@@ -144,9 +144,11 @@ def _vertices(shape: str) -> np.ndarray:
         for turn in turns:
             corners.append(corners[-1] @ turn.T)
         return np.concatenate(corners).astype(np.float32)
-    count, inner, start = {"square": (4, None, np.pi / 4), "triangle": (3, None, -np.pi / 2), "star": (5, 0.45, -np.pi / 2)}[
-        shape
-    ]
+    count, inner, start = {
+        "square": (4, None, np.pi / 4),
+        "triangle": (3, None, -np.pi / 2),
+        "star": (5, 0.45, -np.pi / 2),
+    }[shape]
     if inner is None:
         angles = start + np.arange(count) * 2 * np.pi / count
         radii = np.ones(count)

@@ -1,0 +1,140 @@
+"""One DDIM step and the loop against diffusers' DDIMScheduler, in all its options."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from retrace_pack.samplers.ddim import DenoisedRange, ddim_step, sample_ddim
+from retrace_pack.samplers.prediction import (
+    add_noise,
+    denoised_from_output,
+    variance_exploding,
+    variance_preserving,
+    velocity,
+)
+from retrace_pack.samplers.schedule import make_schedule
+
+SHAPE = (2, 4, 8, 8)
+
+
+def randn(seed: int) -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_relative(ours: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
+    """Largest difference against the largest value (diffusers keeps 1 - abar in float32)."""
+    assert float((ours - expected).abs().max() / expected.abs().max()) < tolerance
+
+
+def our_step(schedule, index, output, x_vp, prediction, eta=0.0, noise=None, **limits):
+    sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index + 1]
+    x = variance_exploding(x_vp, sigma)
+    denoised = denoised_from_output(output, x, sigma, prediction)
+    result = ddim_step(x, denoised, sigma, sigma_next, eta, noise, DenoisedRange(**limits))
+    return variance_preserving(result, sigma_next)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+@pytest.mark.parametrize("index", [0, 1, 24, 48, 49])
+@pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
+def test_step_equals_diffusers(sigma_table, sd_scheduler, prediction, index, eta):
+    reference = sd_scheduler(prediction_type=prediction)
+    reference.set_timesteps(50)
+    schedule = make_schedule(sigma_table, 50, terminal="first")
+    output, x, noise = randn(1), randn(2), randn(3)
+    t = int(reference.timesteps[index])
+    given_noise = noise if eta > 0 else None
+    expected = reference.step(output, t, x, eta=eta, variance_noise=given_noise).prev_sample
+    assert_relative(our_step(schedule, index, output, x, prediction, eta, noise), expected, 1e-4)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_clipping_equals_diffusers(sigma_table, sd_scheduler, recompute):
+    reference = sd_scheduler(clip_sample=True, clip_sample_range=0.7)
+    reference.set_timesteps(50)
+    schedule = make_schedule(sigma_table, 50, terminal="first")
+    output, x = randn(1), randn(2)
+    expected = reference.step(output, int(reference.timesteps[30]), x, use_clipped_model_output=recompute).prev_sample
+    ours = our_step(schedule, 30, output, x, "epsilon", clip=0.7, recompute_eps=recompute)
+    assert_relative(ours, expected, 1e-4)
+
+
+@pytest.mark.parametrize(("ratio", "maximum"), [(0.9, 1.0), (0.995, 1.5), (0.8, 4.0)])
+def test_dynamic_thresholding_equals_diffusers(sigma_table, sd_scheduler, ratio, maximum):
+    reference = sd_scheduler(thresholding=True, dynamic_thresholding_ratio=ratio, sample_max_value=maximum)
+    reference.set_timesteps(50)
+    schedule = make_schedule(sigma_table, 50, terminal="first")
+    output, x = randn(1), 3 * randn(2)
+    expected = reference.step(output, int(reference.timesteps[20]), x).prev_sample
+    ours = our_step(schedule, 20, output, x, "epsilon", quantile=ratio, quantile_max=maximum)
+    assert_relative(ours, expected, 1e-4)
+
+
+def test_add_noise_and_velocity_equal_diffusers(sigma_table, sd_scheduler):
+    reference = sd_scheduler()
+    clean, noise, timesteps = randn(1), randn(2), torch.tensor([3, 700])
+    sigma = sigma_table[timesteps].view(-1, 1, 1, 1)
+    noisy = variance_preserving(add_noise(clean, noise, sigma), sigma)
+    assert_relative(noisy, reference.add_noise(clean, noise, timesteps), 1e-5)
+    assert_relative(velocity(clean, noise, sigma), reference.get_velocity(clean, noise, timesteps), 1e-5)
+
+
+def test_zero_snr_step_is_finite_and_starts_from_minus_v():
+    """At abar = 0 the state says nothing about the image: x0 = -v (the closed form; diffusers divides by zero for eps)."""
+    from retrace_pack.samplers.noise_levels import (
+        alphas_cumprod_from_betas,
+        make_betas,
+        rescale_to_zero_terminal_snr,
+        sigmas_from_alphas_cumprod,
+    )
+
+    alphas = rescale_to_zero_terminal_snr(alphas_cumprod_from_betas(make_betas("scaled_linear")))
+    sigma = sigmas_from_alphas_cumprod(alphas)[-1]
+    x, v = variance_exploding(randn(1), sigma), randn(2)
+    torch.testing.assert_close(denoised_from_output(v, x, sigma, "v_prediction"), -v, rtol=1e-3, atol=2e-3)
+
+
+@given(sigma=st.floats(0.05, 20), ratio=st.floats(0, 1), seed=st.integers(0, 99))
+def test_ancestral_noise_keeps_the_variance(sigma, ratio, seed):
+    """sigma_down^2 + sigma_up^2 = sigma_next^2: with x0 = 0 and unit eps and noise the level after the step is right."""
+    level, level_next = torch.tensor(sigma, dtype=torch.float64), torch.tensor(sigma * ratio, dtype=torch.float64)
+    zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
+    down = ddim_step(level * (zero + 1), zero, level, level_next, 1.0, zero)
+    up = ddim_step(zero, zero, level, level_next, 1.0, zero + 1)
+    torch.testing.assert_close(down**2 + up**2, (level_next**2).expand_as(down))
+
+
+def test_eta_without_noise_is_refused():
+    x = randn(1)
+    with pytest.raises(ValueError, match="eta is 0.5.*no noise was given"):
+        ddim_step(x, x, torch.tensor(1.0), torch.tensor(0.5), eta=0.5)
+
+
+@pytest.mark.parametrize("sigmas", [[0.0, 1.0, 2.0], [2.0, 1.0, 1.5, 0.0], [1.0, 0.0, 0.0]])
+def test_sigmas_that_do_not_descend_are_refused(sigmas):
+    with pytest.raises(ValueError, match="do not descend from noise to image"):
+        sample_ddim(lambda x, sigma: x, randn(1), torch.tensor(sigmas))
+
+
+def test_the_loop_follows_the_closed_form_of_gaussian_data(sigma_table):
+    """For data N(0, s^2) the ODE is x(sigma) = x(sigma_0) sqrt((s^2 + sigma^2) / (s^2 + sigma_0^2)); DDIM converges to it."""
+    scale = 0.8
+
+    def denoise(x, sigma):
+        return x * scale**2 / (scale**2 + sigma**2)
+
+    x, errors = randn(5), []
+    for steps in (25, 100, 400):
+        sigmas = make_schedule(sigma_table, steps, "trailing").sigmas
+        exact = x * scale / (scale**2 + sigmas[0] ** 2).sqrt()
+        errors.append(float((sample_ddim(denoise, x, sigmas) - exact).abs().max() / exact.abs().max()))
+    assert errors[0] > 3 * errors[1] > 9 * errors[2]
+
+
+def test_the_callback_sees_every_step_in_order(sigma_table):
+    seen = []
+    sigmas = make_schedule(sigma_table, 5).sigmas
+    sample_ddim(
+        lambda x, s: 0.5 * x, randn(1), sigmas, callback=lambda step, x, sigma, x0: seen.append((step, float(sigma)))
+    )
+    assert seen == [(index, float(sigma)) for index, sigma in enumerate(sigmas[:-1])]

@@ -1,0 +1,138 @@
+"""DDIM inversion: P1, P2, P4 and P13 of the parity tests, against diffusers and the closed form."""
+
+import pytest
+import torch
+from retrace_pack.inversion.ddim import invert_ddim
+from retrace_pack.samplers.ddim import ddim_step, sample_ddim
+from retrace_pack.samplers.prediction import denoised_from_output, variance_exploding, variance_preserving
+from retrace_pack.samplers.schedule import make_schedule
+
+SHAPE = (2, 4, 8, 8)
+
+
+def randn(seed: int) -> torch.Tensor:
+    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def assert_relative(ours, expected, tolerance):
+    assert float((ours - expected).abs().max() / expected.abs().max()) < tolerance
+
+
+def network(x_vp: torch.Tensor, timestep: int) -> torch.Tensor:
+    """A smooth, nonlinear stand-in for an eps network, in the references' own terms (variance-preserving x, timestep)."""
+    return torch.tanh(x_vp + 0.3 * x_vp.roll(1, -1)) * (0.5 + timestep / 2000)
+
+
+def as_denoiser(table: torch.Tensor, prediction: str = "epsilon"):
+    """The network as the function of (x, sigma) that this pack works with."""
+
+    def denoise(x, sigma):
+        timestep = int((table - sigma).abs().argmin())
+        return denoised_from_output(network(variance_preserving(x, sigma), timestep), x, sigma, prediction)
+
+    return denoise
+
+
+def test_p1_one_step_equals_diffusers_at_every_timestep(sigma_table, sd_scheduler, sd_inverse_scheduler):
+    inverse = sd_inverse_scheduler()
+    inverse.set_timesteps(50)
+    assert inverse.initial_alpha_cumprod == sd_scheduler().final_alpha_cumprod == sd_scheduler().alphas_cumprod[0]
+    schedule = make_schedule(sigma_table, 50, terminal="first")
+    assert inverse.timesteps.tolist() == list(reversed(schedule.timesteps))
+    sigmas = schedule.ascending_sigmas
+    for index, t in enumerate(inverse.timesteps.tolist()):
+        eps, x = randn(index), randn(100 + index)
+        expected = inverse.step(eps, t, x).prev_sample
+        result = invert_ddim(
+            lambda state, sigma, eps=eps: state - sigma * eps,
+            variance_exploding(x, sigmas[index]),
+            sigmas[index : index + 2],
+        )
+        assert_relative(variance_preserving(result.states[-1], sigmas[index + 1]), expected, 1e-6 + 1e-5 * (index == 0))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_p2_a_step_forth_and_back_with_one_eps_is_the_identity(sigma_table, prediction):
+    """v is converted to eps first, at the level at which the network was asked; the same v would not do (next test)."""
+    sigmas = make_schedule(sigma_table, 50).ascending_sigmas
+    for index in (1, 20, 48):
+        sigma, sigma_next = sigmas[index], sigmas[index + 1]
+        x, output = variance_exploding(randn(1), sigma), randn(2)
+        asked = x * ((1 + sigma_next**2) / (1 + sigma**2)).sqrt()
+        eps = (asked - denoised_from_output(output, asked, sigma_next, prediction)) / sigma_next
+        there = invert_ddim(lambda state, s, eps=eps: state - s * eps, x, sigmas[index : index + 2]).states[-1]
+        back = ddim_step(there, there - sigma_next * eps, sigma_next, sigma)
+        torch.testing.assert_close(back, x, rtol=1e-10, atol=1e-10)
+
+
+def test_p2_diffusers_round_trip_with_one_v_is_not_the_identity(sd_scheduler, sd_inverse_scheduler):
+    """Why ours is held against the closed form for v: the reference reads v at the level of x, not where it was asked."""
+    forward, inverse = (
+        sd_scheduler(prediction_type="v_prediction"),
+        sd_inverse_scheduler(prediction_type="v_prediction"),
+    )
+    forward.set_timesteps(50)
+    inverse.set_timesteps(50)
+    x, v, t = randn(1), randn(2), 481
+    back = forward.step(v, t, inverse.step(v, t, x).prev_sample).prev_sample
+    assert float((back - x).abs().max()) > 1e-3
+
+
+def test_p4_the_loop_equals_the_reference_loop(sigma_table, sd_inverse_scheduler):
+    """diffusers' inverse scheduler driven by the same network, all N+1 states; [0] is the input."""
+    inverse = sd_inverse_scheduler()
+    inverse.set_timesteps(50)
+    schedule = make_schedule(sigma_table, 50, terminal="first")
+    sigmas = schedule.ascending_sigmas
+    x = randn(3)
+    expected = [x]
+    for t in inverse.timesteps.tolist():
+        expected.append(inverse.step(network(expected[-1], t), t, expected[-1]).prev_sample)
+    result = invert_ddim(as_denoiser(sigma_table), variance_exploding(x, sigmas[0]), sigmas)
+    assert result.states.shape == (51, *SHAPE)
+    assert torch.equal(result.states[0], variance_exploding(x, sigmas[0]))
+    for state, sigma, wanted in zip(result.states, sigmas, expected, strict=True):
+        assert_relative(variance_preserving(state, sigma), wanted, 1e-4)
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("spacing", "steps"), [("leading", 50), ("trailing", 30), ("linspace", 13)])
+def test_p13_fixed_point_iterations_make_the_round_trip_exact(sigma_table, prediction, spacing, steps):
+    denoise = as_denoiser(sigma_table, prediction)
+    schedule = make_schedule(sigma_table, steps, spacing)
+    x, errors, residuals = randn(4), [], []
+    for iterations in (0, 1, 2, 4, 8):
+        result = invert_ddim(denoise, x, schedule.ascending_sigmas, iterations)
+        back = sample_ddim(denoise, result.states[-1], schedule.sigmas)
+        errors.append(float((back - x).square().mean()))
+        residuals.append(float(result.residuals.max()))
+    assert all(later < 0.5 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(later < earlier for earlier, later in zip(residuals, residuals[1:], strict=False))
+    assert errors[-1] < 1e-6 * errors[0]
+
+
+def test_zero_iterations_make_one_call_a_step_and_k_make_one_plus_k(sigma_table):
+    calls = []
+    sigmas = make_schedule(sigma_table, 7).ascending_sigmas
+    for iterations in (0, 3):
+        calls.clear()
+        invert_ddim(lambda x, sigma: calls.append(float(sigma)) or 0.5 * x, randn(1), sigmas, iterations)
+        assert calls == [float(sigma) for sigma in sigmas[1:] for _ in range(1 + iterations)]
+
+
+def test_the_input_is_not_changed(sigma_table):
+    x = randn(1)
+    before = x.clone()
+    invert_ddim(lambda state, sigma: 0.9 * state, x, make_schedule(sigma_table, 5).ascending_sigmas, 1)
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("sigmas", [[2.0, 1.0, 0.0], [0.0], [0.0, 0.0, 1.0]])
+def test_sigmas_that_do_not_ascend_are_refused(sigmas):
+    with pytest.raises(ValueError, match="do not ascend from image to noise"):
+        invert_ddim(lambda x, sigma: x, randn(1), torch.tensor(sigmas))
+
+
+def test_negative_iterations_are_refused(sigma_table):
+    with pytest.raises(ValueError, match="fixed_point_iterations is -1; give 0 or more"):
+        invert_ddim(lambda x, sigma: x, randn(1), make_schedule(sigma_table, 5).ascending_sigmas, -1)

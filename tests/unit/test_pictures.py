@@ -1,0 +1,32 @@
+"""The grid and the schedule plot."""
+
+import torch
+from retrace_pack.measuring.grid import image_grid
+from retrace_pack.measuring.plots import schedule_plot
+from retrace_pack.samplers.schedule import make_schedule
+
+
+def test_a_grid_holds_every_picture_in_reading_order():
+    pictures = [torch.full((2, 3, 5, 3), value / 10) for value in range(5)]
+    grid = image_grid(pictures, columns=2)
+    assert grid.shape == (2, 3 * 3 + 2 * 4, 2 * 5 + 4, 3)
+    assert [round(float(grid[1, row * 7, column * 9, 0]), 1) for row in range(3) for column in range(2)] == [
+        0.0, 0.1, 0.2, 0.3, 0.4, 1.0,
+    ]  # fmt: skip
+    assert float(grid[0, 4, 0, 0]) == 1.0
+
+
+def test_a_grid_is_no_wider_than_its_pictures():
+    assert image_grid([torch.zeros(1, 4, 4, 3)], columns=8).shape == (1, 4, 4, 3)
+
+
+def test_the_plot_marks_as_many_steps_as_there_are(sigma_table):
+    few, many = (schedule_plot(sigma_table, make_schedule(sigma_table, steps)) for steps in (5, 50))
+    assert few.shape == many.shape == (1, 600, 768, 3)
+    assert few.dtype == torch.float32 and float(few.min()) >= 0 and float(few.max()) <= 1
+
+    def dots(plot):
+        colour = torch.tensor([214, 80, 40]) / 255
+        return int(((plot - colour).abs().sum(-1) < 0.02).sum())
+
+    assert dots(few) > 50 and dots(many) > 5 * dots(few)

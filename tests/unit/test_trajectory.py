@@ -1,0 +1,106 @@
+"""What a Trajectory gives out, and what it refuses."""
+
+import logging
+from dataclasses import replace
+
+import pytest
+import torch
+from retrace_pack.inversion.ddim import invert_ddim
+from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory, prompts_digest
+from retrace_pack.samplers.schedule import make_schedule
+
+STEPS = 6
+
+
+@pytest.fixture
+def trajectory(sigma_table):
+    table = sigma_table.float()
+    schedule = make_schedule(table, STEPS)
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    inversion = invert_ddim(lambda state, sigma: torch.tanh(state), x, schedule.ascending_sigmas)
+    return plain_trajectory(
+        inversion.states,
+        schedule.ascending_sigmas,
+        inversion.residuals,
+        ModelFacts(table, "epsilon", "SD15", "weights"),
+        InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "prompts"),
+    )
+
+
+def test_the_state_and_the_levels_of_a_start_step_belong_together(trajectory):
+    for start_step in range(STEPS):
+        remaining = trajectory.remaining_sigmas(start_step)
+        assert len(remaining) == STEPS - start_step + 1
+        assert remaining[0] == trajectory.sigmas[STEPS - start_step]
+        assert torch.equal(trajectory.latent_at(start_step), trajectory.latents[STEPS - start_step])
+    assert torch.equal(trajectory.remaining_sigmas(0), trajectory.sigmas.flip(0))
+
+
+@pytest.mark.parametrize("start_step", [-1, STEPS, 99])
+def test_a_start_step_beyond_the_schedule_is_refused(trajectory, start_step):
+    with pytest.raises(ValueError, match=f"start_step {start_step} is beyond its 6 steps; choose 0 to 5"):
+        trajectory.latent_at(start_step)
+    with pytest.raises(ValueError, match="is beyond its 6 steps"):
+        trajectory.remaining_sigmas(start_step)
+
+
+def test_the_predicted_image_is_what_the_network_said(sigma_table):
+    """Read off two successive states, without asking the network again."""
+    said = []
+    sigmas = make_schedule(sigma_table, STEPS).ascending_sigmas
+
+    def denoise(x, sigma):
+        said.append(0.9 * x + 0.05 * torch.sin(x))
+        return said[-1]
+
+    x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    # With an exact fixed point the network was asked at the very state that was kept.
+    inversion = invert_ddim(denoise, x, sigmas, fixed_point_iterations=30)
+    facts = InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "p")
+    model = ModelFacts(sigma_table.float(), "epsilon", "SD15", "w")
+    trajectory = plain_trajectory(inversion.states, sigmas, inversion.residuals, model, facts)
+    last_said = torch.stack(said[30::31]).float()
+    torch.testing.assert_close(trajectory.predicted_clean(), last_said, rtol=1e-4, atol=1e-4)
+    assert torch.equal(trajectory.evenly_spaced_predictions(3), trajectory.predicted_clean()[[0, 2, 5]])
+    assert len(trajectory.evenly_spaced_predictions(100)) == STEPS
+
+
+def test_the_same_model_passes_and_other_weights_only_warn(trajectory, caplog):
+    with caplog.at_level(logging.WARNING):
+        trajectory.require_model(trajectory.model, "Node")
+        assert not caplog.records
+        trajectory.require_model(replace(trajectory.model, weights="other"), "Node")
+    assert "made with other weights" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"prediction": "v_prediction"}, "Node: the trajectory's prediction is 'epsilon', but the model's is 'v_pred"),
+        ({"latent_format": "SDXL"}, "Node: the trajectory's latent_format is 'SD15', but the model's is 'SDXL'"),
+        ({"sigma_table": torch.linspace(0.03, 9.0, 1000)}, "Node: the trajectory was made with another noise schedule"),
+        ({"sigma_table": torch.linspace(0.03, 14.6, 900)}, "Node: the trajectory was made with another noise schedule"),
+    ],
+)
+def test_another_kind_of_model_is_refused(trajectory, change, message):
+    with pytest.raises(ValueError, match=message):
+        trajectory.require_model(replace(trajectory.model, **change), "Node")
+
+
+def test_another_latent_shape_is_refused(trajectory):
+    trajectory.require_latent_shape(torch.Size((2, 4, 8, 8)), "Node")
+    with pytest.raises(ValueError, match=r"Node: the latent has the shape \(1, 4, 8, 8\).*is \(2, 4, 8, 8\)"):
+        trajectory.require_latent_shape(torch.Size((1, 4, 8, 8)), "Node")
+
+
+def test_a_state_that_overflowed_is_refused(trajectory):
+    broken = trajectory.latents.clone()
+    broken[3, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match="a state is NaN or infinite; the model overflowed"):
+        plain_trajectory(broken, trajectory.sigmas, trajectory.residuals, trajectory.model, trajectory.inversion)
+
+
+def test_the_prompts_digest_tells_prompts_apart():
+    first, second = torch.zeros(1, 77, 8), torch.ones(1, 77, 8)
+    assert prompts_digest([first]) == prompts_digest([first.clone()])
+    assert len({prompts_digest(tensors) for tensors in ([first], [second], [first, second], [second, first])}) == 4
