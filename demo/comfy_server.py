@@ -199,7 +199,7 @@ class ComfyServer:
             "--listen": "127.0.0.1",
             "--port": str(self.port),
             "--base-directory": str(self.base),
-            "--database-url": "sqlite:///:memory:",
+            "--database-url": f"sqlite:///{(self.base / 'user' / 'comfyui.db').as_posix()}",
         }
         command = [sys.executable, "main.py", *(part for option in options.items() for part in option)]
         command += ["--disable-api-nodes", "--disable-auto-launch", *(["--cpu"] if cpu else []), *self.arguments]
@@ -224,9 +224,11 @@ class ComfyServer:
                 raise StartError(f"ComfyUI did not answer within {self.start_timeout:g} seconds.{self._log_tail()}")
             time.sleep(0.1)
         # ComfyUI only warns about a pack that it could not import; here a missing pack is never what is wanted.
-        failures = [line for line in self.log().splitlines() if "Cannot import " in line]
-        if failures:
-            raise StartError("\n".join(["A custom node pack could not be imported.", *failures, self._log_tail()]))
+        log = self.log()
+        if "(IMPORT FAILED)" in log:
+            packs = str(self.base / "custom_nodes")
+            about = [line for line in log.splitlines() if packs in line and "search path" not in line]
+            raise StartError("\n".join(["A custom node pack could not be loaded:", *about, self._log_tail()]))
 
     def _ending(self) -> str:
         with contextlib.suppress(subprocess.TimeoutExpired):

@@ -104,7 +104,7 @@ def open_index(settings: dict[str, str]) -> tuple[str, urllib.request.OpenerDire
     if index.username:
         passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
         user, password = unquote(index.username), unquote(index.password or "")
-        passwords.add_password(None, address, user, password, is_authenticated=True)
+        passwords.add_password(None, urljoin(address, "/"), user, password, is_authenticated=True)  # as pip: the host
         handlers.append(urllib.request.HTTPBasicAuthHandler(passwords))
     opener = urllib.request.build_opener(*handlers)
     opener.addheaders = [
