@@ -47,8 +47,8 @@ def canny_auto(image: Array, spread: float = 0.33) -> Array:
 
     Args:
         image: see `as_rgb8`.
-        spread: 0..1; a larger one keeps more weak edges. The thresholds are (1 - spread) * median and
-            (1 + spread) * median, the latter at most 255. A mostly black image has median 0: use `canny` there.
+        spread: 0..1. The thresholds are (1 - spread) * median and (1 + spread) * median, the latter at most 255.
+            A mostly black image has median 0: use `canny` there.
 
     Returns:
         [H, W] uint8, 0 or 255.

@@ -7,9 +7,6 @@ import os
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
 ROOT = Path(__file__).resolve().parent.parent
 COMFYUI = Path(os.environ.get("COMFYUI_PATH", ROOT / ".dev" / "ComfyUI-0.30.0"))
 PACK = "retrace_pack"
@@ -29,12 +26,3 @@ def _import_pack() -> None:
 
 
 _import_pack()
-
-
-@pytest.fixture(scope="session")
-def comfyui() -> Path:
-    """ComfyUI's modules ready for use in this process, on the CPU when there is no GPU; the path of its tree."""
-    from comfy.cli_args import args
-
-    args.cpu = not torch.cuda.is_available()
-    return COMFYUI

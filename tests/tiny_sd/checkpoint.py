@@ -9,7 +9,7 @@ import comfy.utils
 import torch
 from captions import Vocabulary
 from diffusers import AutoencoderTiny
-from diffusion import TextToLatent
+from diffusion import Dataset, TextToLatent
 from layouts import TOKEN_IDS
 from safetensors.torch import load_file, save_file
 
@@ -28,7 +28,7 @@ State = dict[str, torch.Tensor]
 
 
 def save(
-    path: Path, model: TextToLatent, autoencoder: AutoencoderTiny, latent_std: float, vocabulary: Vocabulary
+    path: Path, model: TextToLatent, autoencoder: AutoencoderTiny, dataset: Dataset, vocabulary: Vocabulary
 ) -> None:
     """Write an fp16 checkpoint: SD1's text encoder names, or OpenCLIP's where the UNet has linear projections (SD2)."""
     names = comfy.utils.unet_to_diffusers(UNET_SHAPE)
@@ -43,8 +43,9 @@ def save(
         state |= {TEXT + key: value for key, value in text.items()}
         state[TEXT + TOKEN_IDS] = vocabulary.token_ids
     state |= {VAE + key: value for key, value in _taesd_names(autoencoder).items()}
-    state[f"{VAE}vae_scale"] = torch.tensor(SCALING_FACTOR * latent_std)
-    state[f"{VAE}vae_shift"] = torch.tensor(0.0)
+    scale = SCALING_FACTOR * dataset.latent_std
+    state[f"{VAE}vae_scale"] = torch.tensor(scale)
+    state[f"{VAE}vae_shift"] = torch.tensor(-dataset.latent_mean / scale)
     save_file({key: _stored(value) for key, value in state.items()}, path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import scenes
@@ -17,18 +18,21 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 CONTEXT = 128
 BATCH = 16
+ENCODE_BATCH = 4
 EMPTY_CAPTION_FRACTION = 0.12
 SECOND_OBJECT_FRACTION = 0.2
 SNR_KNEE = 5.0
 EMA_DECAY = 0.999
+SNAPSHOT_EVERY = 500
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """`latents` float32 [N, 4, 16, 16] of unit variance with their captions; `latent_std` is what they were divided by."""
+    """`latents` float32 [N, 4, 16, 16] = (encoded - latent_mean) / latent_std, with their captions."""
 
     latents: torch.Tensor
     captions: list[str]
+    latent_mean: float
     latent_std: float
 
 
@@ -78,13 +82,13 @@ def encode_scenes(autoencoder: AutoencoderTiny, count: int, seed: int) -> Datase
     """Render and encode `count` scenes whose words are not held out."""
     rng = np.random.default_rng(seed)
     latents, captions = [], []
-    for _ in trange(0, count, 16, desc="latents", mininterval=5):
-        batch = [scenes.random_scene(rng, False, bool(rng.random() < SECOND_OBJECT_FRACTION)) for _ in range(16)]
+    for _ in trange(0, count, ENCODE_BATCH, desc="latents", mininterval=5):
+        batch = [scenes.random_scene(rng, False, bool(rng.random() < SECOND_OBJECT_FRACTION)) for _ in range(ENCODE_BATCH)]
         captions.extend(scene.caption for scene in batch)
         latents.append(autoencoder.encoder(to_tensor(np.stack([scenes.render(scene) for scene in batch]))))
     stacked = torch.cat(latents).contiguous()
-    std = stacked.std().item()
-    return Dataset(stacked / std, captions, std)
+    mean, std = stacked.mean().item(), stacked.std().item()
+    return Dataset((stacked - mean) / std, captions, mean, std)
 
 
 def train(
@@ -96,11 +100,13 @@ def train(
     learning_rate: float,
     seed: int,
     dtype: torch.dtype,
+    snapshots: Path,
 ) -> TextToLatent:
     """Fit `prediction` ("epsilon" or "v_prediction"); returns the exponential moving average of the weights.
 
     Timesteps are stratified over the batch. The loss is weighted by the square root of min-SNR-5 (Hang et al. 2023,
-    arXiv 2303.09556): high noise levels, where layout is decided, learn faster, low ones are not forgotten.
+    arXiv 2303.09556): high noise levels, where layout is decided, learn faster, low ones are not forgotten. The average
+    is written to the folder `snapshots` now and then, to look at while training goes on.
     """
     torch.manual_seed(seed)
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
@@ -137,6 +143,8 @@ def train(
         schedule.step()
         decay = min(EMA_DECAY, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in model.parameters()], 1 - decay)
+        if step % SNAPSHOT_EVERY == SNAPSHOT_EVERY - 1:
+            torch.save(average.state_dict(), snapshots / f"{prediction}.snapshot.pt")
         smooth += (loss.item() - smooth) / min(step + 1, 200)
         progress.set_postfix(loss=f"{smooth:.4f}", refresh=False)
     return average

@@ -1,0 +1,187 @@
+"""Poses and depth: skeletons drawn from keypoints, and what the user's own transformers models see in a picture."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from comfy_api.latest import io
+
+from ..host.transformers_models import (
+    DEPTH,
+    DETECTION,
+    POSE,
+    Kind,
+    check_folder,
+    estimate_depths,
+    estimate_poses,
+    load_network,
+    model_names,
+)
+from ..preprocessors.batch import MAX_SIDE, render_batch
+from ..preprocessors.pose_drawing import draw_pose
+from ..preprocessors.pose_keypoints import read_frames, read_json, write_frames
+from .hints import as_array, as_image, choice, decimal, flag, frame_progress, whole
+
+NO_MODEL = "(no model found: see the help)"
+WHOLE_IMAGE = "(none: each image is one person)"
+STRETCHES = ("each image", "whole batch")
+PoseKeypoint = io.Custom("POSE_KEYPOINT")
+
+
+def _model_input(name: str, kind: Kind, tooltip: str, *others: str) -> io.Input:
+    names = [*model_names(kind), *others]
+    return io.Combo.Input(name, options=names or [NO_MODEL], tooltip=f"{tooltip}: a folder in models/transformers.")
+
+
+def _refusal(node: str, kind: Kind, name: str | None) -> str | None:
+    """Why the model cannot be loaded, before anything runs; a name that comes over a link is not known yet."""
+    if name is None:
+        return None
+    try:
+        check_folder(kind, name)
+    except ValueError as error:
+        return f"{node}: {error}"
+    return None
+
+
+class RetraceDrawPose(io.ComfyNode):
+    """Schema and call of `preprocessors.pose_drawing.draw_pose`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceDrawPose",
+            display_name="Draw Pose",
+            category="retrace/hints",
+            description=(
+                "Draws OpenPose keypoints (body, hands, face) as the skeleton image that openpose ControlNets were "
+                "trained on. Takes JSON text, or the keypoints of any pose node."
+            ),
+            search_aliases=["openpose", "dwpose", "skeleton", "keypoints", "pose json", "render pose"],
+            inputs=[
+                PoseKeypoint.Input("keypoints", optional=True, tooltip="From a pose node; json must be empty then."),
+                io.String.Input("json", default="", multiline=True, tooltip="OpenPose JSON, one document or a list."),
+                whole("width", 0, 0, MAX_SIDE, "Of the hint; 0 takes it from the keypoints."),
+                whole("height", 0, 0, MAX_SIDE, "Of the hint; 0 takes it from the keypoints."),
+                decimal("min_confidence", 0.3, 0, 1, "Points below it are left out."),
+                flag("body", True, "Draw limbs and joints."),
+                flag("hands", True, "Draw hands, where the keypoints have them."),
+                flag("face", True, "Draw the face, where the keypoints have it."),
+                flag("wide_limbs", False, "Limbs that grow with the image, for xinsir's SDXL openpose ControlNet."),
+            ],
+            outputs=[io.Image.Output("hint", tooltip="The skeletons on black, for Apply ControlNet.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls,
+        json: str,
+        width: int,
+        height: int,
+        min_confidence: float,
+        body: bool,
+        hands: bool,
+        face: bool,
+        wide_limbs: bool,
+        keypoints: Any = None,  # noqa: ANN401
+    ) -> io.NodeOutput:
+        if (keypoints is None) == (not json.strip()):
+            given = "neither" if keypoints is None else "both"
+            raise ValueError(f"Draw Pose: give either keypoints or json; {given} came.")
+        try:
+            frames = read_json(json) if keypoints is None else read_frames(keypoints)
+            hints = render_batch(
+                len(frames),
+                lambda index: draw_pose(frames[index], width, height, min_confidence, body, hands, face, wide_limbs),
+                frame_progress(len(frames)),
+            )
+        except ValueError as error:
+            raise ValueError(f"Draw Pose: {error}") from error
+        return io.NodeOutput(as_image(hints))
+
+
+class RetraceEstimateDepth(io.ComfyNode):
+    """Schema and call of `host.transformers_models.estimate_depths`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceEstimateDepth",
+            display_name="Estimate Depth",
+            category="retrace/hints",
+            description=(
+                "Depth hint (near is white) by a Depth Anything or DPT model that you have put under "
+                "models/transformers. Nothing is downloaded. The hint has the image's size."
+            ),
+            search_aliases=["depth anything", "midas", "dpt", "depth map", "zoe", "depth preprocessor"],
+            inputs=[
+                io.Image.Input("image", tooltip="Pictures of any size."),
+                _model_input("model", DEPTH, "Depth Anything or DPT"),
+                choice("stretch", list(STRETCHES), "What is stretched to black..white; whole batch: no flicker."),
+            ],
+            outputs=[io.Image.Output("depth", tooltip="Depth, near is white. Feeds ControlNet Hint's normal_map too.")],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, model: str | None) -> bool | str:
+        return _refusal("Estimate Depth", DEPTH, model) or True
+
+    @classmethod
+    def execute(cls, image: torch.Tensor, model: str, stretch: str) -> io.NodeOutput:
+        try:
+            network = load_network(DEPTH, model)
+            depths = estimate_depths(network, as_array(image), stretch == STRETCHES[1], frame_progress(len(image)))
+        except ValueError as error:
+            raise ValueError(f"Estimate Depth: {error}") from error
+        return io.NodeOutput(as_image(depths))
+
+
+class RetraceEstimatePose(io.ComfyNode):
+    """Schema and call of `host.transformers_models.estimate_poses`."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceEstimatePose",
+            display_name="Estimate Pose",
+            category="retrace/hints",
+            description=(
+                "Skeleton hint by a ViTPose model and an RT-DETR person detector that you have put under "
+                "models/transformers. Nothing is downloaded."
+            ),
+            search_aliases=["openpose", "dwpose", "vitpose", "pose preprocessor", "keypoints", "skeleton"],
+            inputs=[
+                io.Image.Input("image", tooltip="Pictures of any size."),
+                _model_input("model", POSE, "ViTPose"),
+                _model_input("detector", DETECTION, "RT-DETR, which finds the people", WHOLE_IMAGE),
+                decimal("min_score", 0.5, 0, 1, "How sure the detector must be of a person."),
+                whole("max_people", 20, 1, 1000, "The most people of one image, the surest first."),
+                decimal("min_confidence", 0.3, 0, 1, "Points below it are not drawn."),
+            ],
+            outputs=[
+                io.Image.Output("hint", tooltip="The skeletons on black, for Apply ControlNet."),
+                PoseKeypoint.Output("keypoints", tooltip="OpenPose keypoints, for Draw Pose and other packs."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def validate_inputs(cls, model: str | None, detector: str | None) -> bool | str:
+        found = None if detector == WHOLE_IMAGE else _refusal("Estimate Pose", DETECTION, detector)
+        return _refusal("Estimate Pose", POSE, model) or found or True
+
+    @classmethod
+    def execute(
+        cls, image: torch.Tensor, model: str, detector: str, min_score: float, max_people: int, min_confidence: float
+    ) -> io.NodeOutput:
+        try:
+            finder = None if detector == WHOLE_IMAGE else load_network(DETECTION, detector)
+            network = load_network(POSE, model)
+            frames = estimate_poses(finder, network, as_array(image), min_score, max_people, frame_progress(len(image)))
+            hints = render_batch(len(frames), lambda index: draw_pose(frames[index], min_confidence=min_confidence))
+        except ValueError as error:
+            raise ValueError(f"Estimate Pose: {error}") from error
+        return io.NodeOutput(as_image(hints), write_frames(frames))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceDrawPose, RetraceEstimateDepth, RetraceEstimatePose]
