@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..inversion.ddim import Inversion, invert_ddim
 from ..inversion.trajectory import InversionFacts, ModelFacts, Trajectory, plain_trajectory, prompts_digest
-from ..samplers.ddim import UNLIMITED, Denoise, DenoisedRange, StepCallback, sample_ddim
+from ..samplers.ddim import UNLIMITED, Denoise, DenoisedRange, sample_ddim
 from ..samplers.noise import NoiseSource, noise_source
+from ..samplers.prediction import variance_exploding, variance_preserving
 from ..samplers.schedule import Schedule
 
 Conditioning = list[Any]
@@ -94,14 +95,18 @@ def sample_latent(
     seeds: tuple[int, ...],
     denoised_range: DenoisedRange = UNLIMITED,
     denoise_mask: Tensor | None = None,
+    read_as_clean: bool = True,
 ) -> tuple[Tensor, int]:
     """Sample from samples + sigma * noise down the sigmas by DDIM.
 
+    `read_as_clean` takes the last state for the image, as the references do, even where the schedule ends above sigma 0.
     Returns the samples of a LATENT [B, C, H, W] and the number of network evaluations for one image.
     """
     count = EvaluationCount()
     sampler = ddim_sampler(eta, denoised_range, seeds)
     result = _run(guidance, count, samples, noise, sampler, sigmas, seeds[0], denoise_mask)
+    if read_as_clean:
+        result = variance_preserving(result, sigmas[-1].to(result))
     return result, count.rows // samples.shape[0]
 
 
@@ -159,7 +164,9 @@ class _InversionSampler(comfy.samplers.Sampler):
                 callback(step, denoised, x, len(sigmas) - 1)
 
         denoise = _denoiser(model_wrap, extra_args)
-        self.result = invert_ddim(denoise, latent_image, sigmas, self.fixed_point_iterations, report)
+        # The references read the image as the variance-preserving state of the first level; at sigma 0 it is the same.
+        x = variance_exploding(latent_image, sigmas[0])
+        self.result = invert_ddim(denoise, x, sigmas, self.fixed_point_iterations, report)
         return self.result.states[-1]
 
 
@@ -194,6 +201,3 @@ def _denoiser(model: Callable[..., Tensor], extra_args: dict[str, Any]) -> Denoi
         return model(x, sigma * x.new_ones([x.shape[0]]), **extra_args)
 
     return denoise
-
-
-__all__ = ["EvaluationCount", "Guidance", "StepCallback", "ddim_sampler", "invert_latent", "sample_latent"]

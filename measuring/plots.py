@@ -24,7 +24,8 @@ def schedule_plot(sigma_table: Tensor, schedule: Schedule) -> Tensor:
     signal = alphas_cumprod_from_sigmas(sigma_table).sqrt().tolist()
     noise = sigma_table.tolist()
     last = len(noise) - 1
-    title = f"{schedule.steps} steps, {schedule.spacing}, ends at {'sigma 0' if schedule.terminal == 'clean' else 'the first level'}"
+    end = "sigma 0" if schedule.terminal == "clean" else "the first level"
+    title = f"{schedule.steps} steps, {schedule.spacing}, ends at {end}"
     _panel(draw, 0, f"signal: sqrt(alpha bar)      {title}", signal, schedule.timesteps, last, lambda value: value)
     floor, ceiling = math.log(noise[0]), math.log(noise[-1])
     _panel(

@@ -1,4 +1,4 @@
-"""Sampling: DDIM as a SAMPLER for any guider, and as one node with a window of steps."""
+"""Sampling: DDIM in one node, over a window of a schedule."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from comfy_api.latest import io, ui
 
 from ..host.latents import latent_samples, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
-from ..host.sampling import Guidance, ddim_sampler, sample_latent
-from ..samplers.ddim import DenoisedRange
+from ..host.sampling import Guidance, sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .types import (
     end_step_input,
+    eta_input,
     model_input,
     negative_input,
     positive_input,
@@ -26,92 +26,6 @@ from .types import (
 )
 
 NODE = "DDIM Sample"
-
-
-def eta_input() -> Any:
-    return io.Float.Input(
-        "eta",
-        default=0.0,
-        min=0.0,
-        max=1.0,
-        step=0.01,
-        tooltip="0 follows the path exactly, as reconstruction and editing need; 1 adds fresh noise at every step (DDPM).",
-    )
-
-
-class RetraceSamplerDDIM(io.ComfyNode):
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="RetraceSamplerDDIM",
-            display_name="Sampler DDIM (Retrace)",
-            category="retrace/sampling",
-            description="DDIM with eta, clipping and dynamic thresholding of the predicted image, for "
-            "SamplerCustomAdvanced and every node that takes a SAMPLER.",
-            search_aliases=["ddim", "eta", "clip sample", "dynamic thresholding"],
-            inputs=[
-                eta_input(),
-                io.DynamicCombo.Input(
-                    "limit",
-                    options=[
-                        io.DynamicCombo.Option("none", []),
-                        io.DynamicCombo.Option(
-                            "clip",
-                            [
-                                io.Float.Input(
-                                    "range",
-                                    default=1.0,
-                                    min=0.01,
-                                    max=100.0,
-                                    step=0.01,
-                                    tooltip="Clamp the predicted clean latent to plus and minus this.",
-                                )
-                            ],
-                        ),
-                        io.DynamicCombo.Option(
-                            "dynamic threshold",
-                            [
-                                io.Float.Input(
-                                    "ratio",
-                                    default=0.995,
-                                    min=0.5,
-                                    max=1.0,
-                                    step=0.001,
-                                    tooltip="The share of values that stay below the threshold.",
-                                ),
-                                io.Float.Input(
-                                    "maximum",
-                                    default=1.0,
-                                    min=1.0,
-                                    max=100.0,
-                                    step=0.1,
-                                    tooltip="The threshold's upper bound.",
-                                ),
-                            ],
-                        ),
-                    ],
-                    tooltip="Keep the predicted clean latent in range. Made for pixel-space models; Stable Diffusion's "
-                    "latents want none.",
-                ),
-                io.Boolean.Input(
-                    "recompute_eps",
-                    default=False,
-                    advanced=True,
-                    tooltip="Take the noise direction from the limited prediction as well.",
-                ),
-            ],
-            outputs=[io.Sampler.Output("sampler", tooltip="For SamplerCustomAdvanced.")],
-        )
-
-    @classmethod
-    def execute(cls, eta: float, limit: dict[str, Any], recompute_eps: bool) -> io.NodeOutput:
-        denoised_range = DenoisedRange(
-            clip=limit.get("range"),
-            quantile=limit.get("ratio"),
-            quantile_max=limit.get("maximum", 1.0),
-            recompute_eps=recompute_eps,
-        )
-        return io.NodeOutput(ddim_sampler(eta, denoised_range))
 
 
 class RetraceDDIMSample(io.ComfyNode):
@@ -199,8 +113,17 @@ class RetraceDDIMSample(io.ComfyNode):
             noise = torch.zeros_like(samples)
         guidance = Guidance(model, positive, negative, cfg)
         mask = latent.get("noise_mask")
-        result, evaluations = sample_latent(guidance, samples, noise, schedule.sigmas, eta, seeds, denoise_mask=mask)
+        result, evaluations = sample_latent(
+            guidance,
+            samples,
+            noise,
+            schedule.sigmas,
+            eta,
+            seeds,
+            denoise_mask=mask,
+            read_as_clean=end_step >= steps,
+        )
         return io.NodeOutput(with_samples(latent, result), ui=ui.PreviewText(f"{evaluations} UNet evaluations"))
 
 
-NODES: list[type[io.ComfyNode]] = [RetraceSamplerDDIM, RetraceDDIMSample]
+NODES: list[type[io.ComfyNode]] = [RetraceDDIMSample]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
 from comfy_api.latest import io, ui
 
 from ..host.latents import with_samples, without_noise_mask
@@ -16,7 +17,7 @@ from ..measuring.grid import image_grid
 from .types import RetraceTrajectory, start_step_input
 
 
-def trajectory_input() -> Any:
+def trajectory_input() -> io.Input:
     return RetraceTrajectory.Input("trajectory", tooltip="From DDIM Invert or Load Trajectory.")
 
 
@@ -94,7 +95,7 @@ class RetraceTrajectoryPreview(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, trajectory: Trajectory, vae: Any, pictures: int, columns: int) -> io.NodeOutput:
+    def execute(cls, trajectory: Trajectory, vae: VAE, pictures: int, columns: int) -> io.NodeOutput:
         chosen = trajectory.evenly_spaced_predictions(pictures)
         grid = image_grid([vae.decode(samples) for samples in chosen], columns)
         return io.NodeOutput(grid, ui=ui.PreviewImage(grid, cls=cls))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import get_args
 
 from comfy_api.latest import io
 
@@ -11,19 +11,19 @@ from ..samplers.schedule import Spacing, Terminal
 RetraceTrajectory = io.Custom("RETRACE_TRAJECTORY")
 
 
-def model_input() -> Any:
+def model_input() -> io.Input:
     return io.Model.Input("model", tooltip="An SD1.x, SD2.x or SDXL model, LoRAs and patches included.")
 
 
-def positive_input(tooltip: str) -> Any:
+def positive_input(tooltip: str) -> io.Input:
     return io.Conditioning.Input("positive", tooltip=tooltip)
 
 
-def negative_input(tooltip: str) -> Any:
+def negative_input(tooltip: str) -> io.Input:
     return io.Conditioning.Input("negative", tooltip=tooltip)
 
 
-def steps_input(default: int = 50) -> Any:
+def steps_input(default: int = 50) -> io.Input:
     return io.Int.Input(
         "steps",
         default=default,
@@ -33,7 +33,7 @@ def steps_input(default: int = 50) -> Any:
     )
 
 
-def spacing_input() -> Any:
+def spacing_input() -> io.Input:
     return io.Combo.Input(
         "spacing",
         options=list(get_args(Spacing)),
@@ -44,7 +44,7 @@ def spacing_input() -> Any:
     )
 
 
-def terminal_input() -> Any:
+def terminal_input() -> io.Input:
     return io.Combo.Input(
         "terminal",
         options=list(get_args(Terminal)),
@@ -55,11 +55,11 @@ def terminal_input() -> Any:
     )
 
 
-def start_step_input(tooltip: str) -> Any:
+def start_step_input(tooltip: str) -> io.Input:
     return io.Int.Input("start_step", default=0, min=0, max=999, tooltip=tooltip)
 
 
-def end_step_input() -> Any:
+def end_step_input() -> io.Input:
     return io.Int.Input(
         "end_step",
         default=1000,
@@ -67,4 +67,15 @@ def end_step_input() -> Any:
         max=1000,
         advanced=True,
         tooltip="Stop before this step and leave the rest of the noise in; 1000 means the last step of any schedule.",
+    )
+
+
+def eta_input() -> io.Input:
+    return io.Float.Input(
+        "eta",
+        default=0.0,
+        min=0.0,
+        max=1.0,
+        step=0.01,
+        tooltip="0 follows the path exactly, as reconstruction and editing need; 1 adds fresh noise at every step (DDPM).",
     )

@@ -4,9 +4,9 @@ import logging
 
 import pytest
 import torch
-
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
-from retrace_pack.nodes.sampling import RetraceDDIMSample, RetraceSamplerDDIM
+from retrace_pack.nodes.samplers import RetraceSamplerDDIM
+from retrace_pack.nodes.sampling import RetraceDDIMSample
 from retrace_pack.nodes.schedules import RetraceDDIMScheduler, RetraceSchedulePlot
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
@@ -14,7 +14,9 @@ LAYOUTS = ["sd15", "sd2_v", "sd2_v_zero_snr", "sdxl"]
 STEPS = 8
 
 
-def invert(model, positive, latent, negative=None, steps=STEPS, cfg=1.0, iterations=0, spacing="leading", terminal="clean"):
+def invert(
+    model, positive, latent, negative=None, steps=STEPS, cfg=1.0, iterations=0, spacing="leading", terminal="clean"
+):
     return RetraceDDIMInvert.execute(
         model, positive, negative or positive, latent, steps, cfg, iterations, spacing, terminal
     )
@@ -128,7 +130,11 @@ def test_the_sampler_node_limits_the_prediction(models, latent):
     model, cond = models("sd15")
     sigmas = RetraceDDIMScheduler.execute(model, STEPS, "leading", "clean", 0, 1000).result[0]
     largest = []
-    for limit in ({"limit": "none"}, {"limit": "clip", "range": 0.1}, {"limit": "dynamic threshold", "ratio": 0.9, "maximum": 1.0}):
+    for limit in (
+        {"limit": "none"},
+        {"limit": "clip", "range": 0.1},
+        {"limit": "dynamic threshold", "ratio": 0.9, "maximum": 1.0},
+    ):
         sampler = RetraceSamplerDDIM.execute(0.0, limit, False).result[0]
         zero = torch.zeros_like(latent["samples"])
         result = comfy.sample.sample_custom(
@@ -136,7 +142,9 @@ def test_the_sampler_node_limits_the_prediction(models, latent):
         )
         # In the UNet's scale, where the limit applies.
         largest.append(float(model.model.process_latent_in(result).abs().max()))
-    assert largest[0] > 1.5 and largest[1] == pytest.approx(0.1, rel=1e-3) and largest[2] == pytest.approx(1.0, rel=1e-3)
+    assert (
+        largest[0] > 1.5 and largest[1] == pytest.approx(0.1, rel=1e-3) and largest[2] == pytest.approx(1.0, rel=1e-3)
+    )
 
 
 def test_eta_depends_on_the_seed_and_rows_on_their_own_seeds(models, latent):
@@ -236,7 +244,9 @@ def test_a_lora_added_later_only_warns_another_kind_is_refused(models, latent, c
     with pytest.raises(ValueError, match="Trajectory Latent: the trajectory's latent_format is 'SD15'"):
         RetraceTrajectoryLatent.execute(trajectory, 0, model=models("sdxl")[0])
     with pytest.raises(ValueError, match="made with another noise schedule"):
-        RetraceTrajectoryLatent.execute(invert(models("sd2_v")[0], cond, latent).result[0], 0, model=models("sd2_v_zero_snr")[0])
+        RetraceTrajectoryLatent.execute(
+            invert(models("sd2_v")[0], cond, latent).result[0], 0, model=models("sd2_v_zero_snr")[0]
+        )
 
 
 def test_flow_models_and_models_without_levels_are_refused_by_name(models, latent):
@@ -245,7 +255,10 @@ def test_flow_models_and_models_without_levels_are_refused_by_name(models, laten
     model, cond = models("sd15")
     config = model.model.model_config
     for bases, message in (
-        ((sampling.ModelSamplingDiscreteFlow, sampling.CONST), r"\(BaseModel\) is a flow-matching one, as Flux and SD3"),
+        (
+            (sampling.ModelSamplingDiscreteFlow, sampling.CONST),
+            r"\(BaseModel\) is a flow-matching one, as Flux and SD3",
+        ),
         ((sampling.ModelSamplingContinuousEDM, sampling.EDM), r"\(BaseModel\) has no table of discrete noise levels"),
     ):
         other = model.clone()
@@ -264,7 +277,10 @@ def test_flow_models_and_models_without_levels_are_refused_by_name(models, laten
     ("samples", "message"),
     [
         (torch.zeros(1, 4, 3, 16, 16) + 1, r"has 5 dimensions \(1, 4, 3, 16, 16\), as video latents have"),
-        (torch.ones(1, 16, 16, 16), "has 16 channels, the model works with 4; encode the image with this model's own VAE"),
+        (
+            torch.ones(1, 16, 16, 16),
+            "has 16 channels, the model works with 4; encode the image with this model's own VAE",
+        ),
         (torch.full((1, 4, 16, 16), float("nan")), "holds NaN or infinite values"),
         (torch.full((1, 4, 16, 16), float("inf")), "holds NaN or infinite values"),
     ],

@@ -83,7 +83,9 @@ def encode_scenes(autoencoder: AutoencoderTiny, count: int, seed: int) -> Datase
     rng = np.random.default_rng(seed)
     latents, captions = [], []
     for _ in trange(0, count, ENCODE_BATCH, desc="latents", mininterval=5):
-        batch = [scenes.random_scene(rng, False, bool(rng.random() < SECOND_OBJECT_FRACTION)) for _ in range(ENCODE_BATCH)]
+        batch = [
+            scenes.random_scene(rng, False, bool(rng.random() < SECOND_OBJECT_FRACTION)) for _ in range(ENCODE_BATCH)
+        ]
         captions.extend(scene.caption for scene in batch)
         latents.append(autoencoder.encoder(to_tensor(np.stack([scenes.render(scene) for scene in batch]))))
     stacked = torch.cat(latents).contiguous()

@@ -1,0 +1,89 @@
+"""Samplers: DDIM as a SAMPLER for any guider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..host.sampling import ddim_sampler
+from ..samplers.ddim import DenoisedRange
+from .types import eta_input
+
+
+class RetraceSamplerDDIM(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceSamplerDDIM",
+            display_name="Sampler DDIM (Retrace)",
+            category="retrace/sampling",
+            description="DDIM with eta, clipping and dynamic thresholding of the predicted image, for "
+            "SamplerCustomAdvanced and every node that takes a SAMPLER.",
+            search_aliases=["ddim", "eta", "clip sample", "dynamic thresholding"],
+            inputs=[
+                eta_input(),
+                io.DynamicCombo.Input(
+                    "limit",
+                    options=[
+                        io.DynamicCombo.Option("none", []),
+                        io.DynamicCombo.Option(
+                            "clip",
+                            [
+                                io.Float.Input(
+                                    "range",
+                                    default=1.0,
+                                    min=0.01,
+                                    max=100.0,
+                                    step=0.01,
+                                    tooltip="Clamp the predicted clean latent to plus and minus this.",
+                                )
+                            ],
+                        ),
+                        io.DynamicCombo.Option(
+                            "dynamic threshold",
+                            [
+                                io.Float.Input(
+                                    "ratio",
+                                    default=0.995,
+                                    min=0.5,
+                                    max=1.0,
+                                    step=0.001,
+                                    tooltip="The share of values that stay below the threshold.",
+                                ),
+                                io.Float.Input(
+                                    "maximum",
+                                    default=1.0,
+                                    min=1.0,
+                                    max=100.0,
+                                    step=0.1,
+                                    tooltip="The threshold's upper bound.",
+                                ),
+                            ],
+                        ),
+                    ],
+                    tooltip="Keep the predicted clean latent in range. Made for pixel-space models; Stable Diffusion's "
+                    "latents want none.",
+                ),
+                io.Boolean.Input(
+                    "recompute_eps",
+                    default=False,
+                    advanced=True,
+                    tooltip="Take the noise direction from the limited prediction as well.",
+                ),
+            ],
+            outputs=[io.Sampler.Output("sampler", tooltip="For SamplerCustomAdvanced.")],
+        )
+
+    @classmethod
+    def execute(cls, eta: float, limit: dict[str, Any], recompute_eps: bool) -> io.NodeOutput:
+        denoised_range = DenoisedRange(
+            clip=limit.get("range"),
+            quantile=limit.get("ratio"),
+            quantile_max=limit.get("maximum", 1.0),
+            recompute_eps=recompute_eps,
+        )
+        return io.NodeOutput(ddim_sampler(eta, denoised_range))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceSamplerDDIM]
