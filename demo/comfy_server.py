@@ -11,6 +11,7 @@ beyond the standard library and websocket-client.
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -131,7 +132,7 @@ class ComfyServer:
     """The base directory to use and keep; None: a temporary one."""
     show_log: bool = False
     """Write the server's log to the terminal instead of to server.log in the base directory."""
-    start_timeout: float = 180.0
+    start_timeout: float = 300.0
     """Seconds until a start counts as failed: the first one on a slow disk takes long."""
 
     base: Path = field(init=False)
@@ -217,7 +218,7 @@ class ComfyServer:
         while True:
             if self.process.poll() is not None:
                 raise StartError(f"{self._ending()} while it was starting.{self._log_tail()}")
-            with contextlib.suppress(OSError, ComfyError):
+            with contextlib.suppress(ComfyError):
                 self.get("/system_stats")
                 break
             if time.monotonic() > deadline:
@@ -252,6 +253,8 @@ class ComfyServer:
         except urllib.error.HTTPError as error:
             body = error.read().decode("utf-8", errors="replace")
             raise AnswerError(f"{request.get_method()} {path}", error.code, body) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise ComfyError(f"{request.get_method()} {path} got no answer: {error}{self._log_tail()}") from error
 
     def get(self, path: str, **query: str) -> Any:  # noqa: ANN401  (JSON)
         """The decoded JSON of a GET."""

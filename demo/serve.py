@@ -28,7 +28,7 @@ def main() -> int:
         show_log=True,
     )
     try:
-        with server, contextlib.suppress(KeyboardInterrupt):
+        with contextlib.suppress(KeyboardInterrupt), server:
             print(f"\nRetrace is served at {server.url} ; Ctrl-C ends it.\n", flush=True)
             server.process.wait()
     except ComfyError as error:
