@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import (
@@ -27,7 +28,7 @@ OTHER_TIMES = (ModelSamplingDiscreteEDM, StableCascadeSampling, EDM, IMG_TO_IMG)
 
 def model_facts(model: ModelPatcher, node: str) -> ModelFacts:
     """The facts a trajectory is checked by. Raises ValueError, naming `node`, for a model that cannot be inverted here."""
-    sampling = model.get_model_object("model_sampling")
+    sampling: Any = model.get_model_object("model_sampling")
     prediction = _prediction(model, sampling, node)
     return ModelFacts(
         # The clone makes a normal tensor of the model's inference tensor.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
-from ..samplers.prediction import eps_from_denoised
+from ..samplers.prediction import eps_from_denoised, variance_preserving
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,24 @@ def invert_ddim(
     _require_ascending(sigmas)
     states, residuals = [x], []
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
-        scale = ((1 + sigma_next**2) / (1 + sigma**2)).sqrt()
-        estimate = x * scale
-        for _ in range(1 + fixed_point_iterations):
-            previous = estimate
-            denoised = denoise(previous, sigma_next)
-            estimate = x + (sigma_next - sigma) * eps_from_denoised(denoised, previous, sigma_next)
-        residuals.append((estimate - previous).square().mean().sqrt() / (1 + sigma_next**2).sqrt())
+        asked = x * ((1 + sigma_next**2) / (1 + sigma**2)).sqrt()
+        denoised = denoise(asked, sigma_next)
+        estimate = _step_up(x, asked, denoised, sigma, sigma_next)
+        for _ in range(fixed_point_iterations):
+            asked = estimate
+            denoised = denoise(asked, sigma_next)
+            estimate = _step_up(x, asked, denoised, sigma, sigma_next)
+        residuals.append(variance_preserving(estimate - asked, sigma_next).square().mean().sqrt())
         x = estimate
         states.append(x)
         if callback is not None:
             callback(step, x, sigma_next, denoised)
     return Inversion(torch.stack(states), torch.stack(residuals))
+
+
+def _step_up(x: Tensor, asked: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """x at `sigma` moved to `sigma_next` along the eps that the network gave for the state it was asked about there."""
+    return x + (sigma_next - sigma) * eps_from_denoised(denoised, asked, sigma_next)
 
 
 def _require_ascending(sigmas: Tensor) -> None:

@@ -48,7 +48,7 @@ def random_model(layout: Layout, seed: int = 0) -> comfy.model_patcher.ModelPatc
         model = comfy.model_base.SDXL(config, model_type=comfy.model_base.ModelType.EPS, device=device)
     else:
         model = comfy.model_base.BaseModel(config, model_type=config.model_type({}), device=device)
-    _initialise(model.diffusion_model)
+    initialise(model.diffusion_model)
     if layout == "sd2_v_zero_snr":
         kind = type("ZeroSNR", (comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION), {})
         model.model_sampling = kind(config, zsnr=True)
@@ -63,7 +63,7 @@ def random_conditioning(model: comfy.model_patcher.ModelPatcher, seed: int = 0) 
     return [[torch.randn(1, 77, width, generator=generator), {"pooled_output": pooled}]]
 
 
-def _initialise(network: UNetModel) -> None:
+def initialise(network: UNetModel) -> None:
     """ComfyUI leaves weights uninitialised, for a checkpoint to fill."""
     for module in network.modules():
         if hasattr(module, "weight") and module.weight is not None and module.weight.ndim > 1:

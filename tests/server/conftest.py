@@ -1,0 +1,55 @@
+"""A real ComfyUI with this pack and the miniature model, started once for all server tests."""
+
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comfy_server import ComfyServer
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = ROOT / "tests" / "tiny_sd"
+
+
+def start_server(**options) -> ComfyServer:
+    server = ComfyServer(
+        Path(os.environ["COMFYUI_PATH"]),
+        custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
+        models={"checkpoints": TINY},
+        **options,
+    )
+    server.start()
+    for name in ("demo.png", "demo_mask.png"):
+        shutil.copy(TINY / name, server.base / "input" / name)
+    return server
+
+
+@pytest.fixture(scope="session")
+def server():
+    running = start_server()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def edit_prompt():
+    """The template's graph in API format, on the shipped image and model."""
+    return json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="session")
+def by_title():
+    def find(prompt, title: str) -> str:
+        return next(node for node, content in prompt.items() if content["_meta"]["title"] == title)
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def pixels():
+    """PNG bytes -> uint8 [H, W, 3]."""
+    return lambda png: np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

@@ -1,0 +1,162 @@
+"""The template's graph in a real ComfyUI, over HTTP and websocket: results, progress, interruption, files, errors."""
+
+import re
+
+import numpy as np
+import pytest
+from comfy_server import PromptFailedError, PromptInterruptedError
+
+
+def text(result, node: str) -> str:
+    return result.outputs[node]["text"][0]
+
+
+def psnr(result, node: str) -> float:
+    return float(re.search(r"PSNR (\S+) dB", text(result, node))[1])
+
+
+@pytest.fixture(scope="module")
+def edited(server):
+    """The whole graph, run once, with everything that was seen on the way."""
+    import json
+    from pathlib import Path
+
+    prompt = json.loads((Path(__file__).parent / "prompts" / "edit.json").read_text(encoding="utf-8"))
+    events = []
+    return prompt, server.run(prompt, events.append), events
+
+
+def test_the_reconstruction_is_the_image_again(edited, by_title):
+    prompt, result, _ = edited
+    assert psnr(result, by_title(prompt, "Reconstruction against the VAE round trip")) >= 45
+
+
+def test_the_edit_shows_the_target_and_keeps_more_than_img2img(server, edited, by_title, pixels):
+    from judge import judge
+
+    prompt, result, _ = edited
+    target = prompt[by_title(prompt, "Target prompt")]["inputs"]["text"]
+    (png,) = server.images(result, by_title(prompt, "Edit"))
+    verdict = judge(pixels(png))
+    assert f"{verdict.colour} {verdict.shape}" in target and f"{verdict.background} background" in target
+    kept, by_img2img = (psnr(result, by_title(prompt, f"Background kept by {way}")) for way in ("the edit", "img2img"))
+    assert kept > by_img2img + 1
+
+
+def test_the_evaluations_are_reported(edited, by_title):
+    prompt, result, _ = edited
+    assert text(result, by_title(prompt, "Invert")).startswith("250 UNet evaluations")
+    assert text(result, by_title(prompt, "Rebuild")) == "50 UNet evaluations"
+
+
+def test_progress_and_previews_arrive_while_it_runs(edited, by_title):
+    prompt, _, events = edited
+    invert = by_title(prompt, "Invert")
+    steps = [event.data["value"] for event in events if event.kind == "progress" and event.data.get("node") == invert]
+    assert steps == sorted(steps) and steps[-1] == 50 and len(steps) >= 25
+
+
+def test_the_same_graph_again_runs_nothing(server, edited):
+    prompt, _, _ = edited
+    again = server.run(prompt)
+    assert not [node for node in again.executed if prompt[node]["class_type"] == "RetraceDDIMInvert"]
+
+
+def test_a_stock_sampler_in_the_graph_gives_the_same_picture(server, edited, by_title, pixels):
+    """SamplerCustomAdvanced with DisableNoise and the remaining SIGMAS instead of our sampling node."""
+    prompt, result, _ = edited
+    rebuild, noise = by_title(prompt, "Rebuild"), by_title(prompt, "The noise")
+    model, positive = prompt[rebuild]["inputs"]["model"], prompt[rebuild]["inputs"]["positive"]
+    vae = prompt[by_title(prompt, "Encode")]["inputs"]["vae"]
+    stock = {
+        **prompt,
+        "noise": {"class_type": "DisableNoise", "inputs": {}},
+        "guider": {"class_type": "BasicGuider", "inputs": {"model": model, "conditioning": positive}},
+        "euler": {"class_type": "KSamplerSelect", "inputs": {"sampler_name": "euler"}},
+        "sample": {
+            "class_type": "SamplerCustomAdvanced",
+            "inputs": {
+                "noise": ["noise", 0],
+                "guider": ["guider", 0],
+                "sampler": ["euler", 0],
+                "sigmas": [noise, 1],
+                "latent_image": [noise, 0],
+            },  # fmt: skip
+        },
+        "decode": {"class_type": "VAEDecode", "inputs": {"samples": ["sample", 0], "vae": vae}},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["decode", 0], "filename_prefix": "stock"}},
+    }
+    stock_result = server.run(stock)
+    (theirs,) = server.images(stock_result, "save")
+    (ours,) = server.images(result, by_title(prompt, "Reconstruction"))
+    assert int(np.abs(pixels(theirs).astype(int) - pixels(ours)).max()) <= 1
+
+
+def test_an_interrupt_in_the_middle_leaves_nothing_partial(server, edit_prompt, by_title):
+    invert = by_title(edit_prompt, "Invert")
+    edit_prompt[invert]["inputs"]["steps"] = 49
+    for title in ("Rebuild", "Edit under the target prompt", "Img2img at the same start step"):
+        edit_prompt[by_title(edit_prompt, title)]["inputs"]["steps"] = 49
+    seen = []
+
+    def stop_at_the_tenth_step(event):
+        if event.kind == "progress" and event.data.get("node") == invert:
+            seen.append(event.data["value"])
+            if event.data["value"] == 10:
+                server.interrupt()
+
+    with pytest.raises(PromptInterruptedError):
+        server.run(edit_prompt, stop_at_the_tenth_step)
+    assert 10 <= max(seen) < 20
+    result = server.run(edit_prompt)
+    assert invert in result.executed
+    assert text(result, invert).startswith("245 UNet evaluations")
+    assert psnr(result, by_title(edit_prompt, "Reconstruction against the VAE round trip")) >= 45
+
+
+def test_a_saved_trajectory_is_loaded_to_the_same_bytes(server, edited, by_title):
+    prompt, result, _ = edited
+    invert = by_title(prompt, "Invert")
+    saving = {**prompt, "save": {
+        "class_type": "RetraceSaveTrajectory",
+        "inputs": {"trajectory": [invert, 0], "filename_prefix": "trajectories/test"},
+    }}  # fmt: skip
+    name = text(server.run(saving), "save")
+    assert (server.base / "output" / name).is_file()
+    loading = {node: content for node, content in prompt.items() if node != invert}
+    loading["load"] = {"class_type": "RetraceLoadTrajectory", "inputs": {"name": f"{name} [output]"}}
+    for content in loading.values():
+        inputs = content["inputs"]
+        if inputs.get("trajectory") == [invert, 0]:
+            inputs["trajectory"] = ["load", 0]
+    edit = by_title(prompt, "Edit")
+    assert server.images(server.run(loading), edit) == server.images(result, edit)
+
+
+@pytest.mark.parametrize(
+    ("title", "changes", "message"),
+    [
+        ("Invert", {"steps": 1000}, "begin at timestep 1000, beyond the model's last (999); choose fewer steps"),
+        ("The noise", {"start_step": 50}, "start_step 50 is beyond its 50 steps; choose 0 to 49"),
+        ("Rebuild", {"start_step": 60}, "start_step 60 and end_step 50 do not lie in the 50 steps"),
+        ("Rebuild", {"row_seeds": "1,2"}, "row_seeds '1,2' is not a list of 1 whole numbers"),
+    ],
+)
+def test_bad_input_is_refused_on_its_node(server, edit_prompt, by_title, title, changes, message):
+    node = by_title(edit_prompt, title)
+    edit_prompt[node]["inputs"].update(changes)
+    with pytest.raises(PromptFailedError) as failure:
+        server.run(edit_prompt)
+    assert message in failure.value.message
+    assert failure.value.event["node_id"] == node
+
+
+def test_names_outside_of_comfyuis_folders_are_refused(server, edit_prompt, by_title):
+    invert = by_title(edit_prompt, "Invert")
+    edit_prompt["save"] = {
+        "class_type": "RetraceSaveTrajectory",
+        "inputs": {"trajectory": [invert, 0], "filename_prefix": "../../escaped"},
+    }
+    with pytest.raises(PromptFailedError, match="points outside of ComfyUI's output folder"):
+        server.run(edit_prompt)
+    assert not list(server.base.parent.glob("escaped*"))

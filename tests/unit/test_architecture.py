@@ -1,0 +1,111 @@
+"""The house rules that a program can check: who imports whom, what no file may hold."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PURE = ("inversion", "samplers", "attention", "preprocessors", "measuring")
+# Folder -> the folders of the pack that it may import. Nobody imports nodes.
+MAY_IMPORT = {
+    "samplers": {"samplers"},
+    "inversion": {"inversion", "samplers"},
+    "attention": {"attention", "samplers"},
+    "preprocessors": {"preprocessors", "samplers"},
+    "measuring": {"measuring", "samplers"},
+    "host": {"host", *PURE},
+    "nodes": {"nodes", "host", *PURE},
+}
+HOST_MODULES = {
+    "comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "node_helpers", "latent_preview", "nodes",
+    "execution", "server",
+}  # fmt: skip
+# What the published pack may import at its top: the standard library and what ComfyUI itself brings.
+FILES = sorted(path for folder in MAY_IMPORT for path in (ROOT / folder).glob("*.py")) + [ROOT / "__init__.py"]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path: Path):
+    """(level, module) of every import statement; level 0 is absolute."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.level, node.module or ""
+
+
+def top_level_imports(path: Path):
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield node.module or ""
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_folders_import_only_those_below_them(path):
+    folder = path.parent.name if path.parent != ROOT else None
+    for level, module in imports(path):
+        if level == 2:
+            target = module.split(".")[0]
+            assert target in MAY_IMPORT[folder], f"{name_of(path)} imports ..{module}"
+        if level == 0:
+            first = module.split(".")[0]
+            assert first not in MAY_IMPORT or first in HOST_MODULES, f"{name_of(path)} imports {module} absolutely"
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_comfyui_is_imported_in_host_and_nodes_alone(path):
+    if path.parent.name in PURE:
+        assert not {module.split(".")[0] for level, module in imports(path) if level == 0} & HOST_MODULES
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_slow_or_foreign_libraries_wait_until_they_are_used(path):
+    lazy = {"cv2", "transformers", "kornia", "diffusers", "scipy", "torchvision"}
+    found = {module.split(".")[0] for module in top_level_imports(path)} & lazy
+    if path.parent.name == "preprocessors":
+        found -= {"cv2"}
+    assert not found
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_no_print_no_bare_except_no_forced_device(path):
+    source = path.read_text(encoding="utf-8")
+    assert source.isascii()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ExceptHandler):
+            caught = ast.unparse(node.type) if node.type else "everything"
+            assert caught not in ("everything", "BaseException"), "an interrupt of ComfyUI would be swallowed"
+        if isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            assert called not in ("print", "torch.load", "exec", "eval") and not called.endswith(".cuda")
+    assert "cuda:0" not in source
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nodes").glob("*.py")), ids=name_of)
+def test_a_family_of_nodes_stays_under_200_lines(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 200
+
+
+def test_every_node_is_named_by_a_help_page_and_by_a_test():
+    node_ids = {
+        node_id
+        for path in (ROOT / "nodes").glob("*.py")
+        for node_id in re.findall(r'node_id="(Retrace\w+)"', path.read_text(encoding="utf-8"))
+    }
+    assert len(node_ids) >= 10
+    tests = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("*.py"))
+    pages = {path.stem for path in (ROOT / "web" / "docs").glob("*.md")}
+    assert node_ids <= pages
+    assert [node_id for node_id in node_ids if node_id not in tests] == []
+
+
+def test_the_unit_tests_run_without_comfyui():
+    for path in (ROOT / "tests" / "unit").glob("*.py"):
+        assert not {module.split(".")[0] for level, module in imports(path) if level == 0} & HOST_MODULES
