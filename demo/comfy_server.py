@@ -4,8 +4,7 @@ The demo and the server tests share this module. It runs inside the environment 
 beyond the standard library and websocket-client.
 
     with ComfyServer(comfyui, custom_nodes={"retrace": root}) as server:
-        result = server.run(prompt)
-        png, = server.images(result, "9")
+        (png,) = server.images(server.run(prompt), "9")
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ import http.client
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -31,6 +28,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import websocket
+from machine import claim_port, end_process, has_accelerator, link
 
 Prompt = Mapping[str, Mapping[str, Any]]
 """A graph in ComfyUI's API format: node id -> {"class_type": ..., "inputs": ..., "_meta": {"title": ...}}."""
@@ -160,7 +158,7 @@ class ComfyServer:
         """Start the server and return when it answers; leave nothing running where that fails."""
         with contextlib.ExitStack() as resources:
             self.base = self._make_base(resources)
-            self.port = claim_port(self.port)
+            self._claim_port()
             log = None if self.show_log else resources.enter_context((self.base / "server.log").open("wb"))
             self.process = self._launch(log)
             resources.callback(end_process, self.process)
@@ -193,6 +191,12 @@ class ComfyServer:
         for name, path in links.items():
             link(base / name, path)
         return base.resolve()
+
+    def _claim_port(self) -> None:
+        try:
+            self.port = claim_port(self.port)
+        except OSError as error:
+            raise StartError(f"Port {self.port} cannot be used: {error.strerror}. Choose another one.") from error
 
     def _launch(self, log: IO[bytes] | None) -> subprocess.Popen[bytes]:
         cpu = self.cpu if self.cpu is not None else not has_accelerator()
@@ -348,55 +352,3 @@ class ComfyServer:
             if kind == "execution_interrupted":
                 raise PromptInterruptedError(f"interrupted in node {data.get('node_id')} ({data.get('node_type')})")
         return history
-
-
-def has_accelerator() -> bool:
-    """Whether torch sees something faster than the CPU."""
-    import torch  # takes seconds, and is only needed where the caller leaves the choice to us
-
-    return torch.accelerator.is_available()
-
-
-def claim_port(port: int) -> int:
-    """A free loopback port where `port` is 0, else that port if it is free."""
-    with socket.socket() as probe:
-        if os.name != "nt":  # there the option would allow a port that is in use
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise StartError(f"Port {port} cannot be used: {error.strerror}. Choose another one.") from error
-        return probe.getsockname()[1]
-
-
-def link(path: Path, target: Path) -> None:
-    """Make `path` lead to a file or folder, with what the system allows without further rights."""
-    target = target.resolve(strict=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if os.path.lexists(path):
-        path.unlink()
-    try:
-        path.symlink_to(target, target_is_directory=target.is_dir())
-        return
-    except OSError:
-        if sys.platform != "win32":
-            raise
-    if target.is_dir():
-        import _winapi
-
-        _winapi.CreateJunction(str(target), str(path))
-        return
-    try:
-        os.link(target, path)
-    except OSError:  # another drive
-        shutil.copyfile(target, path)
-
-
-def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and end it where it does not."""
-    process.terminate()
-    try:
-        process.wait(timeout=15)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

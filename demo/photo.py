@@ -36,8 +36,8 @@ def fitted_size(width: int, height: int, side: int) -> tuple[int, int]:
     return max(step, round(width * scale / step) * step), max(step, round(height * scale / step) * step)
 
 
-def save_fitted(source: Path, target: Path, side: int) -> None:
-    """Save the image, turned upright, scaled and cropped at the edges by what the multiples ask for."""
+def save_fitted(source: Path, target: Path, side: int) -> tuple[int, int]:
+    """Save the image, turned upright, scaled and cropped at the edges as the multiples ask; return its new size."""
     with Image.open(source) as opened:
         image = ImageOps.exif_transpose(opened)
         image = image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -45,3 +45,4 @@ def save_fitted(source: Path, target: Path, side: int) -> None:
         if image.size != size:
             image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
         image.save(target)
+    return size

@@ -22,7 +22,7 @@ from progress import Progress
 ROOT = Path(__file__).resolve().parent.parent
 MINIATURE = ROOT / "tests" / "tiny_sd"
 WORKFLOW = ROOT / "tests" / "server" / "prompts" / "edit.json"
-IMAGE_TITLES = ("Source", "Reconstruction", "Edit")
+IMAGE_TITLES = ("Source", "Reconstruction", "Edit", "Img2img")
 
 EditablePrompt = dict[str, dict[str, Any]]
 
@@ -36,11 +36,14 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--image", type=Path, metavar="FILE", help="the photo to edit")
     parser.add_argument("--source", metavar="TEXT", help="what the image shows")
     parser.add_argument("--target", metavar="TEXT", help="what it shall show instead")
+    parser.add_argument(
+        "--mask", type=Path, metavar="FILE", help="white where the photo may change, to measure the rest"
+    )
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of a square as large as the photo is made")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER")
     parser.add_argument("--workflow", type=Path, default=WORKFLOW, metavar="FILE", help="another workflow (API format)")
     options = parser.parse_args()
-    for option in ("checkpoint", "image", "workflow"):
+    for option in ("checkpoint", "image", "mask", "workflow"):
         path = getattr(options, option)
         if path is not None and not path.is_file():
             parser.error(f"--{option}: there is no file {path}")
@@ -91,13 +94,45 @@ def make_server(options: argparse.Namespace) -> ComfyServer:
 
 
 def place_images(prompt: EditablePrompt, options: argparse.Namespace, folder: Path) -> None:
-    """Put the image of every LoadImage where the server looks for it, in the size that the model works in."""
+    """Put the photo and its mask where the server looks for them, in the size that the model works in.
+
+    A photo of the user's own without a mask leaves the nodes that measure with one without a question: they go.
+    """
     side = options.size or (native_side(options.checkpoint) if options.checkpoint else 128)
+    shipped = options.image is None
     for node_id in nodes(prompt, class_type="LoadImage"):
-        inputs = prompt[node_id]["inputs"]
-        source = options.image or MINIATURE / inputs["image"]
-        inputs["image"] = f"{source.stem}.png"
-        save_fitted(source, folder / inputs["image"], side)
+        source = options.image or MINIATURE / prompt[node_id]["inputs"]["image"]
+        width, height = place_image(prompt, node_id, source, folder, side)
+        resize = nodes(prompt, class_type="ImageScale")
+        fill_in(prompt, resize, "width", width)
+        fill_in(prompt, resize, "height", height)
+    for node_id in nodes(prompt, class_type="LoadImageMask"):
+        source = options.mask or (MINIATURE / prompt[node_id]["inputs"]["image"] if shipped else None)
+        if source is None:
+            remove_with_dependents(prompt, node_id)
+        else:
+            place_image(prompt, node_id, source, folder, side)
+
+
+def place_image(prompt: EditablePrompt, node_id: str, source: Path, folder: Path, side: int) -> tuple[int, int]:
+    """Put the image of one node where the server looks for it; return its size there."""
+    name = f"{node_id}-{source.stem}.png"
+    fill_in(prompt, [node_id], "image", name)
+    return save_fitted(source, folder / name, side)
+
+
+def remove_with_dependents(prompt: EditablePrompt, node_id: str) -> None:
+    """Take a node out of the workflow, and every node that cannot be without it."""
+    del prompt[node_id]
+    dependents = [other for other, node in prompt.items() if any(is_link(v, node_id) for v in node["inputs"].values())]
+    for dependent in dependents:
+        if dependent in prompt:
+            remove_with_dependents(prompt, dependent)
+
+
+def is_link(value: object, node_id: str) -> bool:
+    """Whether an input's value is an output of the node."""
+    return isinstance(value, list) and len(value) == 2 and value[0] == node_id
 
 
 def texts(prompt: Prompt, result: Result) -> Iterator[tuple[str, str]]:
@@ -117,7 +152,7 @@ def collect(server: ComfyServer, prompt: Prompt, result: Result) -> dict[str, by
 def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> None:
     """Write the pictures one by one and side by side."""
     folder.mkdir(parents=True, exist_ok=True)
-    captions = {"Source": "Source prompt", "Edit": "Target prompt"}
+    captions = {"Source": "Source prompt", "Edit": "Target prompt", "Img2img": "Target prompt"}
     tiles = []
     for name, png in pictures.items():
         (folder / f"{name.lower()}.png").write_bytes(png)
