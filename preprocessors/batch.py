@@ -116,8 +116,12 @@ def resized(image: Array, resolution: int) -> Array:
         )
     import cv2
 
-    method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(_for_resize(image), size, interpolation=method)
+    image = _for_resize(image)
+    if scale < 1:
+        return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    grown = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    # A cubic overshoots at edges; 8-bit pixels saturate of themselves.
+    return grown if grown.dtype == np.uint8 else np.clip(grown, 0.0, 1.0, out=grown)
 
 
 def available_cores() -> int:

@@ -13,7 +13,7 @@ import torch
 
 
 @pytest.fixture(scope="module")
-def models(comfyui, tmp_path_factory):
+def models(tmp_path_factory):
     """A models directory with one folder of each kind, random weights, loaded from nowhere but there."""
     import folder_paths
     import transformers as t
@@ -112,7 +112,7 @@ def offline(monkeypatch):
 
 
 @pytest.fixture
-def nodes(comfyui):
+def nodes():
     from retrace_pack.nodes import estimate
 
     return estimate

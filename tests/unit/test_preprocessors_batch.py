@@ -93,6 +93,13 @@ def test_shrinking_takes_the_mean():
     assert resized(image, 2)[..., 0].tolist() == [[1.0, 0.0], [0.0, 0.0]]
 
 
+def test_growing_does_not_leave_the_range():
+    image = np.kron(np.random.default_rng(0).integers(0, 2, (5, 6, 3)), np.ones((4, 4, 1)))
+    for dtype in (np.float32, np.float16):
+        grown = resized(image.astype(dtype), 50)
+        assert grown.min() == 0.0 and grown.max() == 1.0
+
+
 @pytest.mark.parametrize("resolution", [-8, 20_000])
 def test_impossible_resolutions_are_refused(resolution):
     with pytest.raises(ValueError, match=f"resolution {resolution} would make"):
