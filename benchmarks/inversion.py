@@ -12,7 +12,6 @@ import argparse
 import time
 
 import torch
-
 from _host import CHECKPOINTS, encode_texts, environment, held_out_scenes, load_tiny, prepare
 
 STEPS = 50

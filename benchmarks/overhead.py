@@ -16,7 +16,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-
 from _host import environment, prepare
 
 ROUNDS = 5
