@@ -136,7 +136,7 @@ class Trajectory:
     def _checked(self, start_step: int) -> int:
         if not 0 <= start_step < self.steps:
             raise ValueError(
-                f"Trajectory: start_step {start_step} is beyond its {self.steps} steps; choose 0 to {self.steps - 1}."
+                f"start_step {start_step} is beyond the trajectory's {self.steps} steps; choose 0 to {self.steps - 1}."
             )
         return start_step
 

@@ -65,7 +65,7 @@ def load_trajectory(path: Path) -> Trajectory:
         )
     except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
         raise ValueError(
-            f"Load trajectory: {path.name} is damaged or incomplete ({error}); save the trajectory again."
+            f"{path.name} is damaged or incomplete ({error}); save the trajectory again."
         ) from error
     _require_consistent(trajectory, path)
     return trajectory
@@ -74,12 +74,12 @@ def load_trajectory(path: Path) -> Trajectory:
 def _require_format(metadata: dict[str, str], path: Path) -> None:
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"Load trajectory: {path.name} is a safetensors file but not a Retrace trajectory; "
+            f"{path.name} is a safetensors file but not a Retrace trajectory; "
             "choose one that Save Trajectory wrote."
         )
     if metadata.get("version") != str(VERSION):
         raise ValueError(
-            f"Load trajectory: {path.name} has format version {metadata.get('version')}, this pack reads {VERSION}; "
+            f"{path.name} has format version {metadata.get('version')}, this pack reads {VERSION}; "
             "update Retrace, or save the trajectory again."
         )
 
@@ -98,7 +98,7 @@ def _require_consistent(trajectory: Trajectory, path: Path) -> None:
     elif not bool(torch.isfinite(latents).all()):
         problem = "a latent is NaN or infinite"
     if problem:
-        raise ValueError(f"Load trajectory: {path.name} is not a usable trajectory: {problem}; save it again.")
+        raise ValueError(f"{path.name} is not a usable trajectory: {problem}; save it again.")
 
 
 def _ascends(sigmas: Tensor) -> bool:

@@ -33,14 +33,14 @@ class Comparison:
 
 
 def compare_images(
-    first: Tensor, second: Tensor, mask: Tensor | None = None, region: Region = "all", white_at: float = 0.25
+    first: Tensor, second: Tensor, mask: Tensor | None = None, region: Region = "all", brightest_at: float = 0.25
 ) -> Comparison:
     """Compare pictures [B, H, W, C] in 0..1 pair by pair (a batch of 1 is compared with every picture of the other).
 
     Args:
         mask: [b, h, w] in 0..1, resized to the pictures; soft values weigh a pixel.
         region: which side of the mask counts. "all" ignores the mask.
-        white_at: the difference (mean over channels) that the heat map shows brightest.
+        brightest_at: the difference (mean over channels) that the heat map shows brightest.
 
     Raises ValueError for different sizes or batches, a region without a mask, and a region without a pixel.
     """
@@ -48,7 +48,7 @@ def compare_images(
     batch = max(len(first), len(second))
     if first.shape[1:] != second.shape[1:] or any(len(images) not in (1, batch) for images in (first, second)):
         raise ValueError(
-            f"Compare Images: the pictures have the shapes {tuple(first.shape)} and {tuple(second.shape)}; "
+            f"the pictures have the shapes {tuple(first.shape)} and {tuple(second.shape)}; "
             "give two of the same size, with equal batches or a single picture on one side."
         )
     first, second = first.expand(batch, -1, -1, -1), second.expand(batch, -1, -1, -1)
@@ -60,7 +60,7 @@ def compare_images(
     return Comparison(
         psnr=tuple((-10 * torch.log10(mse)).tolist()),
         ssim=tuple(similarity.tolist()),
-        heat_map=_heat_colours((difference / white_at).clamp(0, 1)),
+        heat_map=_heat_colours((difference / brightest_at).clamp(0, 1)),
     )
 
 
@@ -69,13 +69,13 @@ def _weight(mask: Tensor | None, region: Region, images: Tensor) -> Tensor:
     if region == "all":
         return torch.ones(batch, height, width)
     if mask is None:
-        raise ValueError(f"Compare Images: region is {region!r}, but there is no mask; connect one or choose all.")
+        raise ValueError(f"region is {region!r}, but there is no mask; connect one or choose all.")
     if len(mask) not in (1, batch):
-        raise ValueError(f"Compare Images: {len(mask)} masks were given for {batch} pictures; give one, or one each.")
+        raise ValueError(f"{len(mask)} masks were given for {batch} pictures; give one, or one each.")
     resized = functional.interpolate(mask.float().unsqueeze(1), size=(height, width), mode="area")[:, 0]
     weight = (resized if region == "inside" else 1 - resized).expand(batch, -1, -1)
     if bool((weight.sum(dim=(1, 2)) <= 0).any()):
-        raise ValueError(f"Compare Images: no pixel lies {region} the mask; invert it or choose another region.")
+        raise ValueError(f"no pixel lies {region} the mask; invert it or choose another region.")
     return weight
 
 

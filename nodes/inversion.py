@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..host.latents import latent_samples, without_noise_mask
 from ..host.model_facts import model_facts
+from ..host.report import report
 from ..host.sampling import Guidance, invert_latent
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
     model_input,
@@ -67,6 +69,7 @@ class RetraceDDIMInvert(io.ComfyNode):
                 spacing_input(),
                 terminal_input(),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 RetraceTrajectory.Output("trajectory", tooltip="All states from the image to the noise."),
                 io.Latent.Output("noise", tooltip="The last state: the noise that stands for this image."),
@@ -89,15 +92,17 @@ class RetraceDDIMInvert(io.ComfyNode):
     ) -> io.NodeOutput:
         facts = model_facts(model, NODE)
         samples = latent_samples(latent, model, NODE)
-        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        with in_the_name_of(NODE):
+            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
-        trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations)
+        with in_the_name_of(NODE):
+            trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations)
         noise = {**without_noise_mask(latent, NODE), "samples": trajectory.latent_at(0)}
-        report = (
+        text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
             f"largest residual {float(trajectory.residuals.max()):.2e}"
         )
-        return io.NodeOutput(trajectory, noise, trajectory.remaining_sigmas(0), ui=ui.PreviewText(report))
+        return io.NodeOutput(trajectory, noise, trajectory.remaining_sigmas(0), ui=report(cls, text))
 
 
 NODES: list[type[io.ComfyNode]] = [RetraceDDIMInvert]

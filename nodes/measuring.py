@@ -7,7 +7,9 @@ from typing import get_args
 from comfy_api.latest import io, ui
 from torch import Tensor
 
+from ..host.report import report
 from ..measuring.compare import Region, compare_images
+from .refusals import in_the_name_of
 
 
 class RetraceCompareImages(io.ComfyNode):
@@ -30,7 +32,7 @@ class RetraceCompareImages(io.ComfyNode):
                     tooltip="Measure everywhere, or only inside or outside of the mask.",
                 ),
                 io.Float.Input(
-                    "white_at",
+                    "brightest_at",
                     default=0.25,
                     min=0.001,
                     max=1.0,
@@ -47,16 +49,19 @@ class RetraceCompareImages(io.ComfyNode):
                 io.Float.Output("ssim", tooltip="Structural similarity, mean of the batch; 1 if identical."),
                 io.Image.Output("heat_map", tooltip="Where the images differ, dark to bright."),
             ],
+            hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
 
     @classmethod
     def execute(
-        cls, image_a: Tensor, image_b: Tensor, region: Region, white_at: float, mask: Tensor | None = None
+        cls, image_a: Tensor, image_b: Tensor, region: Region, brightest_at: float, mask: Tensor | None = None
     ) -> io.NodeOutput:
-        result = compare_images(image_a, image_b, mask, region, white_at)
-        report = f"PSNR {result.mean_psnr:.2f} dB, SSIM {result.mean_ssim:.4f} ({region})"
-        return io.NodeOutput(result.mean_psnr, result.mean_ssim, result.heat_map, ui=ui.PreviewText(report))
+        with in_the_name_of("Compare Images"):
+            result = compare_images(image_a, image_b, mask, region, brightest_at)
+        text = f"PSNR {result.mean_psnr:.2f} dB, SSIM {result.mean_ssim:.4f} ({region})"
+        preview = ui.PreviewImage(result.heat_map, cls=cls)
+        return io.NodeOutput(result.mean_psnr, result.mean_ssim, result.heat_map, ui=report(cls, text, preview))
 
 
 NODES: list[type[io.ComfyNode]] = [RetraceCompareImages]

@@ -6,16 +6,19 @@ from typing import Any
 
 import torch
 from comfy.model_patcher import ModelPatcher
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..host.latents import latent_samples, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
+from ..host.report import report
 from ..host.sampling import Guidance, sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .refusals import in_the_name_of
 from .types import (
     end_step_input,
     eta_input,
+    last_step,
     model_input,
     negative_input,
     positive_input,
@@ -53,7 +56,7 @@ class RetraceDDIMSample(io.ComfyNode):
                 ),
                 steps_input(),
                 io.Float.Input(
-                    "cfg", default=7.5, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale; 1 rebuilds most exactly."
+                    "cfg", default=3.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale; 1 rebuilds most exactly."
                 ),
                 start_step_input("Begin this many steps after the noise end. The earlier, the freer the edit."),
                 end_step_input(),
@@ -78,6 +81,7 @@ class RetraceDDIMSample(io.ComfyNode):
                     tooltip="Seeds separated by commas, one for each image of the batch; they replace seed.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Latent.Output("latent", tooltip="The result; noise is left in it when end_step cuts it short.")
             ],
@@ -104,8 +108,10 @@ class RetraceDDIMSample(io.ComfyNode):
     ) -> io.NodeOutput:
         facts = model_facts(model, NODE)
         samples = latent_samples(latent, model, NODE)
-        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal).window(start_step, min(end_step, steps))
-        seeds = choose_seeds(seed, row_seeds, len(samples), same_noise)
+        end_step = last_step(end_step, steps)
+        with in_the_name_of(NODE):
+            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal).window(start_step, end_step)
+            seeds = choose_seeds(seed, row_seeds, len(samples), same_noise)
         if add_noise:
             noise = noise_source(samples.shape, seeds)()
         else:
@@ -121,9 +127,9 @@ class RetraceDDIMSample(io.ComfyNode):
             eta,
             seeds,
             denoise_mask=mask,
-            read_as_clean=end_step >= steps,
+            read_as_clean=end_step == steps,
         )
-        return io.NodeOutput(with_samples(latent, result), ui=ui.PreviewText(f"{evaluations} UNet evaluations"))
+        return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
 
 
 NODES: list[type[io.ComfyNode]] = [RetraceDDIMSample]

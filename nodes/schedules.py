@@ -8,7 +8,10 @@ from comfy_api.latest import io, ui
 from ..host.model_facts import model_facts
 from ..measuring.plots import schedule_plot
 from ..samplers.schedule import Spacing, Terminal, make_schedule
-from .types import end_step_input, model_input, spacing_input, start_step_input, steps_input, terminal_input
+from .refusals import in_the_name_of
+from .types import end_step_input, last_step, model_input, spacing_input, start_step_input, steps_input, terminal_input
+
+SCHEDULER, PLOT = "DDIM Scheduler", "Schedule Plot"
 
 
 class RetraceDDIMScheduler(io.ComfyNode):
@@ -36,8 +39,10 @@ class RetraceDDIMScheduler(io.ComfyNode):
     def execute(
         cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal, start_step: int, end_step: int
     ) -> io.NodeOutput:
-        schedule = make_schedule(model_facts(model, "DDIM Scheduler").sigma_table, steps, spacing, terminal)
-        return io.NodeOutput(schedule.window(start_step, min(end_step, steps)).sigmas)
+        table = model_facts(model, SCHEDULER).sigma_table
+        with in_the_name_of(SCHEDULER):
+            schedule = make_schedule(table, steps, spacing, terminal).window(start_step, last_step(end_step, steps))
+        return io.NodeOutput(schedule.sigmas)
 
 
 class RetraceSchedulePlot(io.ComfyNode):
@@ -57,8 +62,9 @@ class RetraceSchedulePlot(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal) -> io.NodeOutput:
-        table = model_facts(model, "Schedule Plot").sigma_table
-        image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
+        table = model_facts(model, PLOT).sigma_table
+        with in_the_name_of(PLOT):
+            image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
 
 

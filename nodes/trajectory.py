@@ -10,10 +10,12 @@ from comfy_api.latest import io, ui
 
 from ..host.latents import with_samples, without_noise_mask
 from ..host.model_facts import model_facts
+from ..host.report import report
 from ..host.trajectory_files import new_trajectory_path, trajectory_names, trajectory_path
 from ..inversion.trajectory import Trajectory
 from ..inversion.trajectory_file import load_trajectory, save_trajectory
 from ..measuring.grid import image_grid
+from .refusals import in_the_name_of
 from .types import RetraceTrajectory, start_step_input
 
 
@@ -70,8 +72,9 @@ class RetraceTrajectoryLatent(io.ComfyNode):
         if latent is not None:
             trajectory.require_latent_shape(latent["samples"].shape, node)
         carrier = without_noise_mask(latent or {}, node)
-        state = trajectory.latent_at(start_step)
-        return io.NodeOutput(with_samples(carrier, state), trajectory.remaining_sigmas(start_step))
+        with in_the_name_of(node):
+            state, sigmas = trajectory.latent_at(start_step), trajectory.remaining_sigmas(start_step)
+        return io.NodeOutput(with_samples(carrier, state), sigmas)
 
 
 class RetraceTrajectoryPreview(io.ComfyNode):
@@ -118,6 +121,7 @@ class RetraceSaveTrajectory(io.ComfyNode):
                     tooltip="Name in the output folder; a number is added. Load Trajectory looks in trajectories/.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[RetraceTrajectory.Output("trajectory", tooltip="The same trajectory.")],
             is_output_node=True,
         )
@@ -126,7 +130,7 @@ class RetraceSaveTrajectory(io.ComfyNode):
     def execute(cls, trajectory: Trajectory, filename_prefix: str) -> io.NodeOutput:
         path, subfolder = new_trajectory_path(filename_prefix)
         save_trajectory(trajectory, path)
-        return io.NodeOutput(trajectory, ui=ui.PreviewText(f"{subfolder}/{path.name}".lstrip("/")))
+        return io.NodeOutput(trajectory, ui=report(cls, f"{subfolder}/{path.name}".lstrip("/")))
 
 
 class RetraceLoadTrajectory(io.ComfyNode):
@@ -153,7 +157,9 @@ class RetraceLoadTrajectory(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        return io.NodeOutput(load_trajectory(trajectory_path(name)))
+        path = trajectory_path(name)
+        with in_the_name_of("Load Trajectory"):
+            return io.NodeOutput(load_trajectory(path))
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..samplers.schedule import Spacing, Terminal
 
 RetraceTrajectory = io.Custom("RETRACE_TRAJECTORY")
+TO_THE_END = 1000
 
 
 def model_input() -> io.Input:
@@ -62,12 +63,17 @@ def start_step_input(tooltip: str) -> io.Input:
 def end_step_input() -> io.Input:
     return io.Int.Input(
         "end_step",
-        default=1000,
+        default=TO_THE_END,
         min=1,
-        max=1000,
+        max=TO_THE_END,
         advanced=True,
         tooltip="Stop before this step and leave the rest of the noise in; 1000 means the last step of any schedule.",
     )
+
+
+def last_step(end_step: int, steps: int) -> int:
+    """What the end_step input means in a schedule of so many steps."""
+    return steps if end_step == TO_THE_END else end_step
 
 
 def eta_input() -> io.Input:

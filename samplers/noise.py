@@ -20,7 +20,7 @@ def choose_seeds(seed: int, row_seeds: str, batch: int, same_for_every_row: bool
         words = [word.strip() for word in row_seeds.split(",")]
         if len(words) != batch or not all(word.isdecimal() for word in words):
             raise ValueError(
-                f"Noise: row_seeds {row_seeds!r} is not a list of {batch} whole numbers, one for each image of the "
+                f"row_seeds {row_seeds!r} is not a list of {batch} whole numbers, one for each image of the "
                 "batch; write them separated by commas, or leave it empty."
             )
         return tuple(int(word) for word in words)
@@ -37,7 +37,7 @@ def noise_source(shape: Sequence[int], seeds: Sequence[int]) -> NoiseSource:
     batch = shape[0]
     if len(seeds) not in (1, batch):
         raise ValueError(
-            f"Noise: {len(seeds)} seeds were given for a batch of {batch}; give one seed, or one for each row."
+            f"{len(seeds)} seeds were given for a batch of {batch}; give one seed, or one for each row."
         )
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     if len(generators) == 1:

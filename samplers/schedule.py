@@ -44,7 +44,7 @@ class Schedule:
         """
         if not 0 <= start_step < end_step <= self.steps:
             raise ValueError(
-                f"Schedule: start_step {start_step} and end_step {end_step} do not lie in the {self.steps} steps; "
+                f"start_step {start_step} and end_step {end_step} do not lie in the {self.steps} steps; "
                 f"choose 0 <= start_step < end_step <= {self.steps}."
             )
         return replace(
@@ -75,16 +75,16 @@ def make_schedule(
     """
     if spacing not in get_args(Spacing) or terminal not in get_args(Terminal):
         raise ValueError(
-            f"Schedule: spacing {spacing!r} with terminal {terminal!r} is unknown; "
+            f"spacing {spacing!r} with terminal {terminal!r} is unknown; "
             f"choose from {get_args(Spacing)} and {get_args(Terminal)}."
         )
     length = len(sigma_table)
     if not 1 <= steps <= length:
-        raise ValueError(f"Schedule: {steps} steps do not fit a model of {length} timesteps; choose 1 to {length}.")
+        raise ValueError(f"{steps} steps do not fit a model of {length} timesteps; choose 1 to {length}.")
     timesteps = _timesteps(length, steps, spacing, steps_offset)
     if timesteps[0] >= length:
         raise ValueError(
-            f"Schedule: {steps} steps with leading spacing and steps_offset {steps_offset} begin at timestep "
+            f"{steps} steps with leading spacing and steps_offset {steps_offset} begin at timestep "
             f"{timesteps[0]}, beyond the model's last ({length - 1}); choose fewer steps or trailing spacing."
         )
     final = torch.zeros_like(sigma_table[:1]) if terminal == "clean" else sigma_table[:1]

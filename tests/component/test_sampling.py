@@ -69,7 +69,7 @@ def test_evaluations_are_counted_for_one_image(models, latent, cfg, iterations, 
     model, cond = models("sd15")
     output = invert(model, cond, latent, models("sd15")[1], cfg=cfg, iterations=iterations)
     assert output.result[0].inversion.unet_evaluations == STEPS * each
-    assert output.ui.as_dict()["text"][0].startswith(f"{STEPS * each} UNet evaluations")
+    assert output.ui["text"][0].startswith(f"{STEPS * each} UNet evaluations")
 
 
 def test_guidance_uses_the_negative_prompt(models, latent):
@@ -308,7 +308,7 @@ def test_steps_beyond_the_schedule_are_refused(models, latent):
     with pytest.raises(ValueError, match="begin at timestep 1000, beyond the model's last"):
         invert(model, cond, latent, steps=1000)
     trajectory = invert(model, cond, latent).result[0]
-    with pytest.raises(ValueError, match="start_step 8 is beyond its 8 steps"):
+    with pytest.raises(ValueError, match="start_step 8 is beyond the trajectory's 8 steps"):
         RetraceTrajectoryLatent.execute(trajectory, 8)
 
 

@@ -137,7 +137,7 @@ def test_a_saved_trajectory_is_loaded_to_the_same_bytes(server, edited, by_title
     ("title", "changes", "message"),
     [
         ("Invert", {"steps": 1000}, "begin at timestep 1000, beyond the model's last (999); choose fewer steps"),
-        ("The noise", {"start_step": 50}, "start_step 50 is beyond its 50 steps; choose 0 to 49"),
+        ("The noise", {"start_step": 50}, "start_step 50 is beyond the trajectory's 50 steps; choose 0 to 49"),
         ("Rebuild", {"start_step": 60}, "start_step 60 and end_step 50 do not lie in the 50 steps"),
         ("Rebuild", {"row_seeds": "1,2"}, "row_seeds '1,2' is not a list of 1 whole numbers"),
     ],

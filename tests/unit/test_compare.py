@@ -60,7 +60,7 @@ def test_one_picture_is_compared_with_each_of_a_batch():
 def test_the_heat_map_brightens_with_the_difference():
     first, second = torch.zeros(1, 16, 16, 3), torch.zeros(1, 16, 16, 3)
     second[:, :, 4:8], second[:, :, 8:12], second[:, :, 12:] = 0.05, 0.1, 0.5
-    brightness = compare_images(first, second, white_at=0.2).heat_map[0, 0].sum(-1)
+    brightness = compare_images(first, second, brightest_at=0.2).heat_map[0, 0].sum(-1)
     assert brightness[0] < brightness[5] < brightness[9] < brightness[13]
 
 

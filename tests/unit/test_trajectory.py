@@ -38,9 +38,9 @@ def test_the_state_and_the_levels_of_a_start_step_belong_together(trajectory):
 
 @pytest.mark.parametrize("start_step", [-1, STEPS, 99])
 def test_a_start_step_beyond_the_schedule_is_refused(trajectory, start_step):
-    with pytest.raises(ValueError, match=f"start_step {start_step} is beyond its 6 steps; choose 0 to 5"):
+    with pytest.raises(ValueError, match=f"start_step {start_step} is beyond the trajectory's 6 steps; choose 0 to 5"):
         trajectory.latent_at(start_step)
-    with pytest.raises(ValueError, match="is beyond its 6 steps"):
+    with pytest.raises(ValueError, match="is beyond the trajectory's 6 steps"):
         trajectory.remaining_sigmas(start_step)
 
 
