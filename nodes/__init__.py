@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import inversion, measuring, samplers, sampling, schedules, trajectory
+from . import estimate, hints, inversion, measuring, samplers, sampling, schedules, trajectory
 
-FAMILIES = (schedules, samplers, sampling, inversion, trajectory, measuring)
+FAMILIES = (schedules, samplers, sampling, inversion, trajectory, measuring, hints, estimate)
 
 
 class RetraceExtension(ComfyExtension):
