@@ -30,8 +30,8 @@ def tensor_names(checkpoint: Path) -> list[str]:
 
 
 def fitted_size(width: int, height: int, side: int) -> tuple[int, int]:
-    """The size of about side * side pixels in nearly the same shape, in multiples of 64 (of 8 below 256 pixels)."""
-    step = 64 if side >= 256 else 8
+    """The size of about side * side pixels in nearly the same shape, in multiples of 64 (of 16 below 256 pixels)."""
+    step = 64 if side >= 256 else 16
     scale = side / math.sqrt(width * height)
     return max(step, round(width * scale / step) * step), max(step, round(height * scale / step) * step)
 
