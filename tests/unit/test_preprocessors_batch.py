@@ -3,6 +3,7 @@ from __future__ import annotations
 import threading
 import tracemalloc
 
+import cv2
 import numpy as np
 import pytest
 from retrace_pack.preprocessors import batch
@@ -40,6 +41,29 @@ def test_progress_is_told_in_the_callers_thread_and_can_stop_the_batch(monkeypat
         render_batch(10_000, render, stop)
     assert len(told) == 3 and set(told) == {threading.current_thread()}
     assert len(rendered) < 10_000
+
+
+@pytest.mark.parametrize("failing", [None, 0, 3])
+def test_opencvs_own_threads_rest_while_frames_run_in_parallel(failing):
+    before, during = cv2.getNumThreads(), []
+    cv2.setNumThreads(3)
+    try:
+
+        def render(index: int) -> np.ndarray:
+            during.append(cv2.getNumThreads())
+            if index == failing:
+                raise ValueError
+            return np.zeros((2, 2), np.uint8)
+
+        if failing is None:
+            render_batch(4, render)
+            assert during == [3, 1, 1, 1]
+        else:
+            with pytest.raises(ValueError):
+                render_batch(4, render)
+        assert cv2.getNumThreads() == 3
+    finally:
+        cv2.setNumThreads(before)
 
 
 def test_an_error_names_the_image_of_a_batch():
