@@ -231,12 +231,14 @@ def lint(version: str, arguments: Sequence[str]) -> int:
 
 
 def bench(version: str, arguments: Sequence[str]) -> int:
-    """Run the benchmarks named, or all of them, one after the other."""
+    """Run the benchmarks named, or all of them, one after the other; options go to each."""
     known = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
-    if unknown := [name for name in arguments if name not in known]:
+    options_at = next((at for at, word in enumerate(arguments) if word.startswith("-")), len(arguments))
+    names, options = arguments[:options_at], arguments[options_at:]
+    if unknown := [name for name in names if name not in known]:
         raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known) or 'none yet'}")
     comfyui = prepare(version, "runtime", "tools")
-    return max([run("python", known[name], comfyui=comfyui) for name in arguments or known], default=0)
+    return max([run("python", known[name], *options, comfyui=comfyui) for name in names or known], default=0)
 
 
 COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {

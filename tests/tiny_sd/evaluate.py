@@ -1,6 +1,6 @@
 """How well tiny_sd draws what it is asked for: colour, shape and background of held-out captions, judged by pixels.
 
-    python dev.py bench tiny_sd [--captions 200] [--checkpoint tiny_sd15.safetensors]
+    python dev.py bench quality [--captions 200] [--checkpoint tiny_sd15.safetensors]
 
 DDIM (ComfyUI's euler on ddim_uniform, which is the same), 50 steps, cfg 5, through the stock checkpoint loader.
 `COMFYUI_PATH` names the ComfyUI tree.
@@ -52,6 +52,8 @@ def main() -> None:
             ("one object", options.captions, False),
             ("two objects", options.two_object_captions, True),
         ):
+            if not count:
+                continue
             pictures, wanted = draw(loaded, count, second)
             rates = [f"{100 * rate:.1f} %" for rate in success_rates(pictures, wanted)]
             print(f"| {name} | {count}, {label} | {' | '.join(rates)} |", flush=True)
