@@ -305,7 +305,11 @@ def measure_methods(sizes: list[int], repeats: int, wanted: list[str]) -> None:
 
             def plain(name: str = name, images: Array = images) -> None:
                 out = np.empty((*images.shape[:3], 3), np.float32)
-                hint = of_floats[name](images[0]) if name in of_floats else bare[name](pixels.as_rgb8(images[0]))
+                hint = (
+                    of_floats[name](pixels.as_rgb_float(images[0]))
+                    if name in of_floats
+                    else bare[name](pixels.as_rgb8(images[0]))
+                )
                 pixels.write_hint(hint, out[0])
 
             def whole(hint: Hint = hint, images: Array = images, masks: Array | None = masks) -> None:
@@ -324,12 +328,13 @@ def measure_batch(repeats: int, wanted: list[str]) -> None:
     images = np.repeat(picture(512)[None], BATCH, axis=0)
     print(f"\n{'batch of 64, 512x512':24}{'batch ms':>10}{'loop ms':>10}{'speed-up':>10}{'cpu':>8}")
     print(f"({batch.available_cores()} cores)")
-    for name in wanted or ["canny", "soft_edge", "lineart", "tile_guided", "binary"]:
+    for name in wanted or ["canny", "soft_edge", "lineart", "binary"]:
         hint = methods.bind(name)
 
         def loop(hint: Hint = hint) -> None:
-            for image in images:
-                batch.hint_batch(image[None], hint)
+            out = np.empty_like(images)
+            for index, image in enumerate(images):
+                out[index] = batch.hint_batch(image[None], hint)[0]
 
         def whole(hint: Hint = hint) -> None:
             batch.hint_batch(images, hint)

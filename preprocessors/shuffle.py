@@ -38,30 +38,23 @@ def shuffler(seed: int = 0, scale: int = 256) -> Callable[[Array], Array]:
         raise ValueError(f"seed is {seed} and scale is {scale}; seed must be 0 or more, scale 2 to 4096.")
 
     @lru_cache(maxsize=1)
-    def flow(height: int, width: int) -> tuple[Array, Array]:
+    def flow(height: int, width: int) -> tuple[Array, ...]:
         rng = np.random.default_rng(seed)
-        across = _smooth_noise(rng, height, width, scale)
-        down = _smooth_noise(rng, height, width, scale)
-        np.multiply(across, width - 1.0, out=across)
-        np.multiply(down, height - 1.0, out=down)
-        return across, down
+        return tuple(_smooth_noise(rng, height, width, scale, length - 1.0) for length in (width, height))
 
     def shuffled(image: Array) -> Array:
         rgb = as_rgb8(image)
         across, down = flow(*rgb.shape[:2])
-        return cv2.remap(rgb, across, down, cv2.INTER_LINEAR)
+        return cv2.remap(rgb, across, down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
     return shuffled
 
 
-def _smooth_noise(rng: np.random.Generator, height: int, width: int, scale: int) -> Array:
-    """[height, width] float32 in 0..1: uniform noise every `scale` pixels, bicubic in between, stretched to 0 and 1."""
+def _smooth_noise(rng: np.random.Generator, height: int, width: int, scale: int, most: float) -> Array:
+    """[height, width] float32: uniform noise every `scale` pixels, bicubic in between, stretched to 0..most."""
     import cv2
 
     coarse = rng.random((height // scale + 2, width // scale + 2), np.float32)
     fine = cv2.resize(coarse, (width + 2 * scale, height + 2 * scale), interpolation=cv2.INTER_CUBIC)
     crop = fine[scale : scale + height, scale : scale + width]
-    low, high, _, _ = cv2.minMaxLoc(crop)
-    if high <= low:
-        return np.zeros((height, width), np.float32)
-    return np.multiply(np.subtract(crop, np.float32(low)), np.float32(1.0 / (high - low))).clip(0.0, 1.0)
+    return cv2.normalize(crop, np.empty_like(crop), 0.0, most, cv2.NORM_MINMAX)
