@@ -152,12 +152,11 @@ def references() -> dict[str, Callable[[Array], Array]]:
     def shuffle(rgb: Array) -> Array:
         height, width = rgb.shape[:2]
         rng = np.random.default_rng(0)
-        flow = []
-        for length in (width, height):
-            noise = rng.random((height // 256 + 2, width // 256 + 2), np.float32)
-            noise = cv2.resize(noise, (width + 512, height + 512), interpolation=cv2.INTER_CUBIC)
-            noise = noise[256 : 256 + height, 256 : 256 + width]
-            flow.append(cv2.normalize(noise, np.empty_like(noise), 0.0, length - 1.0, cv2.NORM_MINMAX))
+        noise = rng.random((height // 256 + 2, width // 256 + 2, 2), np.float32)
+        noise = cv2.resize(noise, (width + 512, height + 512), interpolation=cv2.INTER_CUBIC)
+        flow = cv2.split(noise[256 : 256 + height, 256 : 256 + width])
+        for plane, length in zip(flow, (width, height), strict=True):
+            cv2.normalize(plane, plane, 0.0, length - 1.0, cv2.NORM_MINMAX)
         return cv2.remap(rgb, flow[0], flow[1], cv2.INTER_LINEAR)
 
     def tile(rgb: Array) -> Array:
