@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import (
     CONST,
@@ -18,6 +19,7 @@ from comfy.model_sampling import (
     ModelSamplingDiscreteEDM,
     StableCascadeSampling,
 )
+from torch import Tensor
 
 from ..inversion.trajectory import ModelFacts
 from ..samplers.prediction import Prediction
@@ -31,21 +33,25 @@ def model_facts(model: ModelPatcher, node: str) -> ModelFacts:
     sampling: Any = model.get_model_object("model_sampling")
     prediction = _prediction(model, sampling, node)
     return ModelFacts(
-        # The clone makes a normal tensor of the model's inference tensor.
-        sigma_table=sampling.sigmas.detach().clone().float().cpu(),
+        sigma_table=_normal_copy(sampling.sigmas),
         prediction=prediction,
         latent_format=type(model.get_model_object("latent_format")).__name__,
         weights=_weights_digest(model),
     )
 
 
-def _prediction(model: ModelPatcher, sampling: object, node: str) -> Prediction:
-    kind = type(model.model).__name__
+def refuse_flow(sampling: object, kind: str, node: str) -> None:
+    """Raise ValueError, naming `node`, when a model of the class `kind` is sampled as a flow-matching one."""
     if isinstance(sampling, FLOW):
         raise ValueError(
-            f"{node}: the model ({kind}) is a flow-matching one, as Flux and SD3 are, which DDIM inversion does not fit; "
+            f"{node}: the model ({kind}) is a flow-matching one, as Flux and SD3 are, which DDIM does not fit; "
             "load an SD1.x, SD2.x or SDXL checkpoint."
         )
+
+
+def _prediction(model: ModelPatcher, sampling: object, node: str) -> Prediction:
+    kind = type(model.model).__name__
+    refuse_flow(sampling, kind, node)
     if (
         not isinstance(sampling, ModelSamplingDiscrete)
         or isinstance(sampling, OTHER_TIMES)
@@ -60,8 +66,14 @@ def _prediction(model: ModelPatcher, sampling: object, node: str) -> Prediction:
     return "sample" if isinstance(sampling, X0) else "epsilon"
 
 
+def _normal_copy(tensor: Tensor) -> Tensor:
+    """A float32 CPU tensor that autograd may save, of one that ComfyUI made under inference mode."""
+    with torch.inference_mode(False):
+        return tensor.clone().float().cpu()
+
+
 def _weights_digest(model: ModelPatcher) -> str:
-    """A short digest of the biases and norms, which no LoRA touches (a LoRA that another workflow left loaded would
+    """A short digest of the biases and norms, which hardly any LoRA touches (one that another workflow left loaded would
     show in the other weights), and of the patches that this MODEL adds. Stable across restarts."""
     digest = hashlib.sha256()
     for name, parameter in sorted(model.model.diffusion_model.named_parameters(), key=lambda item: item[0]):
@@ -70,4 +82,7 @@ def _weights_digest(model: ModelPatcher) -> str:
     for key in sorted(model.patches):
         for strength, patch, strength_model, *_ in model.patches[key]:
             digest.update(f"{key}/{strength}/{strength_model}/{type(patch).__name__}".encode())
+            for weight in getattr(patch, "weights", patch):
+                if isinstance(weight, Tensor):
+                    digest.update(weight.flatten()[:8].float().cpu().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -20,6 +20,7 @@ from ..samplers.ddim import UNLIMITED, Denoise, DenoisedRange, sample_ddim
 from ..samplers.noise import NoiseSource, noise_source
 from ..samplers.prediction import variance_exploding, variance_preserving
 from ..samplers.schedule import Schedule
+from .model_facts import refuse_flow
 
 Conditioning = list[Any]
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -62,12 +63,14 @@ def invert_latent(
     """Invert samples [B, C, H, W] (a LATENT's) along the schedule; N * (1 + fixed_point_iterations) guided model calls."""
     sampler = _InversionSampler(fixed_point_iterations)
     count = EvaluationCount()
+    prompts = prompts_digest([entry[0] for entry in [*guidance.positive, *guidance.negative] if entry[0] is not None])
     _run(guidance, count, samples, torch.zeros_like(samples), sampler, schedule.ascending_sigmas, seed=0)
     inversion = sampler.result
     process_out = guidance.model.model.process_latent_out
     latents = torch.stack([process_out(state) for state in inversion.states])
-    # The round trip through the latent format must not move the picture itself.
-    latents[0] = samples
+    if schedule.terminal == "clean":
+        # The round trip through the latent format must not move the picture itself.
+        latents[0] = samples
     return plain_trajectory(
         latents,
         schedule.ascending_sigmas,
@@ -79,7 +82,7 @@ def invert_latent(
             spacing=schedule.spacing,
             terminal=schedule.terminal,
             cfg=guidance.cfg,
-            prompts=prompts_digest([entry[0] for entry in [*guidance.positive, *guidance.negative]]),
+            prompts=prompts,
             fixed_point_iterations=fixed_point_iterations,
             unet_evaluations=count.rows // samples.shape[0],
         ),
@@ -116,7 +119,7 @@ def ddim_sampler(
     """A SAMPLER for any guider. Without `seeds` the noise of eta > 0 is drawn from the seed of the run."""
 
     def sampler_function(
-        model: Callable[..., Tensor],
+        model: comfy.samplers.KSamplerX0Inpaint,
         x: Tensor,
         sigmas: Tensor,
         extra_args: dict[str, Any],
@@ -127,6 +130,8 @@ def ddim_sampler(
             if callback is not None:
                 callback({"i": step, "x": x, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
+        network = model.inner_model.inner_model
+        refuse_flow(network.model_sampling, type(network).__name__, "Sampler DDIM")
         noise: NoiseSource | None = None
         if eta > 0:
             # The run's own seed already drew the initial noise; the next one keeps the steps independent of it.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import folder_paths
@@ -13,14 +14,18 @@ FOLDER = "trajectories"
 def new_trajectory_path(filename_prefix: str) -> tuple[Path, str]:
     """A file not used yet in the output folder, and its subfolder there.
 
-    Raises ValueError when the prefix points outside of the output folder.
+    Raises ValueError when the prefix has no file name or points outside of the output folder.
     """
     output = folder_paths.get_output_directory()
     target = (Path(output) / filename_prefix).resolve()
+    if not filename_prefix.strip() or filename_prefix.endswith(("/", "\\")):
+        raise ValueError(
+            f"Save Trajectory: filename_prefix {filename_prefix!r} has no file name; use a name like {FOLDER}/cat."
+        )
     if not target.is_relative_to(Path(output).resolve()):
         raise ValueError(
             f"Save Trajectory: filename_prefix {filename_prefix!r} points outside of ComfyUI's output folder; "
-            "use a name like trajectories/cat."
+            f"use a name like {FOLDER}/cat."
         )
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
     return Path(folder) / f"{name}_{counter:05}_{SUFFIX}", subfolder
@@ -29,10 +34,12 @@ def new_trajectory_path(filename_prefix: str) -> tuple[Path, str]:
 def trajectory_names() -> list[str]:
     """What can be loaded: "name [output]" and "name [input]", newest first."""
     found: list[tuple[float, str]] = []
-    for kind, root in (("output", folder_paths.get_output_directory()), ("input", folder_paths.get_input_directory())):
-        folder = Path(root) / FOLDER
-        for path in folder.rglob(f"*{SUFFIX}"):
-            found.append((path.stat().st_mtime, f"{path.relative_to(root).as_posix()} [{kind}]"))
+    for kind, root in _roots().items():
+        for path in (root / FOLDER).rglob(f"*{SUFFIX}"):
+            # A file may vanish while the list is made, and a link may lead nowhere or outside.
+            with contextlib.suppress(OSError):
+                if path.resolve(strict=True).is_relative_to(root):
+                    found.append((path.stat().st_mtime, f"{path.relative_to(root).as_posix()} [{kind}]"))
     return [name for _, name in sorted(found, reverse=True)]
 
 
@@ -41,15 +48,21 @@ def trajectory_path(name: str) -> Path:
 
     Raises ValueError when it lies outside of ComfyUI's folders, is not a safetensors file, or does not exist.
     """
-    bare, _, kind = name.partition(" [")
-    roots = {"output]": folder_paths.get_output_directory(), "input]": folder_paths.get_input_directory()}
-    root = Path(roots.get(kind, folder_paths.get_input_directory())).resolve()
-    path = (root / bare).resolve()
-    if not path.is_relative_to(root) or path.suffix != SUFFIX:
+    bare, _, kind = name.removesuffix("]").rpartition(" [")
+    root = _roots().get(kind)
+    path = (root / bare).resolve() if root else None
+    if root is None or path is None or not path.is_relative_to(root) or path.suffix != SUFFIX:
         raise ValueError(
             f"Load Trajectory: {name!r} is not a {SUFFIX} file inside of ComfyUI's folders; "
-            f"put it into output/{FOLDER} or input/{FOLDER}."
+            f"put it into output/{FOLDER} or input/{FOLDER} and choose it from the list."
         )
     if not path.is_file():
         raise ValueError(f"Load Trajectory: {name!r} does not exist any more; save the trajectory again.")
     return path
+
+
+def _roots() -> dict[str, Path]:
+    return {
+        "output": Path(folder_paths.get_output_directory()).resolve(),
+        "input": Path(folder_paths.get_input_directory()).resolve(),
+    }

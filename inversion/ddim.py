@@ -37,8 +37,8 @@ def invert_ddim(
 
     Plain (0 iterations) is the convention of the references (diffusers' DDIMInverseScheduler, the null-text code of
     Mokady et al. 2023): the network is asked at the DESTINATION level, with the state of the current one. Each iteration
-    asks it again at that level with the state just found (Pan et al. 2023, AIDI, arXiv 2309.04907, eq. 8), so that the
-    state approaches the exact preimage of the DDIM step back.
+    asks it again at that level with the state just found (after Pan et al. 2023, AIDI, arXiv 2309.04907, eq. 8, with v held
+    instead of eps, see `_preimage`), so that the state approaches the exact preimage of the DDIM step back.
 
     Raises ValueError when the sigmas do not ascend or `fixed_point_iterations` is negative.
     """
@@ -49,11 +49,11 @@ def invert_ddim(
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
         asked = x * ((1 + sigma_next**2) / (1 + sigma**2)).sqrt()
         denoised = denoise(asked, sigma_next)
-        estimate = _step_up(x, asked, denoised, sigma, sigma_next)
+        estimate = x + (sigma_next - sigma) * eps_from_denoised(denoised, asked, sigma_next)
         for _ in range(fixed_point_iterations):
             asked = estimate
             denoised = denoise(asked, sigma_next)
-            estimate = _step_up(x, asked, denoised, sigma, sigma_next)
+            estimate = _preimage(x, asked, denoised, sigma, sigma_next)
         residuals.append(variance_preserving(estimate - asked, sigma_next).square().mean().sqrt())
         x = estimate
         states.append(x)
@@ -62,9 +62,15 @@ def invert_ddim(
     return Inversion(torch.stack(states), torch.stack(residuals))
 
 
-def _step_up(x: Tensor, asked: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """x at `sigma` moved to `sigma_next` along the eps that the network gave for the state it was asked about there."""
-    return x + (sigma_next - sigma) * eps_from_denoised(denoised, asked, sigma_next)
+def _preimage(x: Tensor, asked: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
+    """The state at `sigma_next` whose DDIM step back gives x, if the network's v there were the one it gave for `asked`.
+
+    The step back is x = r z + (1 - r) x0(z) with r = sigma / sigma_next, and a constant v means
+    x0(z) = denoised + abar (z - asked). Holding v, not eps, has the same fixed point and contracts at every level, also
+    where the signal is nearly gone (zero-terminal SNR).
+    """
+    ratio, alpha_cumprod = sigma / sigma_next, 1 / (1 + sigma_next**2)
+    return (x + (1 - ratio) * (alpha_cumprod * asked - denoised)) / (ratio + alpha_cumprod * (1 - ratio))
 
 
 def _require_ascending(sigmas: Tensor) -> None:

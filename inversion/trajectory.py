@@ -60,9 +60,9 @@ class Trajectory:
     """The path of one image (or a batch) from latent to noise.
 
     Attributes:
-        latents: float32 [N+1, B, C, H, W] on the CPU; latents[0] is the image's own latent, latents[N] the noise end. They are
-            stored as ComfyUI's LATENT with leftover noise is: variance-exploding states in the latent format's outer
-            scale, so that any of them continues in a stock sampler.
+        latents: float32 [N+1, B, C, H, W] on the CPU; latents[0] is the image's own latent (at terminal "first" its state at
+            that level), latents[N] the noise end. They are stored as ComfyUI's LATENT with leftover noise is:
+            variance-exploding states in the latent format's outer scale, so that any of them continues in a stock sampler.
         sigmas: float32 [N+1], ascending, the level of each.
         residuals: float32 [N], see `inversion.ddim.Inversion`.
         model: the model's facts. inversion: the method's.
@@ -92,7 +92,8 @@ class Trajectory:
         Where the fixed point of a step was reached this is exactly what the network predicted at its noisier state.
         """
         rise = (self.sigmas[1:] - self.sigmas[:-1]).view(-1, 1, 1, 1, 1)
-        eps = (self.latents[1:] - self.latents[:-1]) / rise
+        # Two equal levels (a terminal at the first level, met by a grid that begins there) say nothing of a direction.
+        eps = (self.latents[1:] - self.latents[:-1]) / torch.where(rise > 0, rise, torch.inf)
         return self.latents[1:] - self.sigmas[1:].view(-1, 1, 1, 1, 1) * eps
 
     def evenly_spaced_predictions(self, count: int) -> Tensor:
@@ -150,7 +151,7 @@ def plain_trajectory(
     """
     if not bool(torch.isfinite(latents).all()):
         raise ValueError(
-            f"Inversion ({inversion.method}): a state is NaN or infinite; the model overflowed. Run it in a wider dtype "
+            f"a state of the inversion ({inversion.method}) is NaN or infinite; the model overflowed. Run it in a wider dtype "
             "(start ComfyUI with --fp32-unet or --bf16-unet), or lower cfg."
         )
     return Trajectory(*(_on_cpu(tensor) for tensor in (latents, sigmas, residuals)), model=model, inversion=inversion)

@@ -7,12 +7,15 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..samplers.prediction import Prediction
+from ..samplers.schedule import Spacing, Terminal
 from .trajectory import InversionFacts, ModelFacts, Trajectory
 
 FORMAT = "retrace.trajectory"
@@ -39,6 +42,8 @@ def save_trajectory(trajectory: Trajectory, path: Path) -> None:
     os.close(handle)
     try:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        # mkstemp makes a file for its owner alone; an output is for whoever may read the folder.
+        os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -63,10 +68,8 @@ def load_trajectory(path: Path) -> Trajectory:
             ModelFacts(sigma_table=tensors["sigma_table"], **model),
             InversionFacts(**json.loads(metadata["inversion"])),
         )
-    except (SafetensorError, OSError, KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(
-            f"{path.name} is damaged or incomplete ({error}); save the trajectory again."
-        ) from error
+    except (SafetensorError, OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path.name} is damaged or incomplete ({error}); save the trajectory again.") from error
     _require_consistent(trajectory, path)
     return trajectory
 
@@ -74,8 +77,7 @@ def load_trajectory(path: Path) -> Trajectory:
 def _require_format(metadata: dict[str, str], path: Path) -> None:
     if metadata.get("format") != FORMAT:
         raise ValueError(
-            f"{path.name} is a safetensors file but not a Retrace trajectory; "
-            "choose one that Save Trajectory wrote."
+            f"{path.name} is a safetensors file but not a Retrace trajectory; choose one that Save Trajectory wrote."
         )
     if metadata.get("version") != str(VERSION):
         raise ValueError(
@@ -93,12 +95,25 @@ def _require_consistent(trajectory: Trajectory, path: Path) -> None:
         problem = f"it should have {trajectory.inversion.steps} steps and as many residuals"
     elif any(tensor.dtype != torch.float32 for tensor in (latents, sigmas, trajectory.residuals, table)):
         problem = "its tensors are not float32"
-    elif not _ascends(sigmas) or table.ndim != 1 or not _ascends(table):
+    elif not _ascends(sigmas) or table.ndim != 1 or len(table) < 2 or not _ascends(table):
         problem = "its sigmas do not ascend"
-    elif not bool(torch.isfinite(latents).all()):
-        problem = "a latent is NaN or infinite"
+    elif not latents.numel() or not bool(torch.isfinite(latents).all() and torch.isfinite(trajectory.residuals).all()):
+        problem = "a latent is missing, NaN or infinite"
+    elif not _are_named(trajectory):
+        problem = "its facts are not what Save Trajectory writes"
     if problem:
         raise ValueError(f"{path.name} is not a usable trajectory: {problem}; save it again.")
+
+
+def _are_named(trajectory: Trajectory) -> bool:
+    model, inversion = trajectory.model, trajectory.inversion
+    return (
+        model.prediction in get_args(Prediction)
+        and inversion.spacing in get_args(Spacing)
+        and inversion.terminal in get_args(Terminal)
+        and all(isinstance(text, str) for text in (model.latent_format, model.weights, inversion.prompts))
+        and all(isinstance(number, (int, float)) for number in (inversion.cfg, inversion.unet_evaluations))
+    )
 
 
 def _ascends(sigmas: Tensor) -> bool:

@@ -42,15 +42,17 @@ def compare_images(
         region: which side of the mask counts. "all" ignores the mask.
         brightest_at: the difference (mean over channels) that the heat map shows brightest.
 
-    Raises ValueError for different sizes or batches, a region without a mask, and a region without a pixel.
+    Raises ValueError for different sizes or batches, NaN, a region without a mask, and a region without a pixel.
     """
-    first, second = first[..., :3].float(), second[..., :3].float()
+    first, second = (images[..., :3].float().cpu() for images in (first, second))
     batch = max(len(first), len(second))
     if first.shape[1:] != second.shape[1:] or any(len(images) not in (1, batch) for images in (first, second)):
         raise ValueError(
             f"the pictures have the shapes {tuple(first.shape)} and {tuple(second.shape)}; "
             "give two of the same size, with equal batches or a single picture on one side."
         )
+    if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
+        raise ValueError("a picture holds NaN or infinite values; look at what made it (a VAE in half precision?).")
     first, second = first.expand(batch, -1, -1, -1), second.expand(batch, -1, -1, -1)
     weight = _weight(mask, region, first)
     share = weight / weight.sum(dim=(1, 2), keepdim=True)
@@ -72,7 +74,7 @@ def _weight(mask: Tensor | None, region: Region, images: Tensor) -> Tensor:
         raise ValueError(f"region is {region!r}, but there is no mask; connect one or choose all.")
     if len(mask) not in (1, batch):
         raise ValueError(f"{len(mask)} masks were given for {batch} pictures; give one, or one each.")
-    resized = functional.interpolate(mask.float().unsqueeze(1), size=(height, width), mode="area")[:, 0]
+    resized = functional.interpolate(mask.float().cpu().unsqueeze(1), size=(height, width), mode="area")[:, 0]
     weight = (resized if region == "inside" else 1 - resized).expand(batch, -1, -1)
     if bool((weight.sum(dim=(1, 2)) <= 0).any()):
         raise ValueError(f"no pixel lies {region} the mask; invert it or choose another region.")

@@ -7,7 +7,7 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.latents import latent_samples, without_noise_mask
+from ..host.latents import latent_samples, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
 from ..host.sampling import Guidance, invert_latent
@@ -97,7 +97,7 @@ class RetraceDDIMInvert(io.ComfyNode):
         guidance = Guidance(model, positive, negative, cfg)
         with in_the_name_of(NODE):
             trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations)
-        noise = {**without_noise_mask(latent, NODE), "samples": trajectory.latent_at(0)}
+        noise = with_samples(without_noise_mask(latent, NODE), trajectory.latent_at(0))
         text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
             f"largest residual {float(trajectory.residuals.max()):.2e}"

@@ -119,6 +119,8 @@ class RetraceDDIMSample(io.ComfyNode):
             noise = torch.zeros_like(samples)
         guidance = Guidance(model, positive, negative, cfg)
         mask = latent.get("noise_mask")
+        if end_step < steps:
+            latent = without_noise_mask(latent, NODE)
         result, evaluations = sample_latent(
             guidance,
             samples,

@@ -18,7 +18,7 @@ def choose_seeds(seed: int, row_seeds: str, batch: int, same_for_every_row: bool
     """
     if row_seeds.strip():
         words = [word.strip() for word in row_seeds.split(",")]
-        if len(words) != batch or not all(word.isdecimal() for word in words):
+        if len(words) != batch or not all(word.isdecimal() and int(word) < 2**64 for word in words):
             raise ValueError(
                 f"row_seeds {row_seeds!r} is not a list of {batch} whole numbers, one for each image of the "
                 "batch; write them separated by commas, or leave it empty."
@@ -36,9 +36,7 @@ def noise_source(shape: Sequence[int], seeds: Sequence[int]) -> NoiseSource:
     """
     batch = shape[0]
     if len(seeds) not in (1, batch):
-        raise ValueError(
-            f"{len(seeds)} seeds were given for a batch of {batch}; give one seed, or one for each row."
-        )
+        raise ValueError(f"{len(seeds)} seeds were given for a batch of {batch}; give one seed, or one for each row.")
     generators = [torch.Generator("cpu").manual_seed(seed) for seed in seeds]
     if len(generators) == 1:
         return lambda: torch.randn(tuple(shape), generator=generators[0])

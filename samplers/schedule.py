@@ -93,7 +93,8 @@ def make_schedule(
 
 
 def _timesteps(length: int, steps: int, spacing: Spacing, steps_offset: int) -> tuple[int, ...]:
-    """N descending timesteps. The roundings are those of NumPy in diffusers' DDIMScheduler.set_timesteps (half to even)."""
+    """N descending timesteps. Those of diffusers' DDIMScheduler.set_timesteps, but for some N with
+    trailing spacing, where NumPy's floating arange gives N+1 entries or misses a tie: there the exact grid is taken."""
     if spacing == "leading":
         stride = length // steps
         return tuple(index * stride + steps_offset for index in reversed(range(steps)))

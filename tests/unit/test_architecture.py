@@ -22,7 +22,6 @@ HOST_MODULES = {
     "comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "node_helpers", "latent_preview", "nodes",
     "execution", "server",
 }  # fmt: skip
-# What the published pack may import at its top: the standard library and what ComfyUI itself brings.
 FILES = sorted(path for folder in MAY_IMPORT for path in (ROOT / folder).glob("*.py")) + [ROOT / "__init__.py"]
 
 

@@ -4,6 +4,12 @@ import pytest
 import torch
 from retrace_pack.inversion.ddim import invert_ddim
 from retrace_pack.samplers.ddim import ddim_step, sample_ddim
+from retrace_pack.samplers.noise_levels import (
+    alphas_cumprod_from_betas,
+    make_betas,
+    rescale_to_zero_terminal_snr,
+    sigmas_from_alphas_cumprod,
+)
 from retrace_pack.samplers.prediction import denoised_from_output, variance_exploding, variance_preserving
 from retrace_pack.samplers.schedule import make_schedule
 
@@ -53,16 +59,23 @@ def test_p1_one_step_equals_diffusers_at_every_timestep(sigma_table, sd_schedule
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_p2_a_step_forth_and_back_with_one_eps_is_the_identity(sigma_table, prediction):
-    """v is converted to eps first, at the level at which the network was asked; the same v would not do (next test)."""
+    """The step up as the paper writes it in the variance-preserving scale, v turned to eps at the level that was asked;
+    the step back with that eps gives x again."""
     sigmas = make_schedule(sigma_table, 50).ascending_sigmas
     for index in (1, 20, 48):
         sigma, sigma_next = sigmas[index], sigmas[index + 1]
-        x, output = variance_exploding(randn(1), sigma), randn(2)
-        asked = x * ((1 + sigma_next**2) / (1 + sigma**2)).sqrt()
-        eps = (asked - denoised_from_output(output, asked, sigma_next, prediction)) / sigma_next
-        there = invert_ddim(lambda state, s, eps=eps: state - s * eps, x, sigmas[index : index + 2]).states[-1]
+        abar, abar_next = 1 / (1 + sigma**2), 1 / (1 + sigma_next**2)
+        x_vp, output = randn(1), randn(2)
+        eps = output if prediction == "epsilon" else abar_next.sqrt() * output + (1 - abar_next).sqrt() * x_vp
+        expected = abar_next.sqrt() * (x_vp - (1 - abar).sqrt() * eps) / abar.sqrt() + (1 - abar_next).sqrt() * eps
+
+        def denoise(state, level, output=output):
+            return denoised_from_output(output, state, level, prediction)
+
+        there = invert_ddim(denoise, variance_exploding(x_vp, sigma), sigmas[index : index + 2]).states[-1]
+        torch.testing.assert_close(variance_preserving(there, sigma_next), expected, rtol=1e-9, atol=1e-9)
         back = ddim_step(there, there - sigma_next * eps, sigma_next, sigma)
-        torch.testing.assert_close(back, x, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(variance_preserving(back, sigma), x_vp, rtol=1e-9, atol=1e-9)
 
 
 def test_p2_diffusers_round_trip_with_one_v_is_not_the_identity(sd_scheduler, sd_inverse_scheduler):
@@ -98,17 +111,32 @@ def test_p4_the_loop_equals_the_reference_loop(sigma_table, sd_inverse_scheduler
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 @pytest.mark.parametrize(("spacing", "steps"), [("leading", 50), ("trailing", 30), ("linspace", 13)])
 def test_p13_fixed_point_iterations_make_the_round_trip_exact(sigma_table, prediction, spacing, steps):
-    denoise = as_denoiser(sigma_table, prediction)
-    schedule = make_schedule(sigma_table, steps, spacing)
+    errors, residuals = round_trips(sigma_table, prediction, spacing, steps)
+    assert all(later < 0.5 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
+    assert all(later < earlier for earlier, later in zip(residuals, residuals[1:], strict=False))
+    assert errors[-1] < 1e-6 * errors[0]
+
+
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_p13_also_where_the_signal_is_gone(spacing):
+    """Zero-terminal SNR: with trailing spacing the last step runs from sigma 108 to 4519."""
+    alphas = rescale_to_zero_terminal_snr(alphas_cumprod_from_betas(make_betas("scaled_linear")))
+    errors, residuals = round_trips(sigmas_from_alphas_cumprod(alphas), "v_prediction", spacing, 50)
+    assert all(later < 0.5 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
+    assert errors[-1] < 1e-6 * errors[0] and residuals[-1] < 1e-6 * residuals[0]
+
+
+def round_trips(table, prediction, spacing, steps):
+    """Mean square error of inversion and sampling, and the largest residual, for 0, 1, 2, 4 and 8 iterations."""
+    denoise = as_denoiser(table, prediction)
+    schedule = make_schedule(table, steps, spacing)
     x, errors, residuals = randn(4), [], []
     for iterations in (0, 1, 2, 4, 8):
         result = invert_ddim(denoise, x, schedule.ascending_sigmas, iterations)
         back = sample_ddim(denoise, result.states[-1], schedule.sigmas)
         errors.append(float((back - x).square().mean()))
         residuals.append(float(result.residuals.max()))
-    assert all(later < 0.5 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
-    assert all(later < earlier for earlier, later in zip(residuals, residuals[1:], strict=False))
-    assert errors[-1] < 1e-6 * errors[0]
+    return errors, residuals
 
 
 def test_zero_iterations_make_one_call_a_step_and_k_make_one_plus_k(sigma_table):

@@ -96,7 +96,7 @@ def test_another_latent_shape_is_refused(trajectory):
 def test_a_state_that_overflowed_is_refused(trajectory):
     broken = trajectory.latents.clone()
     broken[3, 0, 0, 0, 0] = float("nan")
-    with pytest.raises(ValueError, match="a state is NaN or infinite; the model overflowed"):
+    with pytest.raises(ValueError, match="is NaN or infinite; the model overflowed"):
         plain_trajectory(broken, trajectory.sigmas, trajectory.residuals, trajectory.model, trajectory.inversion)
 
 

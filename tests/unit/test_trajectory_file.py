@@ -104,7 +104,7 @@ def test_metadata_that_is_no_json_or_lacks_fields_is_refused(trajectory, tmp_pat
         ({"latents": torch.zeros(5, 4, 8, 8)}, "do not fit together"),
         ({"sigmas": torch.linspace(14, 0, 5)}, "its sigmas do not ascend"),
         ({"sigmas": torch.tensor([0.0, 1.0, float("nan"), 3.0, 4.0])}, "its sigmas do not ascend"),
-        ({"latents": torch.full((5, 2, 4, 8, 8), float("inf"))}, "a latent is NaN or infinite"),
+        ({"latents": torch.full((5, 2, 4, 8, 8), float("inf"))}, "a latent is missing, NaN or infinite"),
         ({"latents": torch.zeros(5, 2, 4, 8, 8, dtype=torch.float16)}, "its tensors are not float32"),
         ({"residuals": torch.zeros(9)}, "it should have 4 steps and as many residuals"),
     ],
