@@ -173,6 +173,42 @@ def test_add_noise_is_img2img_and_keeps_what_the_mask_keeps(models, latent):
     assert not torch.allclose(result["samples"][..., 8:], latent["samples"][..., 8:], atol=1e-2)
 
 
+@pytest.mark.parametrize("changes", [{}, {"add_noise": True, "end_step": 5}])
+def test_a_latent_with_noise_in_it_carries_no_mask(models, latent, changes, caplog):
+    model, cond = models("sd15")
+    masked = {**latent, "noise_mask": torch.ones(1, 1, 16, 16)}
+    with caplog.at_level(logging.WARNING):
+        assert "noise_mask" not in sample(model, cond, masked, **changes).result[0]
+    assert "DDIM Sample: the latent's noise_mask is dropped" in caplog.text
+
+
+@pytest.mark.parametrize("start_step", [0, 4])
+def test_img2img_equals_ksampler_advanced(models, latent, start_step):
+    """The same seed, noise and levels: ours with add_noise against core's."""
+    import nodes
+
+    model, cond = models("sd15")
+    ours = sample(model, cond, latent, steps=20, start_step=start_step, add_noise=True, seed=3).result[0]["samples"]
+    core = nodes.KSamplerAdvanced().sample(
+        model, "enable", 3, 20, 1.0, "euler", "ddim_uniform", cond, cond, latent, start_step, 10000, "disable"
+    )[0]["samples"]
+    assert float((ours - core).abs().max() / core.abs().max()) < 1e-4
+
+
+def test_the_sampler_node_refuses_flow_models(models, latent):
+    import comfy.model_sampling as sampling
+    import comfy.sample
+
+    model, cond = models("sd15")
+    flow = model.clone()
+    kind = type("Sampling", (sampling.ModelSamplingDiscreteFlow, sampling.CONST), {})
+    flow.add_object_patch("model_sampling", kind(model.model.model_config))
+    sampler = RetraceSamplerDDIM.execute(0.0, {"limit": "none"}, False).result[0]
+    sigmas, zero = torch.tensor([1.0, 0.5, 0.0]), torch.zeros_like(latent["samples"])
+    with pytest.raises(ValueError, match=r"Sampler DDIM: the model \(BaseModel\) is a flow-matching one"):
+        comfy.sample.sample_custom(flow, zero, 1.0, sampler, sigmas, cond, cond, latent["samples"], disable_pbar=True)
+
+
 def test_an_inverted_latent_drops_its_mask_and_says_so(models, latent, caplog):
     model, cond = models("sd15")
     masked = {**latent, "noise_mask": torch.zeros(1, 1, 16, 16), "batch_index": [4, 5]}
