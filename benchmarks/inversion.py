@@ -48,20 +48,22 @@ def measure(name: str, count: int) -> list[str]:
         negative = encode_texts(clip, [""] * count)
         samples = vae.encode(pictures)
         roundtrip = vae.decode(samples)
-        trajectories = {}
+        inverted = {}
         for cfg, iterations in CASES:
-            started = time.perf_counter()
-            if iterations not in trajectories:
+            if iterations not in inverted:
+                started = time.perf_counter()
                 latent = {"samples": samples}
-                trajectories[iterations] = RetraceDDIMInvert.execute(
+                trajectory = RetraceDDIMInvert.execute(
                     model, positive, negative, latent, STEPS, 1.0, iterations, "leading", "clean"
                 ).result[0]
-            trajectory = trajectories[iterations]
+                inverted[iterations] = trajectory, time.perf_counter() - started
+            trajectory, seconds = inverted[iterations]
+            started = time.perf_counter()
             rebuilt = RetraceDDIMSample.execute(
                 model, positive, negative, {"samples": trajectory.latents[-1]}, 0, STEPS, cfg, 0, 1000,
                 False, 0.0, "leading", "clean", False, "",
             ).result[0]["samples"]  # fmt: skip
-            seconds = (time.perf_counter() - started) / count
+            seconds = (seconds + time.perf_counter() - started) / count
             decoded = vae.decode(rebuilt)
             to_roundtrip, to_image = (compare_images(decoded, other).mean_psnr for other in (roundtrip, pictures))
             evaluations = trajectory.inversion.unet_evaluations + STEPS * (1 if cfg == 1 else 2)
