@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..inversion.ddim import Inversion, invert_ddim
 from ..inversion.trajectory import InversionFacts, ModelFacts, Trajectory, plain_trajectory, prompts_digest
-from ..samplers.ddim import UNLIMITED, Denoise, DenoisedRange, sample_ddim
+from ..samplers.ddim import UNLIMITED, AfterStep, Denoise, DenoisedRange, sample_ddim
 from ..samplers.noise import NoiseSource, noise_source
 from ..samplers.prediction import variance_exploding, variance_preserving
 from ..samplers.schedule import Schedule
@@ -64,7 +64,7 @@ def invert_latent(
     sampler = _InversionSampler(fixed_point_iterations)
     count = EvaluationCount()
     prompts = prompts_digest([entry[0] for entry in [*guidance.positive, *guidance.negative] if entry[0] is not None])
-    _run(guidance, count, samples, torch.zeros_like(samples), sampler, schedule.ascending_sigmas, seed=0)
+    run_guided(guidance, count, samples, torch.zeros_like(samples), sampler, schedule.ascending_sigmas, seed=0)
     inversion = sampler.result
     process_out = guidance.model.model.process_latent_out
     latents = torch.stack([process_out(state) for state in inversion.states])
@@ -107,15 +107,19 @@ def sample_latent(
     """
     count = EvaluationCount()
     sampler = ddim_sampler(eta, denoised_range, seeds)
-    result = _run(guidance, count, samples, noise, sampler, sigmas, seeds[0], denoise_mask)
+    result = run_guided(guidance, count, samples, noise, sampler, sigmas, seeds[0], denoise_mask)
     if read_as_clean:
         result = variance_preserving(result, sigmas[-1].to(result))
     return result, count.rows // samples.shape[0]
 
 
+class DDIMSampler(comfy.samplers.KSAMPLER):
+    """Our DDIM as a SAMPLER; its function takes `after_step`, see `samplers.ddim.sample_ddim`."""
+
+
 def ddim_sampler(
     eta: float, denoised_range: DenoisedRange = UNLIMITED, seeds: tuple[int, ...] | None = None
-) -> comfy.samplers.KSAMPLER:
+) -> DDIMSampler:
     """A SAMPLER for any guider. Without `seeds` the noise of eta > 0 is drawn from the seed of the run."""
 
     def sampler_function(
@@ -125,6 +129,7 @@ def ddim_sampler(
         extra_args: dict[str, Any],
         callback: Callable[[dict[str, Any]], None] | None = None,
         disable: bool | None = None,
+        after_step: AfterStep | None = None,
     ) -> Tensor:
         def report(step: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
             if callback is not None:
@@ -137,10 +142,10 @@ def ddim_sampler(
             # The run's own seed already drew the initial noise; the next one keeps the steps independent of it.
             chosen = seeds or (int(extra_args.get("seed") or 0),)
             noise = noise_source(x.shape, tuple((seed + 1) % 2**64 for seed in chosen))
-        return sample_ddim(_denoiser(model, extra_args), x, sigmas, eta, noise, denoised_range, report)
+        return sample_ddim(_denoiser(model, extra_args), x, sigmas, eta, noise, denoised_range, report, after_step)
 
     sampler_function.__name__ = "retrace_ddim"
-    return comfy.samplers.KSAMPLER(sampler_function)
+    return DDIMSampler(sampler_function)
 
 
 @dataclass
@@ -175,7 +180,7 @@ class _InversionSampler(comfy.samplers.Sampler):
         return self.result.states[-1]
 
 
-def _run(
+def run_guided(
     guidance: Guidance,
     count: EvaluationCount,
     samples: Tensor,
@@ -185,6 +190,7 @@ def _run(
     seed: int,
     denoise_mask: Tensor | None = None,
 ) -> Tensor:
+    """One run of a sampler under the guidance: samples [B, C, H, W] of a LATENT in, those of another out."""
     guider = comfy.samplers.CFGGuider(count.watch(guidance.model))
     guider.set_conds(guidance.positive, guidance.negative)
     guider.set_cfg(guidance.cfg)

@@ -17,6 +17,9 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 StepCallback = Callable[[int, Tensor, Tensor, Tensor], None]
 """(step, x before it, sigma before it, x0): what a preview or a progress bar wants to know."""
 
+AfterStep = Callable[[int, Tensor], Tensor]
+"""(step, x after it) -> the x to go on with: blending, a pull back to a trajectory. x itself is not changed."""
+
 
 @dataclass(frozen=True)
 class DenoisedRange:
@@ -91,10 +94,12 @@ def sample_ddim(
     noise: NoiseSource | None = None,
     denoised_range: DenoisedRange = UNLIMITED,
     callback: StepCallback | None = None,
+    after_step: AfterStep | None = None,
 ) -> Tensor:
     """Walk x [B, C, H, W] down the levels sigmas [N+1] (not increasing); returns x at the last level.
 
-    `noise` is asked once for every step when eta > 0. Raises ValueError when the sigmas rise.
+    `noise` is asked once for every step when eta > 0; `after_step` may replace what each step gave.
+    Raises ValueError when the sigmas rise.
     """
     require_descending(sigmas)
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
@@ -103,6 +108,8 @@ def sample_ddim(
             callback(step, x, sigma, denoised)
         drawn = noise() if noise is not None and eta > 0 else None
         x = ddim_step(x, denoised, sigma, sigma_next, eta, drawn, denoised_range)
+        if after_step is not None:
+            x = after_step(step, x)
     return x
 
 
