@@ -1,0 +1,112 @@
+"""Which source token a target token takes its attention from (Hertz et al. 2022, Prompt-to-Prompt, arXiv 2208.01626)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .words import PromptTokens
+
+Mode = Literal["auto", "replace", "refine"]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """From the attention of a source prompt to that of a target prompt.
+
+    Attributes:
+        mapper: float32 [K_source, K_target]; source probabilities [..., K_source] @ mapper are the target's.
+        covered: float32 [K_target]; 0 for a token that has no counterpart and keeps its own attention.
+    """
+
+    mapper: Tensor
+    covered: Tensor
+
+
+def align(source: PromptTokens, target: PromptTokens, mode: Mode) -> Alignment:
+    """The alignment of two prompts; "auto" replaces where no shift of the words would match more of them than their places do.
+
+    Raises ValueError for "replace" when the numbers of words differ.
+    """
+    if mode == "replace" or (mode == "auto" and _keep_their_places(source, target)):
+        return replace_alignment(source, target)
+    return refine_alignment(source, target)
+
+
+def replace_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
+    """Word by word, at the same place (section 3.2, "Word swap").
+
+    A word of another number of tokens hands each of its tokens' attention to all of the other's in equal parts. The reference
+    implementation loses the words behind such a one by the difference; here they keep to their counterparts.
+
+    Raises ValueError when the prompts have different numbers of words.
+    """
+    if len(source.words) != len(target.words):
+        raise ValueError(
+            f"the source prompt {source.text!r} has {len(source.words)} words and the target prompt {target.text!r} has "
+            f"{len(target.words)}; replace swaps word for word, choose the mode refine or auto."
+        )
+    alignment = _special_rows(source, target)
+    for old, new in zip(source.words, target.words, strict=True):
+        for at, token in enumerate(new):
+            if len(old) == len(new):
+                alignment.mapper[old[at].row, token.row] = 1
+            else:
+                alignment.mapper[[other.row for other in old], token.row] = 1 / len(new)
+    alignment.covered[[token.row for token in target.content]] = 1
+    return alignment
+
+
+def refine_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
+    """Token by token along the longest common sequence (section 3.2, "Adding a new phrase"); new tokens keep their own."""
+    alignment = _special_rows(source, target)
+    matches = longest_common([token.key for token in source.content], [token.key for token in target.content])
+    for token, match in zip(target.content, matches, strict=True):
+        if match is not None:
+            alignment.mapper[source.content[match].row, token.row] = 1
+            alignment.covered[token.row] = 1
+    return alignment
+
+
+def longest_common(source: Sequence[Hashable], target: Sequence[Hashable]) -> list[int | None]:
+    """For each item of `target` its counterpart's index in `source`, or None.
+
+    Needleman-Wunsch with gap 0, match 1, mismatch -1, and the reference's order among equals: left, up, diagonal.
+    """
+    best = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
+    for i, old in enumerate(source, start=1):
+        for j, new in enumerate(target, start=1):
+            diagonal = best[i - 1][j - 1] + (1 if old == new else -1)
+            best[i][j] = max(best[i][j - 1], best[i - 1][j], diagonal)
+    matches: list[int | None] = [None] * len(target)
+    i, j = len(source), len(target)
+    while i and j:
+        if best[i][j] == best[i][j - 1]:
+            j -= 1
+        elif best[i][j] == best[i - 1][j]:
+            i -= 1
+        else:
+            i, j = i - 1, j - 1
+            matches[j] = i
+    return matches
+
+
+def _special_rows(source: PromptTokens, target: PromptTokens) -> Alignment:
+    """Start and padding rows from the source's row of the same number, end tokens from the same chunk's end token."""
+    mapper, covered = torch.zeros(source.rows, target.rows), torch.zeros(target.rows)
+    special = set(range(min(source.rows, target.rows))) - {token.row for token in target.content}
+    ends = dict(zip(target.end_rows, source.end_rows, strict=False))
+    for row in special:
+        mapper[ends.get(row, row), row] = 1
+        covered[row] = 1
+    return Alignment(mapper, covered)
+
+
+def _keep_their_places(source: PromptTokens, target: PromptTokens) -> bool:
+    old, new = ([tuple(token.key for token in word) for word in prompt.words] for prompt in (source, target))
+    shared = sum(match is not None for match in longest_common(old, new))
+    return len(old) == len(new) and shared == sum(first == second for first, second in zip(old, new, strict=True))

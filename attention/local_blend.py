@@ -1,0 +1,58 @@
+"""Local blend: outside of the edited words the target is the source (prompt-to-prompt's reference implementation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LocalBlend:
+    """Settings of the blend.
+
+    Attributes:
+        words: for each row (the source, then the targets) the indices of the tokens whose map opens the mask.
+        subtracted: likewise the tokens whose map closes it; all empty to close nothing.
+        threshold, subtract_threshold: where a map, divided by its maximum, counts.
+        start: the part of the steps, from the noise end, before the blend begins.
+    """
+
+    words: tuple[tuple[int, ...], ...]
+    subtracted: tuple[tuple[int, ...], ...]
+    threshold: float = 0.3
+    subtract_threshold: float = 0.3
+    start: float = 0.2
+
+    def begins(self, step: int, steps: int) -> bool:
+        """Whether the blend acts after step 0, 1, ... of `steps`."""
+        return step >= int(self.start * steps)
+
+    def mask(self, word_maps: Tensor, subtracted_maps: Tensor, size: tuple[int, int]) -> Tensor:
+        """Where each row may differ from the source: float32 [R, 1, *size] of 0 and 1, from maps [R, 1, h, w]."""
+        opened = map_mask(word_maps, size, self.threshold, pool=True)
+        if any(self.subtracted):
+            opened &= ~map_mask(subtracted_maps, size, self.subtract_threshold, pool=False)
+        return opened.float()
+
+
+def word_map(probabilities: Tensor, tokens: Sequence[int]) -> Tensor:
+    """The attention [pixels] that the tokens get together, averaged over heads, from probabilities [heads, pixels, K]."""
+    return probabilities[..., list(tokens)].sum(-1).mean(0)
+
+
+def map_mask(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool) -> Tensor:
+    """Where a row's map or the source's, divided by its maximum, exceeds the threshold: bool [R, 1, *size] of [R, 1, h, w]."""
+    if pool:
+        maps = F.max_pool2d(maps, 3, stride=1, padding=1)
+    maps = F.interpolate(maps, size=size)
+    mask = maps / maps.amax((2, 3), keepdim=True) > threshold
+    return mask[:1] | mask
+
+
+def blend_rows(x: Tensor, mask: Tensor) -> Tensor:
+    """x [R, C, H, W] with every row replaced by the first one where mask [R, 1, H, W] is 0."""
+    return torch.where(mask.to(x) > 0.5, x, x[:1])

@@ -1,0 +1,70 @@
+"""From attention maps, or from the difference of two predictions, to masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+HISTOGRAM_BINS = 256
+
+
+def mean_map(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
+    """The mean [B, *size] of maps [B, h, w] of any sizes, each stretched bilinearly, then each image to 0..1."""
+    mean = torch.stack([F.interpolate(each[:, None].float(), size, mode="bilinear") for each in maps]).mean(0)[:, 0]
+    low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)
+    return (mean - low) / (high - low).clamp_min(torch.finfo(mean.dtype).tiny)
+
+
+def difference_map(first: Tensor, second: Tensor, clamp: float = 3.0) -> Tensor:
+    """Where two predictions [N, B, C, H, W] differ, [B, H, W] in 0..1 (DiffEdit, Couairon et al. 2022, arXiv 2210.11427).
+
+    The absolute difference, averaged over N levels or noises and over channels, is cut at `clamp` times its mean over the image
+    and divided by that, as diffusers does (section 3.1 of the paper says "removing extreme values").
+    """
+    difference = (first - second).abs().mean((0, 2))
+    limit = clamp * difference.mean((1, 2), keepdim=True)
+    return torch.minimum(difference, limit) / limit.clamp_min(torch.finfo(difference.dtype).tiny)
+
+
+def otsu_threshold(image: Tensor) -> float:
+    """The level of a map in 0..1 that separates it best into two classes (Otsu 1979: the largest variance between them)."""
+    counts = torch.histc(image.float().cpu(), HISTOGRAM_BINS, 0.0, 1.0)
+    share = counts / counts.sum()
+    levels = (torch.arange(HISTOGRAM_BINS) + 0.5) / HISTOGRAM_BINS
+    below, mean_below = share.cumsum(0), (share * levels).cumsum(0)
+    spread = below * (1 - below)
+    between = torch.where(spread > 0, (mean_below[-1] * below - mean_below).square() / spread, torch.zeros(()))
+    # A gap without any pixel gives a plateau; its middle is the level farthest from both classes.
+    best = torch.nonzero(between >= between.max() * (1 - 1e-6)).flatten()
+    return float(levels[best].mean() + 0.5 / HISTOGRAM_BINS)
+
+
+def map_to_mask(maps: Tensor, threshold: float | None, grow: int, feather: int) -> Tensor:
+    """Masks [B, H, W] in 0..1 of maps [B, H, W] in 0..1.
+
+    Args:
+        threshold: a pixel above it belongs to the mask; None finds one for each image by Otsu's method.
+        grow: pixels by which the mask is grown, shrunk where negative.
+        feather: pixels over which its edge fades.
+    """
+    levels = [otsu_threshold(each) if threshold is None else threshold for each in maps]
+    mask = (maps > torch.tensor(levels).to(maps).view(-1, 1, 1)).float()[:, None]
+    if grow > 0:
+        mask = F.max_pool2d(mask, 2 * grow + 1, stride=1, padding=grow)
+    elif grow < 0:
+        mask = 1 - F.max_pool2d(1 - mask, 1 - 2 * grow, stride=1, padding=-grow)
+    return _blurred(mask, feather)[:, 0]
+
+
+def _blurred(mask: Tensor, radius: int) -> Tensor:
+    """A Gaussian of sigma radius / 2, cut at the radius, over [B, 1, H, W]."""
+    if radius == 0:
+        return mask
+    at = torch.arange(-radius, radius + 1, dtype=torch.float32, device=mask.device)
+    weights = torch.exp(-2 * (at / radius).square())
+    weights /= weights.sum()
+    padded = F.pad(mask, (radius,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
