@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..samplers.prediction import Prediction
 from ..samplers.schedule import Spacing, Terminal
+
+Kind = Literal["plain", "pair", "noise maps"]
 
 SIGMA_TABLE_TOLERANCE = 1e-4
 
@@ -43,6 +46,7 @@ class InversionFacts:
         prompts: digest of the conditioning, see `prompts_digest`.
         fixed_point_iterations: 0 for plain DDIM inversion.
         unet_evaluations: network evaluations for one image of the batch.
+        settings: what else the method was run with and has to be continued with ("mixing", "gamma", "order", "eta").
     """
 
     method: str
@@ -53,6 +57,24 @@ class InversionFacts:
     prompts: str
     fixed_point_iterations: int = 0
     unet_evaluations: int = 0
+    settings: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class NullEmbeddings:
+    """What null-text optimisation adds to a trajectory, see `inversion.null_text`.
+
+    Attributes:
+        embeddings: float32 [N, T, D]; entry i is for the step that ends at level i, counted from the image.
+        pooled: float32 [1, P], the fixed pooled embedding of models that have one (SDXL), or None.
+        residuals: float32 [N, 1, C, H, W], what each step missed the trajectory by, in the scale of its latents, or None.
+        cfg: the guidance scale they were made for.
+    """
+
+    embeddings: Tensor
+    pooled: Tensor | None
+    residuals: Tensor | None
+    cfg: float
 
 
 @dataclass(frozen=True)
@@ -66,6 +88,9 @@ class Trajectory:
         sigmas: float32 [N+1], ascending, the level of each.
         residuals: float32 [N], see `inversion.ddim.Inversion`.
         model: the model's facts. inversion: the method's.
+        pairs: float64 [N+1, 2, B, C, H, W], both states of an exact method at every level (latents are the first of them).
+        noise_maps: float32 [N, B, C, H, W], what an edit-friendly inversion adds at the step that ends at level i.
+        null_text: optimised null embeddings of a plain trajectory.
     """
 
     latents: Tensor
@@ -73,10 +98,20 @@ class Trajectory:
     residuals: Tensor
     model: ModelFacts
     inversion: InversionFacts
+    pairs: Tensor | None = None
+    noise_maps: Tensor | None = None
+    null_text: NullEmbeddings | None = None
 
     @property
     def steps(self) -> int:
         return len(self.sigmas) - 1
+
+    @property
+    def kind(self) -> Kind:
+        """What it takes to continue it: nothing but a state ("plain"), both states, or a state and its noise maps."""
+        if self.pairs is not None:
+            return "pair"
+        return "plain" if self.noise_maps is None else "noise maps"
 
     def latent_at(self, start_step: int) -> Tensor:
         """The state that is left to be sampled from `start_step` steps after the noise end, [B, C, H, W]."""
@@ -133,6 +168,18 @@ class Trajectory:
                 f"{node}: the latent has the shape {tuple(shape)}, but the trajectory's is "
                 f"{tuple(self.latents.shape[1:])}; give the latent that was inverted."
             )
+
+    def require_plain(self, node: str) -> None:
+        """Raise ValueError unless one state is all that it takes to continue."""
+        if self.kind != "plain":
+            raise ValueError(
+                f"{node}: the trajectory was made by {self.inversion.method} and continues from its {self.kind}, not from a "
+                "latent alone; continue it with Edit Sample, or invert with DDIM Invert."
+            )
+
+    def with_null_text(self, null_text: NullEmbeddings) -> Trajectory:
+        """The same path with other null embeddings."""
+        return replace(self, null_text=null_text)
 
     def _checked(self, start_step: int) -> int:
         if not 0 <= start_step < self.steps:

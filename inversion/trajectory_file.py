@@ -16,11 +16,12 @@ from torch import Tensor
 
 from ..samplers.prediction import Prediction
 from ..samplers.schedule import Spacing, Terminal
-from .trajectory import InversionFacts, ModelFacts, Trajectory
+from .trajectory import InversionFacts, ModelFacts, NullEmbeddings, Trajectory
 
 FORMAT = "retrace.trajectory"
-VERSION = 1
+VERSION = 2
 TENSORS = ("latents", "sigmas", "residuals", "sigma_table")
+NULL_TEXT = "null_text."
 
 
 def save_trajectory(trajectory: Trajectory, path: Path) -> None:
@@ -31,6 +32,8 @@ def save_trajectory(trajectory: Trajectory, path: Path) -> None:
         "sigmas": trajectory.sigmas,
         "residuals": trajectory.residuals,
         "sigma_table": model.pop("sigma_table"),
+        "pairs": trajectory.pairs,
+        "noise_maps": trajectory.noise_maps,
     }
     metadata = {
         "format": FORMAT,
@@ -38,10 +41,15 @@ def save_trajectory(trajectory: Trajectory, path: Path) -> None:
         "model": json.dumps(model),
         "inversion": json.dumps(asdict(trajectory.inversion)),
     }
+    if trajectory.null_text is not None:
+        null_text = asdict(trajectory.null_text)
+        metadata["null_text_cfg"] = json.dumps(null_text.pop("cfg"))
+        tensors |= {NULL_TEXT + name: tensor for name, tensor in null_text.items()}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     os.close(handle)
     try:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, metadata)
+        present = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
+        save_file(present, temporary, metadata)
         # mkstemp makes a file for its owner alone; an output is for whoever may read the folder.
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
@@ -59,7 +67,7 @@ def load_trajectory(path: Path) -> Trajectory:
         with safe_open(path, framework="pt", device="cpu") as file:
             metadata = file.metadata() or {}
             _require_format(metadata, path)
-            tensors = {name: file.get_tensor(name) for name in TENSORS}
+            tensors = {name: file.get_tensor(name) for name in {*TENSORS, *file.keys()}}
         model = json.loads(metadata["model"])
         trajectory = Trajectory(
             tensors["latents"],
@@ -67,11 +75,25 @@ def load_trajectory(path: Path) -> Trajectory:
             tensors["residuals"],
             ModelFacts(sigma_table=tensors["sigma_table"], **model),
             InversionFacts(**json.loads(metadata["inversion"])),
+            tensors.get("pairs"),
+            tensors.get("noise_maps"),
+            _null_text(tensors, metadata),
         )
     except (SafetensorError, OSError, KeyError, TypeError, RecursionError, json.JSONDecodeError) as error:
         raise ValueError(f"{path.name} is damaged or incomplete ({error}); save the trajectory again.") from error
     _require_consistent(trajectory, path)
     return trajectory
+
+
+def _null_text(tensors: dict[str, Tensor], metadata: dict[str, str]) -> NullEmbeddings | None:
+    if "null_text_cfg" not in metadata:
+        return None
+    return NullEmbeddings(
+        tensors[NULL_TEXT + "embeddings"],
+        tensors.get(NULL_TEXT + "pooled"),
+        tensors.get(NULL_TEXT + "residuals"),
+        float(json.loads(metadata["null_text_cfg"])),
+    )
 
 
 def _require_format(metadata: dict[str, str], path: Path) -> None:
@@ -99,10 +121,30 @@ def _require_consistent(trajectory: Trajectory, path: Path) -> None:
         problem = "its sigmas do not ascend"
     elif not latents.numel() or not bool(torch.isfinite(latents).all() and torch.isfinite(trajectory.residuals).all()):
         problem = "a latent is missing, NaN or infinite"
+    elif not _extras_fit(trajectory):
+        problem = "its pairs, noise maps or null embeddings do not fit its steps and latents, or are not finite"
     elif not _are_named(trajectory):
         problem = "its facts are not what Save Trajectory writes"
     if problem:
         raise ValueError(f"{path.name} is not a usable trajectory: {problem}; save it again.")
+
+
+def _extras_fit(trajectory: Trajectory) -> bool:
+    latents, steps, null_text = trajectory.latents, trajectory.steps, trajectory.null_text
+    expected = [
+        (trajectory.pairs, torch.float64, (steps + 1, 2, *latents.shape[1:])),
+        (trajectory.noise_maps, torch.float32, (steps, *latents.shape[1:])),
+    ]
+    if null_text is not None:
+        expected.append((null_text.residuals, torch.float32, (steps, *latents.shape[1:])))
+        expected.append((null_text.embeddings, torch.float32, (steps, *null_text.embeddings.shape[1:])))
+        if null_text.embeddings.ndim != 3 or latents.shape[1] != 1:
+            return False
+    return all(
+        tensor is None
+        or (tensor.dtype == dtype and tuple(tensor.shape) == shape and bool(torch.isfinite(tensor).all()))
+        for tensor, dtype, shape in expected
+    )
 
 
 def _are_named(trajectory: Trajectory) -> bool:
@@ -113,6 +155,8 @@ def _are_named(trajectory: Trajectory) -> bool:
         and inversion.terminal in get_args(Terminal)
         and all(isinstance(text, str) for text in (model.latent_format, model.weights, inversion.prompts))
         and all(isinstance(number, (int, float)) for number in (inversion.cfg, inversion.unet_evaluations))
+        and isinstance(inversion.settings, dict)
+        and all(isinstance(number, (int, float)) for number in inversion.settings.values())
     )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..host.guided import Guidance
+from ..host.inversion import invert_latent
 from ..host.latents import latent_samples, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..host.sampling import Guidance, invert_latent
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .refusals import in_the_name_of
 from .types import (

@@ -8,10 +8,11 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
+from ..host.guided import Guidance
 from ..host.latents import latent_samples, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..host.sampling import Guidance, sample_latent
+from ..host.sampling import sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .refusals import in_the_name_of

@@ -92,6 +92,18 @@ def make_schedule(
     return Schedule(sigmas, timesteps, spacing, terminal)
 
 
+def step_windows(sigmas: Tensor, sigma_table: Tensor) -> list[tuple[float, float]]:
+    """For each step of descending sigmas [N+1] the (start_percent, end_percent) in which ComfyUI sees its level alone.
+
+    The bounds lie half-way between the timesteps of neighbouring levels; ComfyUI reads a percentage p of a table of T
+    levels as the timestep (1 - p)(T - 1). The first window is open to the noise, the last to the image.
+    """
+    last = len(sigma_table) - 1
+    timesteps = [int((sigma_table - sigma).abs().argmin()) for sigma in sigmas[:-1]]
+    bounds = [1 - (later + earlier) / 2 / last for later, earlier in zip(timesteps[:-1], timesteps[1:], strict=True)]
+    return list(zip([0.0, *bounds], [*bounds, 1.0], strict=True))
+
+
 def _timesteps(length: int, steps: int, spacing: Spacing, steps_offset: int) -> tuple[int, ...]:
     """N descending timesteps. Those of diffusers' DDIMScheduler.set_timesteps, but for some N with
     trailing spacing, where NumPy's floating arange gives N+1 entries or misses a tie: there the exact grid is taken."""

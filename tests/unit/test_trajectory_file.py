@@ -84,8 +84,8 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 def test_a_newer_version_is_refused(trajectory, tmp_path):
     tensors, metadata = parts(trajectory)
-    path = write(tmp_path / "new.safetensors", tensors, {**metadata, "version": "2"})
-    with pytest.raises(ValueError, match="has format version 2, this pack reads 1; update Retrace"):
+    path = write(tmp_path / "new.safetensors", tensors, {**metadata, "version": "3"})
+    with pytest.raises(ValueError, match="has format version 3, this pack reads 2; update Retrace"):
         load_trajectory(path)
 
 

@@ -1,0 +1,130 @@
+"""The one place where a gradient is taken through a model that ComfyUI holds.
+
+The executor runs every prompt under `torch.inference_mode()`, and whatever is loaded there is an inference tensor, which
+autograd refuses to save. No weight is copied for it where that can be helped: a normal tensor over the same storage will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from comfy.ldm.modules.attention import attention_pytorch
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, SpatialTransformer
+from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+
+@contextmanager
+def differentiable(networks: Sequence[nn.Module], device: torch.device, checkpointed: bool = False) -> Iterator[None]:
+    """Within it autograd runs through the networks, with respect to their inputs; their weights stay frozen.
+
+    Every parameter and buffer is replaced by a normal tensor over the same storage. A weight that is kept off the `device`
+    and streamed in passes through a buffer that the next layer overwrites, so that its layer takes a copy. With
+    `checkpointed` only the inputs of the residual and transformer blocks are kept for the backward pass and the rest is
+    computed again. Everything is put back on the way out, also when an exception or an interrupt ends the block.
+    """
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        for network in networks:
+            for module in network.modules():
+                stack.enter_context(_normal_tensors(module))
+                if _is_streamed(module, device):
+                    stack.enter_context(_copied_weights(module))
+                if checkpointed and isinstance(module, (ResBlock, SpatialTransformer)):
+                    stack.enter_context(_recomputed(module))
+        yield
+
+
+def resident(model: ModelPatcher) -> ModelPatcher:
+    """The model as one whose weights are loaded for the whole run: dynamic VRAM may evict them while autograd needs them."""
+    return model.get_non_dynamic_delegate() if isinstance(model, ModelPatcherDynamic) else model
+
+
+def with_differentiable_attention(model_options: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the options that uses PyTorch's attention: flash and sage attention have no backward pass here."""
+
+    def attention(_chosen: Callable[..., Tensor], *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401  (ComfyUI's own arguments)
+        return attention_pytorch(*args, **kwargs)
+
+    transformer_options = {**model_options.get("transformer_options", {}), "optimized_attention_override": attention}
+    return {**model_options, "transformer_options": transformer_options}
+
+
+def normal_tensors(value: Any) -> Any:  # noqa: ANN401  (ComfyUI's conditioning: dictionaries and lists of anything)
+    """A copy of ComfyUI's processed conditioning in which every tensor is one that autograd may save."""
+    if isinstance(value, Tensor):
+        return value.clone() if value.is_inference() else value
+    if isinstance(value, dict):
+        return {key: normal_tensors(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [normal_tensors(item) for item in value]
+    if isinstance(getattr(value, "cond", None), Tensor):
+        return value._copy_with(normal_tensors(value.cond))
+    return value
+
+
+@contextmanager
+def _normal_tensors(module: nn.Module) -> Iterator[None]:
+    parameters, buffers = dict(module._parameters), dict(module._buffers)
+    try:
+        for name, parameter in parameters.items():
+            if parameter is not None and _can_be_aliased(parameter):
+                module._parameters[name] = nn.Parameter(_alias(parameter), requires_grad=False)
+        for name, buffer in buffers.items():
+            if buffer is not None and _can_be_aliased(buffer):
+                module._buffers[name] = _alias(buffer)
+        yield
+    finally:
+        module._parameters.update(parameters)
+        module._buffers.update(buffers)
+
+
+def _can_be_aliased(tensor: Tensor) -> bool:
+    # A quantised weight is a class of its own, and gives a normal tensor when its layer dequantises it.
+    return tensor.is_inference() and type(tensor) in (Tensor, nn.Parameter)
+
+
+def _alias(tensor: Tensor) -> Tensor:
+    empty = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
+    return empty.set_(tensor.untyped_storage(), tensor.storage_offset(), tensor.size(), tensor.stride())
+
+
+def _is_streamed(module: nn.Module, device: torch.device) -> bool:
+    weight = module._parameters.get("weight")
+    return weight is not None and weight.device != device and hasattr(module, "weight_function")
+
+
+@contextmanager
+def _copied_weights(module: nn.Module) -> Iterator[None]:
+    before = {name: module.__dict__.get(name) for name in ("weight_function", "bias_function")}
+    try:
+        for name in before:
+            setattr(module, name, [*getattr(module, name), torch.clone])
+        yield
+    finally:
+        for name, functions in before.items():
+            if functions is None:
+                delattr(module, name)
+            else:
+                setattr(module, name, functions)
+
+
+@contextmanager
+def _recomputed(module: nn.Module) -> Iterator[None]:
+    forward = module.forward
+
+    def recomputed(*args: Any) -> Tensor:  # noqa: ANN401  (a block's own arguments)
+        # The blocks share one dictionary of options and write their place into it as the pass goes on.
+        kept = [dict(argument) if isinstance(argument, dict) else argument for argument in args]
+        return checkpoint(forward, *kept, use_reentrant=False)
+
+    module.forward = recomputed
+    try:
+        yield
+    finally:
+        del module.forward

@@ -1,0 +1,80 @@
+"""Loops of ours in ComfyUI's CFGGuider: loading, conditioning, hooks, previews, progress and interruption are the host's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.patcher_extension
+import comfy.samplers
+import comfy.utils
+import latent_preview
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..samplers.ddim import Denoise
+
+Conditioning = list[Any]
+HostCallback = Callable[[int, Tensor, Tensor, int], None]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """The model with what it is asked: ComfyUI's positive and negative CONDITIONING, mixed by `cfg`."""
+
+    model: ModelPatcher
+    positive: Conditioning
+    negative: Conditioning
+    cfg: float
+
+
+@dataclass
+class EvaluationCount:
+    """Counts network evaluations, one for every row of every batch that reaches the UNet."""
+
+    rows: int = 0
+
+    def watch(self, model: ModelPatcher) -> ModelPatcher:
+        """A clone of the model that is counted."""
+        watched = model.clone()
+        watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "retrace_count", self._count)
+        return watched
+
+    def _count(self, executor: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        self.rows += x.shape[0]
+        return executor(x, *args, **kwargs)
+
+
+def run_guided(
+    guidance: Guidance,
+    count: EvaluationCount,
+    samples: Tensor,
+    noise: Tensor,
+    sampler: comfy.samplers.Sampler,
+    sigmas: Tensor,
+    seed: int,
+    denoise_mask: Tensor | None = None,
+) -> Tensor:
+    """One run of a sampler under the guidance: samples [B, C, H, W] of a LATENT in, those of another out."""
+    guider = comfy.samplers.CFGGuider(count.watch(guidance.model))
+    guider.set_conds(guidance.positive, guidance.negative)
+    guider.set_cfg(guidance.cfg)
+    callback = latent_preview.prepare_callback(guidance.model, len(sigmas) - 1)
+    return guider.sample(
+        noise,
+        samples,
+        sampler,
+        sigmas,
+        denoise_mask=denoise_mask,
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
+
+
+def guided_denoiser(model: Callable[..., Tensor], extra_args: dict[str, Any]) -> Denoise:
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return model(x, sigma * x.new_ones([x.shape[0]]), **extra_args)
+
+    return denoise
