@@ -1,0 +1,107 @@
+"""EDICT, exact diffusion inversion via coupled transformations (Wallace et al. 2022, arXiv 2211.12446).
+
+Two copies of the image walk together, each stepped by the eps that the network predicts for the other, then mixed. Every
+such step can be solved for its input. Mixing keeps the copies together; undoing it parts them, by mixing^-2 a step.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..samplers.ddim import Denoise, StepCallback
+from ..samplers.prediction import eps_from_denoised, variance_exploding, variance_preserving
+from .exact import exact_levels, in_float64, require_pair
+
+
+@torch.no_grad()
+def invert_edict(
+    denoise: Denoise, x: Tensor, sigmas: Tensor, mixing: float = 0.93, callback: StepCallback | None = None
+) -> Tensor:
+    """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with 2 N model calls.
+
+    The steps of `sample_edict` solved for their input, in reverse order.
+
+    Returns the two copies at every level, float64 [N+1, 2, B, C, H, W] (see `exact`).
+    Raises ValueError when mixing is not in (0.5, 1) or the sigmas do not ascend.
+    """
+    _require_mixing(mixing)
+    sigmas = exact_levels("EDICT inversion", sigmas, "ascend", x.device)
+    ask = in_float64(denoise)
+    pairs = [torch.stack([x.double(), x.double()])]
+    for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+        states = _unmix(pairs[-1], mixing)
+        first, second = _order(step + 1)
+        asked = _rescale(states[first], sigma, sigma_next)
+        eps = eps_from_denoised(ask(asked, sigma_next), asked, sigma_next)
+        states[second] = states[second] + (sigma_next - sigma) * eps
+        denoised = ask(states[second], sigma_next)
+        eps = eps_from_denoised(denoised, states[second], sigma_next)
+        states[first] = states[first] + (sigma_next - sigma) * eps
+        pairs.append(torch.stack(states))
+        if callback is not None:
+            callback(step, states[second], sigma_next, denoised)
+    return torch.stack(pairs)
+
+
+@torch.no_grad()
+def sample_edict(
+    denoise: Denoise, pair: Tensor, sigmas: Tensor, mixing: float = 0.93, callback: StepCallback | None = None
+) -> Tensor:
+    """Walk a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with 2 n model calls.
+
+        The paper's coupled step, p being `mixing` and DDIM the step from i to i-1 with a given eps:
+        x' = DDIM(x, eps(y, i)), y' = DDIM(y, eps(x', i)), then x = p x' + (1 - p) y', y = p y' + (1 - p) x. The roles of x
+        and y in the first two swap at every other step, those of the mixing never (so in the published code).
+    X
+
+        Returns the first copy at the last level, float64 [B, C, H, W].
+        Raises ValueError when mixing is not in (0.5, 1), the pair is none or the sigmas do not descend.
+    """
+    _require_mixing(mixing)
+    require_pair("EDICT sampling", pair)
+    sigmas = exact_levels("EDICT sampling", sigmas, "descend", pair.device)
+    ask = in_float64(denoise)
+    states = list(pair.double())
+    for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
+        first, second = _order(len(sigmas) - 1 - step)
+        denoised = ask(states[second], sigma)
+        if callback is not None:
+            callback(step, states[second], sigma, denoised)
+        eps = eps_from_denoised(denoised, states[second], sigma)
+        states[first] = states[first] + (sigma_next - sigma) * eps
+        asked = _rescale(states[first], sigma_next, sigma)
+        eps = eps_from_denoised(ask(asked, sigma), asked, sigma)
+        states[second] = states[second] + (sigma_next - sigma) * eps
+        states = _mix(states, mixing)
+    return states[0]
+
+
+def _order(level: int) -> tuple[int, int]:
+    """Which copy steps first, and which second, on the way down from the `level`-th level above the image.
+
+    For an even number of steps this is the published code's alternation, which counts from the noise end.
+    """
+    return level % 2, (level + 1) % 2
+
+
+def _rescale(x: Tensor, sigma: Tensor, sigma_asked: Tensor) -> Tensor:
+    """x at `sigma` as the network is shown it at `sigma_asked`: the paper shows it the same variance-preserving state."""
+    return variance_exploding(variance_preserving(x, sigma), sigma_asked)
+
+
+def _mix(states: list[Tensor], mixing: float) -> list[Tensor]:
+    """Draw the copies together; both are at one level, so the scale does not matter."""
+    x = mixing * states[0] + (1 - mixing) * states[1]
+    return [x, mixing * states[1] + (1 - mixing) * x]
+
+
+def _unmix(pair: Tensor, mixing: float) -> list[Tensor]:
+    """The inverse of `_mix`."""
+    y = (pair[1] - (1 - mixing) * pair[0]) / mixing
+    return [(pair[0] - (1 - mixing) * y) / mixing, y]
+
+
+def _require_mixing(mixing: float) -> None:
+    if not 0.5 < mixing < 1:
+        raise ValueError(f"EDICT: mixing is {mixing}; give more than 0.5 and less than 1 (the paper's is 0.93).")
