@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.prediction import eps_from_denoised, variance_preserving
+from .fixed_point import Acceleration, next_estimate
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,15 @@ def invert_ddim(
     sigmas: Tensor,
     fixed_point_iterations: int = 0,
     callback: StepCallback | None = None,
+    acceleration: Acceleration = "none",
 ) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with N * (1 + fixed_point_iterations) model calls.
 
     Plain (0 iterations) is the convention of the references (diffusers' DDIMInverseScheduler, the null-text code of
     Mokady et al. 2023): the network is asked at the DESTINATION level, with the state of the current one. Each iteration
     asks it again at that level with the state just found (after Pan et al. 2023, AIDI, arXiv 2309.04907, eq. 8, with v held
-    instead of eps, see `_preimage`), so that the state approaches the exact preimage of the DDIM step back.
+    instead of eps, see `_preimage`), so that the state approaches the exact preimage of the DDIM step back; `acceleration`
+    combines the iterations, see `inversion.fixed_point`.
 
     Raises ValueError when the sigmas do not ascend or `fixed_point_iterations` is negative.
     """
@@ -50,11 +53,16 @@ def invert_ddim(
         asked = x * ((1 + sigma_next**2) / (1 + sigma**2)).sqrt()
         denoised = denoise(asked, sigma_next)
         estimate = x + (sigma_next - sigma) * eps_from_denoised(denoised, asked, sigma_next)
-        for _ in range(fixed_point_iterations):
+        answer, questions, answers = estimate, [], []
+        for iteration in range(fixed_point_iterations):
             asked = estimate
             denoised = denoise(asked, sigma_next)
-            estimate = _preimage(x, asked, denoised, sigma, sigma_next)
-        residuals.append(variance_preserving(estimate - asked, sigma_next).square().mean().sqrt())
+            answer = _preimage(x, asked, denoised, sigma, sigma_next)
+            questions.append(asked)
+            answers.append(answer)
+            last = iteration == fixed_point_iterations - 1
+            estimate = next_estimate(questions, answers, acceleration, last)
+        residuals.append(variance_preserving(answer - asked, sigma_next).square().mean().sqrt())
         x = estimate
         states.append(x)
         if callback is not None:

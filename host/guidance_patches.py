@@ -1,0 +1,42 @@
+"""MODEL patches on how guidance is mixed. Each is one more of ComfyUI's pre-cfg functions, so that several go together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..samplers.proximal import Shrinkage, shrink
+
+
+def with_proximal_guidance(model: ModelPatcher, quantile: float, shrinkage: Shrinkage) -> ModelPatcher:
+    """A clone of the model whose guidance direction is shrunk, see `samplers.proximal`."""
+
+    def shrink_guidance(arguments: dict[str, Any]) -> list[Tensor]:
+        text, null, *others = arguments["conds_out"]
+        if arguments["conds"][1] is None:
+            return arguments["conds_out"]
+        return [null + shrink(text - null, quantile, shrinkage), null, *others]
+
+    patched = model.clone()
+    patched.set_model_sampler_pre_cfg_function(shrink_guidance)
+    return patched
+
+
+class GuidanceDirection:
+    """Keeps the last difference between the prompt's and the negative's x0 of one run, for who acts on x after the step."""
+
+    def __init__(self) -> None:
+        self.difference: Tensor | None = None
+
+    def watch(self, model: ModelPatcher) -> ModelPatcher:
+        """A clone of the model that is listened to."""
+        watched = model.clone()
+        watched.set_model_sampler_pre_cfg_function(self._keep)
+        return watched
+
+    def _keep(self, arguments: dict[str, Any]) -> list[Tensor]:
+        text, null, *_ = arguments["conds_out"]
+        self.difference = None if arguments["conds"][1] is None else text - null
+        return arguments["conds_out"]

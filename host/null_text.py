@@ -1,0 +1,144 @@
+"""Null-text optimisation through ComfyUI's own conditioning, and its result as CONDITIONING that any sampler takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.conds import CONDCrossAttn
+from comfy.model_base import BaseModel
+from torch import Tensor
+
+from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOptions, optimize_null_text
+from ..inversion.trajectory import NullEmbeddings, Trajectory
+from ..samplers.schedule import step_windows
+from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention
+from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
+
+SAVED_PER_INFERENCE_BYTE = 8.0
+
+
+def optimize(
+    guidance: Guidance,
+    trajectory: Trajectory,
+    options: NullTextOptions,
+    method: Method,
+    callback: NullTextCallback,
+) -> tuple[Trajectory, NullText]:
+    """The trajectory with null embeddings that make `guidance` walk it back, and what the optimisation tells of itself.
+
+    Whatever is in the conditioning (ControlNet, areas, a LoRA in the MODEL) takes part. The optimisation begins at the
+    embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, and for a negative of several parts.
+    """
+    embedding, extras = _only_entry(guidance.negative)
+    process_in, process_out = guidance.model.model.process_latent_in, guidance.model.model.process_latent_out
+    sampler = _NullTextSampler(process_in(trajectory.latents), trajectory.sigmas, embedding, options, method, callback)
+    image = trajectory.latents[0]
+    run_guided(
+        Guidance(resident(guidance.model), guidance.positive, guidance.negative, guidance.cfg),
+        EvaluationCount(),
+        image,
+        torch.zeros_like(image),
+        sampler,
+        trajectory.sigmas.flip(0),
+        seed=0,
+    )
+    found = sampler.result
+    residuals = process_out(found.residuals).cpu() if options.keep_residual else None
+    pooled = extras.get("pooled_output")
+    null_text = NullEmbeddings(
+        found.embeddings.cpu(), None if pooled is None else pooled.float().cpu(), residuals, options.cfg
+    )
+    return trajectory.with_null_text(null_text), found
+
+
+def null_text_conditioning(trajectory: Trajectory, null_text: NullEmbeddings, extras: dict[str, Any]) -> Conditioning:
+    """One CONDITIONING entry a step, each seen at its own level alone, with `extras` (ControlNet, size) in every one."""
+    windows = step_windows(trajectory.sigmas.flip(0), trajectory.model.sigma_table)
+    shared = extras if null_text.pooled is None else {"pooled_output": null_text.pooled, **extras}
+    return [
+        [embedding[None], {**shared, "start_percent": start, "end_percent": end}]
+        for embedding, (start, end) in zip(null_text.embeddings.flip(0), windows, strict=True)
+    ]
+
+
+def _only_entry(conditioning: Conditioning) -> tuple[Tensor, dict[str, Any]]:
+    if len(conditioning) != 1 or len(conditioning[0][0]) != 1:
+        raise ValueError(
+            f"negative has {len(conditioning)} parts of {len(conditioning[0][0])} rows, but one embedding is optimised; "
+            "give the plain empty prompt of a CLIP Text Encode."
+        )
+    embedding, extras = conditioning[0]
+    return embedding, extras
+
+
+@dataclass
+class _NullTextSampler(comfy.samplers.Sampler):
+    """A Sampler whose run is the optimisation: the guider has loaded the model and prepared the conditioning."""
+
+    states: Tensor
+    sigmas: Tensor
+    start: Tensor
+    options: NullTextOptions
+    method: Method
+    report: NullTextCallback
+    result: NullText = field(init=False)
+
+    def sample(
+        self,
+        model_wrap: comfy.samplers.CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: HostCallback | None,
+        noise: Tensor,
+        latent_image: Tensor,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        network: BaseModel = model_wrap.inner_model
+        model_options = with_differentiable_attention(extra_args["model_options"])
+        networks = [network, *_control_networks(model_wrap.conds)]
+        checkpointed = not _fits_whole(network, model_options, latent_image)
+        with differentiable(networks, latent_image.device, checkpointed):
+            conds = normal_tensors({name: model_wrap.conds[name] for name in ("positive", "negative")})
+            states, levels, start = (
+                tensor.to(latent_image.device, torch.float32).clone()
+                for tensor in (self.states, self.sigmas, self.start)
+            )
+
+            def text_denoise(x: Tensor, sigma: Tensor) -> Tensor:
+                asked = [conds["positive"], None]
+                return comfy.samplers.calc_cond_batch(network, asked, x, sigma.reshape(1), model_options)[0]
+
+            def null_denoise(x: Tensor, sigma: Tensor, embedding: Tensor) -> Tensor:
+                (entry,) = conds["negative"]
+                model_conds = {**entry["model_conds"], "c_crossattn": CONDCrossAttn(embedding)}
+                # The place of the negative tells attention patches that this is the unconditional half.
+                asked = [None, [{**entry, "model_conds": model_conds}]]
+                return comfy.samplers.calc_cond_batch(network, asked, x, sigma.reshape(1), model_options)[1]
+
+            def report(step: int, inner: int, loss: float, x: Tensor, denoised: Tensor) -> None:
+                self.report(step, inner, loss, x, denoised)
+                if callback is not None and inner == 0:
+                    callback(step, denoised, x, len(levels) - 1)
+
+            self.result = optimize_null_text(
+                text_denoise, null_denoise, states, levels, start, self.options, self.method, report
+            )
+        return latent_image
+
+
+def _control_networks(conds: dict[str, list[dict[str, Any]]]) -> list[torch.nn.Module]:
+    controls = {
+        id(entry["control"]): entry["control"] for entries in conds.values() for entry in entries if "control" in entry
+    }
+    return [patcher.model for control in controls.values() for patcher in control.get_models()]
+
+
+def _fits_whole(network: BaseModel, model_options: dict[str, Any], latent: Tensor) -> bool:
+    """Whether what autograd keeps of one pass fits the memory that ComfyUI reports as free."""
+    needed = SAVED_PER_INFERENCE_BYTE * network.memory_required(list(latent.shape))
+    return needed < comfy.model_management.get_free_memory(latent.device)
