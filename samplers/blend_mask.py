@@ -1,0 +1,119 @@
+"""Masks for blending: checked, shaped, and brought to latent size without losing thin strokes.
+
+Masks are float32 [B, H, W], 0 (keep) to 1 (paint anew).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+LatentSize = Literal["area", "maximum"]
+LATENT_SCALE = 8
+
+# Resizing leaves values this far outside of 0 to 1; more is another kind of picture.
+ROUNDING = 1e-4
+
+
+def checked_mask(mask: Tensor) -> Tensor:
+    """A mask as float32 [B, H, W] from [H, W], [B, H, W] or [B, 1, H, W].
+
+    Raises ValueError for other shapes, an empty batch, NaN, and values outside of 0 to 1.
+    """
+    if mask.ndim == 2:
+        mask = mask[None]
+    if mask.ndim == 4 and mask.shape[1] == 1:
+        mask = mask[:, 0]
+    if mask.ndim != 3 or mask.numel() == 0:
+        raise ValueError(f"the mask has the shape {tuple(mask.shape)}; give a MASK [batch, height, width].")
+    mask = mask.float()
+    if not bool(torch.isfinite(mask).all()):
+        raise ValueError("the mask holds NaN or infinite values; look at the node that made it.")
+    low, high = float(mask.min()), float(mask.max())
+    if low < -ROUNDING or high > 1 + ROUNDING:
+        raise ValueError(f"the mask's values run from {low:.4g} to {high:.4g}; a MASK lies between 0 and 1.")
+    return mask.clamp(0, 1)
+
+
+def fill_holes(mask: Tensor) -> Tensor:
+    """Regions below 0.5 that do not reach the border become 1."""
+    from scipy.ndimage import binary_fill_holes
+
+    inside = mask >= 0.5
+    filled = torch.stack([torch.from_numpy(binary_fill_holes(row.cpu().numpy())) for row in inside]).to(mask.device)
+    return torch.where(filled & ~inside, 1.0, mask)
+
+
+def grow_mask(mask: Tensor, pixels: int) -> Tensor:
+    """Each pixel takes the largest value within `pixels` of it in x and y; a negative number takes the smallest.
+
+    Beyond the border there is nothing: a mask that touches it does not shrink from there.
+    """
+    size = 2 * abs(pixels) + 1
+    sign = 1 if pixels > 0 else -1
+    grown = sign * mask[:, None]
+    for kernel in ((size, 1), (1, size)):
+        grown = F.max_pool2d(grown, kernel, stride=1, padding=(kernel[0] // 2, kernel[1] // 2))
+    return sign * grown[:, 0]
+
+
+def feather_mask(mask: Tensor, pixels: int) -> Tensor:
+    """A soft edge, about `pixels` wide to either side: a Gaussian of standard deviation pixels / 2."""
+    if pixels == 0:
+        return mask
+    offsets = torch.arange(-2 * pixels, 2 * pixels + 1).to(mask)
+    weights = torch.exp(-0.5 * (offsets / (pixels / 2)).square())
+    weights = (weights / weights.sum()).view(1, 1, 1, -1)
+    blurred = mask[:, None]
+    for kernel in (weights, weights.transpose(2, 3)):
+        blurred = F.conv2d(_pad_edges(blurred, kernel.shape[-1] // 2, kernel.shape[-2] // 2), kernel)
+    return blurred[:, 0].clamp(0, 1)
+
+
+def snap_mask(mask: Tensor, margin: float) -> Tensor:
+    """Values up to `margin` become 0, values from 1 - margin on become 1: what looks kept is kept exactly.
+
+    Raises ValueError unless 0 <= margin < 0.5.
+    """
+    if not 0 <= margin < 0.5:
+        raise ValueError(f"snap is {margin}; give 0 (off) to less than 0.5.")
+    if margin == 0:
+        return mask
+    return torch.where(mask <= margin, 0.0, torch.where(mask >= 1 - margin, 1.0, mask))
+
+
+def to_latent_size(mask: Tensor, method: LatentSize) -> Tensor:
+    """[B, ceil(H / 8), ceil(W / 8)]: of each 8 x 8 pixels the mean ("area") or the largest value ("maximum").
+
+    Either keeps strokes thinner than eight pixels, which the usual nearest pixel loses: "area" as a grey, "maximum" whole.
+    """
+    padded = pad_mask(mask)[:, None]
+    pool = F.avg_pool2d if method == "area" else F.max_pool2d
+    return pool(padded, LATENT_SCALE)[:, 0]
+
+
+def pad_mask(mask: Tensor) -> Tensor:
+    """Repeat the last column and row until both sides of [B, H, W] divide by eight."""
+    return _pad_to_eight(mask[:, None])[:, 0]
+
+
+def pad_image(image: Tensor) -> Tensor:
+    """The same for an IMAGE [B, H, W, C]."""
+    return _pad_to_eight(image.movedim(-1, 1)).movedim(1, -1)
+
+
+def _pad_to_eight(planes: Tensor) -> Tensor:
+    height, width = (math.ceil(side / LATENT_SCALE) * LATENT_SCALE for side in planes.shape[-2:])
+    rows = torch.arange(height).clamp(max=planes.shape[-2] - 1)
+    columns = torch.arange(width).clamp(max=planes.shape[-1] - 1)
+    return planes[..., rows, :][..., columns]
+
+
+def _pad_edges(planes: Tensor, horizontal: int, vertical: int) -> Tensor:
+    rows = torch.arange(-vertical, planes.shape[-2] + vertical).clamp(0, planes.shape[-2] - 1)
+    columns = torch.arange(-horizontal, planes.shape[-1] + horizontal).clamp(0, planes.shape[-1] - 1)
+    return planes[..., rows, :][..., columns]

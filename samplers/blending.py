@@ -1,0 +1,178 @@
+"""Latent blending: at every level the part that is kept is put back, and only the rest is painted anew.
+
+Masks are 1 where the image is painted anew and 0 where it is kept (ComfyUI's sense). Where the kept part comes from:
+  legacy      the clean latent with the run's own noise at the level BEFORE the step, one level too noisy, as diffusers'
+              StableDiffusionInpaintPipelineLegacy and Blended Latent Diffusion for SD2 and SDXL do;
+  matched     the same at the level that the state really has (diffusers' newer StableDiffusionInpaintPipeline with a
+              four-channel UNet; in the kept part also core's SetLatentNoiseMask);
+  trajectory  the states of an inversion of the image: no noise is added, every level is consistent with the next.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .ddim import AfterStep, Denoise
+from .prediction import add_noise, variance_exploding, variance_preserving
+
+Source = Literal["legacy", "matched", "trajectory"]
+MaskOverTime = Literal["constant", "shrinking", "change map"]
+
+# Two levels nearer than this (relative) are one: float32 sigmas on their way through a sampler.
+SAME_LEVEL = 1e-5
+
+
+class Background(Protocol):
+    """Where the kept part of the image is at each noise level."""
+
+    @property
+    def clean(self) -> Tensor:
+        """The image's latent [B, C, H, W]."""
+        ...
+
+    def at(self, sigma: Tensor) -> Tensor:
+        """The state [B, C, H, W] at a level (scalar tensor), variance-exploding scale."""
+        ...
+
+    def denoised_at(self, sigma: Tensor) -> Tensor:
+        """The x0 [B, C, H, W] that leads an ODE step from `at(sigma)` to the state of the next lower level."""
+        ...
+
+
+@dataclass(frozen=True)
+class NoisedImage:
+    """The clean latent [B, C, H, W] with one fixed noise of its shape (standard normal)."""
+
+    clean: Tensor
+    noise: Tensor
+
+    def at(self, sigma: Tensor) -> Tensor:
+        return add_noise(self.clean, self.noise, sigma)
+
+    def denoised_at(self, sigma: Tensor) -> Tensor:
+        return self.clean
+
+
+@dataclass(frozen=True)
+class InvertedImage:
+    """The states [N+1, B, C, H, W] of an inversion at the ascending levels sigmas [N+1], straight between two of them.
+
+    Raises ValueError for a level above the highest one.
+    """
+
+    states: Tensor
+    sigmas: Tensor
+
+    @property
+    def clean(self) -> Tensor:
+        return variance_preserving(self.states[0], self.sigmas[0])
+
+    def at(self, sigma: Tensor) -> Tensor:
+        upper = self._upper(sigma)
+        low, high = self.sigmas[upper - 1], self.sigmas[upper]
+        return torch.lerp(self.states[upper - 1], self.states[upper], ((sigma - low) / (high - low)).clamp(0, 1))
+
+    def denoised_at(self, sigma: Tensor) -> Tensor:
+        upper = self._upper(sigma)
+        rise = self.sigmas[upper] - self.sigmas[upper - 1]
+        eps = (self.states[upper] - self.states[upper - 1]) / rise
+        return self.states[upper] - self.sigmas[upper] * eps
+
+    def _upper(self, sigma: Tensor) -> int:
+        """The state that ends the segment which holds `sigma`; below the first state, that of the first segment."""
+        if float(sigma) > float(self.sigmas[-1]) * (1 + SAME_LEVEL):
+            raise ValueError(
+                f"the sampler is at sigma {float(sigma):.4f}, above the trajectory's highest level "
+                f"{float(self.sigmas[-1]):.4f}; give it the trajectory's own SIGMAS (Trajectory Latent)."
+            )
+        return max(1, int((self.sigmas < sigma * (1 - SAME_LEVEL)).sum()))
+
+
+def steps_of_strength(steps: int, strength: float) -> int:
+    """How many of the last steps a strength 0 to 1 runs: int(steps * strength), as diffusers counts; 0 is a no-op.
+
+    Raises ValueError for a strength outside of 0 to 1, or NaN.
+    """
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength is {strength}; give 0 (nothing is changed) to 1 (painted from pure noise).")
+    return min(int(steps * strength), steps)
+
+
+def masks_over_time(mask: Tensor, steps: int, over_time: MaskOverTime = "constant", dilations: int = 0) -> Tensor:
+    """The mask before each of `steps` steps and, last, the one of the finished image: [N+1, B, 1, H, W].
+
+    Args:
+        mask: [B, 1, H, W], 0 to 1.
+        steps: N.
+        over_time: "constant": always the mask. "shrinking": Blended Latent Diffusion's progressive shrinking (Avrahami et
+            al. 2023, arXiv 2206.02779, section 4.3): the mask dilated by squares of 3 + 2i latent pixels, i from
+            `dilations` - 1 down to 0, then as it is; each for an equal share of the steps. The early, noisy steps see
+            the prompt in a region that is wide enough, so that thin masks are not overruled by what surrounds them.
+            "change map": the mask says how much each pixel may change (Levin and Fried 2023, Differential Diffusion,
+            arXiv 2306.00950): a pixel of value c is kept for the first (1 - c) N steps and free afterwards.
+        dilations: for "shrinking" only.
+
+    Raises ValueError when `dilations` is negative.
+    """
+    if dilations < 0:
+        raise ValueError(f"dilations is {dilations}; give 0 or more.")
+    if over_time == "constant":
+        return mask.expand(steps + 1, *mask.shape)
+    if over_time == "change map":
+        thresholds = (torch.arange(steps, -1, -1).to(mask) / steps).view(-1, 1, 1, 1, 1)
+        return ((mask >= thresholds) & (mask > 0)).to(mask)
+    sizes = [3 + 2 * index for index in reversed(range(dilations))] + [1]
+    masks = [F.max_pool2d(mask, size, stride=1, padding=size // 2) for size in sizes]
+    share = steps // len(masks) + 1
+    return torch.stack([masks[min(step // share, dilations)] for step in range(steps)] + [mask])
+
+
+def blend(x: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
+    """x where mask [B, 1, H, W] is 1, `kept` where it is 0, exactly so at both ends."""
+    return kept * (1 - mask) + x * mask
+
+
+def blend_after_steps(
+    background: Background, masks: Tensor, sigmas: Tensor, legacy: bool = False, finished: bool = True
+) -> AfterStep:
+    """Blending as the references do it: the state that each step of a DDIM loop over `sigmas` [N+1] gave is blended.
+
+    `masks` [N+1, B, 1, H, W] as of `masks_over_time`. `finished`: the last level is the image's (even where it lies above
+    sigma 0), so that the clean latent itself is put back there; otherwise noise is left in it.
+    """
+    last = len(sigmas) - 2
+
+    def after_step(step: int, x: Tensor) -> Tensor:
+        sigma, sigma_next, mask = sigmas[step], sigmas[step + 1], masks[step + 1]
+        clean = variance_exploding(background.clean, sigma_next)
+        if legacy:
+            too_noisy = variance_exploding(variance_preserving(background.at(sigma), sigma), sigma_next)
+            x = blend(x, too_noisy, mask)
+            return blend(x, clean, mask) if finished and step == last else x
+        return blend(x, clean if finished and step == last else background.at(sigma_next), mask)
+
+    return after_step
+
+
+def blend_around_calls(denoise: Denoise, background: Background, masks: Tensor, sigmas: Tensor) -> Denoise:
+    """Blending for any sampler: what the network sees at each level is blended, and so is what it answers.
+
+    The kept part of the answer leads the sampler's own state along the background. With a mask of 0 and 1 and a
+    first-order sampler this is `blend_after_steps`; a soft mask blends the answer, not the state, which is close to it.
+    """
+
+    def blended(x: Tensor, sigma: Tensor) -> Tensor:
+        mask = masks[step_at(sigmas, sigma)]
+        return blend(denoise(blend(x, background.at(sigma), mask), sigma), background.denoised_at(sigma), mask)
+
+    return blended
+
+
+def step_at(sigmas: Tensor, sigma: Tensor) -> int:
+    """Which step of the descending `sigmas` [N+1] a network call at `sigma` belongs to: how many levels lie above it."""
+    return int((sigmas[:-1] > sigma * (1 + SAME_LEVEL)).sum())

@@ -1,0 +1,145 @@
+"""The last blend, in pixels: what a mask keeps is the source itself, bit for bit; an autoencoder never touched it.
+
+Images are float32 [B, H, W, 3], 0 to 1; masks [B, H, W], 0 (keep) to 1 (take the edit).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .blend_mask import LATENT_SCALE, checked_mask
+
+Blend = Literal["feather", "poisson"]
+
+
+def composite_pixels(
+    source: Tensor, edited: Tensor, mask: Tensor, feather: int = 0, match_colour: bool = False, blend: Blend = "feather"
+) -> Tensor:
+    """`source` where the mask is 0, `edited` inside, with a seam that lies inside of the mask only.
+
+    Args:
+        source: [B, H, W, 3].
+        edited: [B, H, W, 3], or [B, H8, W8, 3] padded to multiples of eight on the right and below, which is cut off.
+        mask: any size; it is resized (bilinear) to the source. Batches of one serve every image.
+        feather: pixels over which the edit fades in, counted from the mask's edge inwards.
+        match_colour: first fit the edit's mean and deviation of each channel to the source's over the kept pixels (what an
+            autoencoder shifts in colour, it shifts everywhere).
+        blend: "poisson" also fits the edit's gradients into the source (Perez et al. 2003; OpenCV's seamlessClone, which
+            works in 8 bits).
+
+    Returns [max B, H, W, 3]; wherever the resized mask is 0 it equals the source bit for bit.
+    Raises ValueError for sizes and batches that do not fit, NaN, or a negative feather.
+    """
+    _require_image(source, "source")
+    _require_image(edited, "edited image")
+    if feather < 0:
+        raise ValueError(f"feather is {feather}; give 0 or more pixels.")
+    edited = _without_padding(edited, source)
+    mask = _resized(checked_mask(mask), source.shape[1], source.shape[2])
+    batch = _common_batch({"source": len(source), "edited image": len(edited), "mask": len(mask)})
+    source, edited, mask = (tensor.expand(batch, *tensor.shape[1:]) for tensor in (source, edited, mask))
+    mask = mask.to(source.device)
+    edited = edited.to(source)
+    if match_colour:
+        edited = matched_colour(edited, source, mask)
+    if blend == "poisson":
+        edited = torch.stack([_cloned(*row) for row in zip(source, edited, mask, strict=True)])
+    alpha = feathered_inside(mask, feather)[..., None]
+    return torch.where(alpha == 0, source, torch.where(alpha == 1, edited, torch.lerp(source, edited, alpha)))
+
+
+def feathered_inside(mask: Tensor, pixels: int) -> Tensor:
+    """The mask [B, H, W] times a ramp that rises from its edge (exclusive) to 1 over `pixels` pixels, never outside."""
+    if pixels == 0:
+        return mask
+    import cv2
+
+    rows = []
+    for row in mask:
+        inside = (row > 0).cpu().numpy().astype(np.uint8)
+        if inside.all():
+            rows.append(torch.ones_like(row))
+            continue
+        # The outermost pixel inside is at distance 1 from the kept ones.
+        distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        rows.append(torch.from_numpy(distance).to(row) / (pixels + 1))
+    return mask * torch.stack(rows).clamp(0, 1)
+
+
+def matched_colour(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+    """The edit [B, H, W, 3] with the source's mean and deviation of each channel over the kept pixels (mask 0).
+
+    An image that keeps nothing, or one grey, has nothing to be matched by and stays as it is.
+    """
+    kept = (mask == 0)[..., None].to(source)
+    count = kept.sum((1, 2), keepdim=True)
+    means, deviations = [], []
+    for image in (edited, source):
+        mean = (image * kept).sum((1, 2), keepdim=True) / count.clamp(min=1)
+        means.append(mean)
+        deviations.append((((image - mean).square() * kept).sum((1, 2), keepdim=True) / count.clamp(min=1)).sqrt())
+    flat = (deviations[0] < 1e-3) | (deviations[1] < 1e-3)
+    gain = torch.where(flat, 1.0, deviations[1] / deviations[0].clamp(min=1e-3))
+    matched = (edited - means[0]) * gain + means[1]
+    return torch.where(count > 0, matched, edited).clamp(0, 1)
+
+
+def _cloned(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
+    """seamlessClone of one image; a border of its own lets masks touch the image's edge."""
+    import cv2
+
+    inside = (mask >= 0.5).cpu().numpy().astype(np.uint8) * 255
+    if not inside.any():
+        return edited
+    border = 2
+    target, patch = (
+        cv2.copyMakeBorder(_eight_bits(image), border, border, border, border, cv2.BORDER_REPLICATE)
+        for image in (source, edited)
+    )
+    inside = cv2.copyMakeBorder(inside, border, border, border, border, cv2.BORDER_CONSTANT, value=0)
+    x, y, width, height = cv2.boundingRect(inside)
+    cloned = cv2.seamlessClone(patch, target, inside, (x + width // 2, y + height // 2), cv2.NORMAL_CLONE)
+    cloned = cloned[border:-border, border:-border].astype(np.float32) / 255
+    return torch.from_numpy(cloned).to(source)
+
+
+def _eight_bits(image: Tensor) -> np.ndarray:
+    return (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+
+
+def _require_image(image: Tensor, name: str) -> None:
+    if image.ndim != 4 or image.shape[-1] != 3 or image.numel() == 0:
+        raise ValueError(f"the {name} has the shape {tuple(image.shape)}; give an IMAGE [batch, height, width, 3].")
+    if not bool(torch.isfinite(image).all()):
+        raise ValueError(f"the {name} holds NaN or infinite values; look at the node that made it.")
+
+
+def _without_padding(edited: Tensor, source: Tensor) -> Tensor:
+    height, width = source.shape[1:3]
+    padded = tuple(math.ceil(side / LATENT_SCALE) * LATENT_SCALE for side in (height, width))
+    if tuple(edited.shape[1:3]) not in ((height, width), padded):
+        raise ValueError(
+            f"the edited image is {edited.shape[2]} x {edited.shape[1]}, the source {width} x {height}. VAE Encode crops "
+            "sizes that are no multiple of 8: encode the padded image of Blend Mask instead, which is cut back here."
+        )
+    return edited[:, :height, :width]
+
+
+def _resized(mask: Tensor, height: int, width: int) -> Tensor:
+    if mask.shape[1:] == (height, width):
+        return mask
+    return F.interpolate(mask[:, None], (height, width), mode="bilinear")[:, 0]
+
+
+def _common_batch(sizes: dict[str, int]) -> int:
+    largest = max(sizes.values())
+    if any(size not in (1, largest) for size in sizes.values()):
+        told = ", ".join(f"{size} in the {name}" for name, size in sizes.items())
+        raise ValueError(f"the batches do not fit together ({told}); give one of each, or equally many.")
+    return largest
