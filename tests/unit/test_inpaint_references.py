@@ -105,10 +105,8 @@ def ours(unet, table, positive, negative, clean, noise, mask, steps, strength, l
     count = steps_of_strength(steps, strength)
     sigmas = make_schedule(table, steps, terminal="first").window(steps - count, steps).sigmas
     background = NoisedImage(clean, noise)
-    if strength == 1 and not legacy:
-        x = variance_exploding(noise, sigmas[0])
-    else:
-        x = background.at(sigmas[0])
+    pure = strength == 1 and not legacy
+    x = variance_exploding(noise, sigmas[0]) if pure else background.at(sigmas[0])
     hook = blend_after_steps(background, masks_over_time(mask, count), sigmas, legacy)
     x = sample_ddim(guided(unet, table, positive, negative), x, sigmas, after_step=hook)
     return variance_preserving(x, sigmas[-1])
