@@ -13,10 +13,12 @@ import latent_preview
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..samplers.ddim import Denoise
+from ..samplers.ddim import Denoise, StepCallback
 
 Conditioning = list[Any]
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
+Loop = Callable[[Denoise, Tensor, StepCallback], Tensor]
+"""(the guided model, the LATENT's samples in the network's scale [B, C, H, W], report) -> samples in that scale."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,33 @@ class Guidance:
     positive: Conditioning
     negative: Conditioning
     cfg: float
+
+
+class OwnLoop(comfy.samplers.Sampler):
+    """A Sampler that hands everything to a loop of ours.
+
+    Not a KSAMPLER: the noise scaling and the mask handling of that one are made for walking down from a fresh noise.
+    """
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+
+    def sample(
+        self,
+        model_wrap: comfy.samplers.CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: HostCallback | None,
+        noise: Tensor,
+        latent_image: Tensor,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        def report(step: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
+            if callback is not None:
+                callback(step, denoised, x, len(sigmas) - 1)
+
+        return self.loop(guided_denoiser(model_wrap, extra_args), latent_image, report)
 
 
 @dataclass
@@ -55,12 +84,16 @@ def run_guided(
     sigmas: Tensor,
     seed: int,
     denoise_mask: Tensor | None = None,
+    progress_steps: int | None = None,
 ) -> Tensor:
-    """One run of a sampler under the guidance: samples [B, C, H, W] of a LATENT in, those of another out."""
+    """One run of a sampler under the guidance: samples [B, C, H, W] of a LATENT in, those of another out.
+
+    `progress_steps` is the length of the node's bar where it is not the number of steps.
+    """
     guider = comfy.samplers.CFGGuider(count.watch(guidance.model))
     guider.set_conds(guidance.positive, guidance.negative)
     guider.set_cfg(guidance.cfg)
-    callback = latent_preview.prepare_callback(guidance.model, len(sigmas) - 1)
+    callback = latent_preview.prepare_callback(guidance.model, progress_steps or len(sigmas) - 1)
     return guider.sample(
         noise,
         samples,

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 
-import comfy.samplers
 import torch
 from torch import Tensor
 
-from ..inversion.ddim import Inversion, invert_ddim
+from ..inversion.bdia import invert_bdia
+from ..inversion.belm import invert_belm
+from ..inversion.ddim import invert_ddim
+from ..inversion.edict import invert_edict
+from ..inversion.edit_friendly import invert_edit_friendly
+from ..inversion.exact import ExactMethod
+from ..inversion.fixed_point import Acceleration
 from ..inversion.trajectory import InversionFacts, ModelFacts, Trajectory, plain_trajectory, prompts_digest
+from ..samplers.ddim import Denoise, StepCallback
+from ..samplers.noise import noise_source
 from ..samplers.prediction import variance_exploding
 from ..samplers.schedule import Schedule
-from .guided import EvaluationCount, Guidance, HostCallback, guided_denoiser, run_guided
+from .guided import EvaluationCount, Guidance, OwnLoop, run_guided
+
+Walk = Callable[[Denoise, Tensor, StepCallback], Tensor]
+"""(the guided model, x at the first level, report) -> what an inversion visited, [N+1, ..., B, C, H, W]."""
 
 
 def invert_latent(
@@ -22,63 +31,129 @@ def invert_latent(
     schedule: Schedule,
     facts: ModelFacts,
     fixed_point_iterations: int,
+    acceleration: Acceleration = "none",
 ) -> Trajectory:
-    """Invert samples [B, C, H, W] (a LATENT's) along the schedule; N * (1 + fixed_point_iterations) guided model calls."""
-    sampler = _InversionSampler(fixed_point_iterations)
-    count = EvaluationCount()
-    prompts = prompts_digest([entry[0] for entry in [*guidance.positive, *guidance.negative] if entry[0] is not None])
-    run_guided(guidance, count, samples, torch.zeros_like(samples), sampler, schedule.ascending_sigmas, seed=0)
-    inversion = sampler.result
-    process_out = guidance.model.model.process_latent_out
-    latents = torch.stack([process_out(state) for state in inversion.states])
-    if schedule.terminal == "clean":
-        # The round trip through the latent format must not move the picture itself.
-        latents[0] = samples
+    """DDIM inversion of samples [B, C, H, W] (a LATENT's); N * (1 + fixed_point_iterations) guided model calls."""
+    residuals = torch.zeros(schedule.steps)
+
+    def walk(denoise: Denoise, x: Tensor, report: StepCallback) -> Tensor:
+        nonlocal residuals
+        inversion = invert_ddim(
+            denoise, x, schedule.ascending_sigmas.to(x), fixed_point_iterations, report, acceleration
+        )
+        residuals = inversion.residuals
+        return inversion.states
+
+    states, evaluations = _walk(guidance, samples, schedule, walk)
+    method = _facts("ddim", guidance, schedule, evaluations, fixed_point_iterations=fixed_point_iterations)
     return plain_trajectory(
-        latents,
-        schedule.ascending_sigmas,
-        inversion.residuals,
-        facts,
-        InversionFacts(
-            method="ddim",
-            steps=schedule.steps,
-            spacing=schedule.spacing,
-            terminal=schedule.terminal,
-            cfg=guidance.cfg,
-            prompts=prompts,
-            fixed_point_iterations=fixed_point_iterations,
-            unet_evaluations=count.rows // samples.shape[0],
-        ),
+        _with_own_image(states, samples, schedule), schedule.ascending_sigmas, residuals, facts, method
     )
 
 
-@dataclass
-class _InversionSampler(comfy.samplers.Sampler):
-    """A Sampler that starts from the clean latent, walks the sigmas upwards and keeps every state.
+def invert_exact(
+    guidance: Guidance,
+    samples: Tensor,
+    schedule: Schedule,
+    facts: ModelFacts,
+    method: ExactMethod,
+    mixing: float,
+    gamma: float,
+) -> Trajectory:
+    """Inversion by a method whose way back is exact at any cfg; N guided model calls, 2 N for EDICT."""
 
-    Not a KSAMPLER: the noise scaling and the mask handling of that one are made for walking down.
-    """
+    def walk(denoise: Denoise, x: Tensor, report: StepCallback) -> Tensor:
+        def ask(state: Tensor, sigma: Tensor) -> Tensor:
+            return denoise(state.to(x), sigma.to(x))
 
-    fixed_point_iterations: int
-    result: Inversion = field(init=False)
+        # float64 lives on the CPU: not every device has it, and a state is small beside the network.
+        state, sigmas = x.cpu().double(), schedule.ascending_sigmas.cpu().double()
+        if method == "edict":
+            return invert_edict(ask, state, sigmas, mixing, report)
+        if method == "bdia":
+            return invert_bdia(ask, state, sigmas, gamma, report)
+        return invert_belm(ask, state, sigmas, report)
 
-    def sample(
-        self,
-        model_wrap: comfy.samplers.CFGGuider,
-        sigmas: Tensor,
-        extra_args: dict[str, Any],
-        callback: HostCallback | None,
-        noise: Tensor,
-        latent_image: Tensor,
-        denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,
-    ) -> Tensor:
-        def report(step: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
-            if callback is not None:
-                callback(step, denoised, x, len(sigmas) - 1)
+    pairs, evaluations = _walk(guidance, samples, schedule, walk)
+    settings = {"edict": {"mixing": mixing}, "bdia": {"gamma": gamma}, "o-belm": {}}[method]
+    plain = plain_trajectory(
+        _with_own_image(pairs[:, 0], samples, schedule),
+        schedule.ascending_sigmas,
+        torch.zeros(schedule.steps),
+        facts,
+        _facts(method, guidance, schedule, evaluations, settings=settings),
+    )
+    return plain.with_pairs(pairs)
 
-        denoise = guided_denoiser(model_wrap, extra_args)
+
+def invert_with_noise_maps(
+    guidance: Guidance,
+    samples: Tensor,
+    schedule: Schedule,
+    facts: ModelFacts,
+    order: int,
+    eta: float,
+    seed: int,
+) -> Trajectory:
+    """Edit-friendly inversion (order 1) or that of LEDITS++ (order 2); N guided model calls."""
+    noise_maps = torch.zeros(0)
+
+    def walk(denoise: Denoise, x: Tensor, report: StepCallback) -> Tensor:
+        nonlocal noise_maps
+        source = noise_source(x.shape, (seed,))
+        inversion = invert_edit_friendly(denoise, x, schedule.ascending_sigmas.to(x), source, order, eta, report)
+        noise_maps = inversion.noise_maps
+        return inversion.states
+
+    states, evaluations = _walk(guidance, samples, schedule, walk)
+    settings = {"order": order, "eta": eta}
+    plain = plain_trajectory(
+        _with_own_image(states, samples, schedule),
+        schedule.ascending_sigmas,
+        torch.zeros(schedule.steps),
+        facts,
+        _facts("edit-friendly", guidance, schedule, evaluations, settings=settings),
+    )
+    return plain.with_noise_maps(guidance.model.model.process_latent_out(noise_maps))
+
+
+def _walk(guidance: Guidance, samples: Tensor, schedule: Schedule, walk: Walk) -> tuple[Tensor, int]:
+    """What `walk` visited, in the scale of a LATENT, and the network evaluations for one image."""
+    count = EvaluationCount()
+    visited = samples
+
+    def loop(denoise: Denoise, latent: Tensor, report: StepCallback) -> Tensor:
+        nonlocal visited
         # The references read the image as the variance-preserving state of the first level; at sigma 0 it is the same.
-        x = variance_exploding(latent_image, sigmas[0])
-        self.result = invert_ddim(denoise, x, sigmas, self.fixed_point_iterations, report)
-        return self.result.states[-1]
+        visited = walk(denoise, variance_exploding(latent, schedule.sigmas[-1].to(latent)), report)
+        return latent
+
+    run_guided(guidance, count, samples, torch.zeros_like(samples), OwnLoop(loop), schedule.ascending_sigmas, seed=0)
+    return guidance.model.model.process_latent_out(visited), count.rows // samples.shape[0]
+
+
+def _with_own_image(states: Tensor, samples: Tensor, schedule: Schedule) -> Tensor:
+    """The states [N+1, B, C, H, W] with the very samples first: the round trip through the latent format moves them a bit."""
+    return torch.cat([samples[None].to(states), states[1:]]) if schedule.terminal == "clean" else states
+
+
+def _facts(
+    method: str,
+    guidance: Guidance,
+    schedule: Schedule,
+    evaluations: int,
+    fixed_point_iterations: int = 0,
+    settings: dict[str, float] | None = None,
+) -> InversionFacts:
+    prompts = prompts_digest([entry[0] for entry in [*guidance.positive, *guidance.negative] if entry[0] is not None])
+    return InversionFacts(
+        method=method,
+        steps=schedule.steps,
+        spacing=schedule.spacing,
+        terminal=schedule.terminal,
+        cfg=guidance.cfg,
+        prompts=prompts,
+        fixed_point_iterations=fixed_point_iterations,
+        unet_evaluations=evaluations,
+        settings=settings or {},
+    )

@@ -15,6 +15,7 @@ from torch import Tensor
 from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOptions, optimize_null_text
 from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.schedule import step_windows
+from .conditioning import only_entry
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention
 from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
 
@@ -33,7 +34,7 @@ def optimize(
     Whatever is in the conditioning (ControlNet, areas, a LoRA in the MODEL) takes part. The optimisation begins at the
     embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, and for a negative of several parts.
     """
-    embedding, extras = _only_entry(guidance.negative)
+    embedding, settings = only_entry(guidance.negative, "negative")
     process_in, process_out = guidance.model.model.process_latent_in, guidance.model.model.process_latent_out
     sampler = _NullTextSampler(process_in(trajectory.latents), trajectory.sigmas, embedding, options, method, callback)
     image = trajectory.latents[0]
@@ -45,34 +46,33 @@ def optimize(
         sampler,
         trajectory.sigmas.flip(0),
         seed=0,
+        progress_steps=trajectory.steps * sampler.passes,
     )
     found = sampler.result
     residuals = process_out(found.residuals).cpu() if options.keep_residual else None
-    pooled = extras.get("pooled_output")
+    pooled = settings.get("pooled_output")
     null_text = NullEmbeddings(
         found.embeddings.cpu(), None if pooled is None else pooled.float().cpu(), residuals, options.cfg
     )
     return trajectory.with_null_text(null_text), found
 
 
-def null_text_conditioning(trajectory: Trajectory, null_text: NullEmbeddings, extras: dict[str, Any]) -> Conditioning:
-    """One CONDITIONING entry a step, each seen at its own level alone, with `extras` (ControlNet, size) in every one."""
+def null_text_conditioning(trajectory: Trajectory, negative: Conditioning | None) -> Conditioning:
+    """One CONDITIONING entry a step, each seen at its own level alone, with the settings of `negative` in every one.
+
+    Raises ValueError when the trajectory has no null embeddings.
+    """
+    null_text = trajectory.null_text
+    if null_text is None:
+        raise ValueError("the trajectory has no null embeddings; send it through Null Text Optimize first.")
+    settings = {} if null_text.pooled is None else {"pooled_output": null_text.pooled}
+    if negative is not None:
+        settings |= only_entry(negative, "negative")[1]
     windows = step_windows(trajectory.sigmas.flip(0), trajectory.model.sigma_table)
-    shared = extras if null_text.pooled is None else {"pooled_output": null_text.pooled, **extras}
     return [
-        [embedding[None], {**shared, "start_percent": start, "end_percent": end}]
+        [embedding[None], {**settings, "start_percent": start, "end_percent": end}]
         for embedding, (start, end) in zip(null_text.embeddings.flip(0), windows, strict=True)
     ]
-
-
-def _only_entry(conditioning: Conditioning) -> tuple[Tensor, dict[str, Any]]:
-    if len(conditioning) != 1 or len(conditioning[0][0]) != 1:
-        raise ValueError(
-            f"negative has {len(conditioning)} parts of {len(conditioning[0][0])} rows, but one embedding is optimised; "
-            "give the plain empty prompt of a CLIP Text Encode."
-        )
-    embedding, extras = conditioning[0]
-    return embedding, extras
 
 
 @dataclass
@@ -86,6 +86,11 @@ class _NullTextSampler(comfy.samplers.Sampler):
     method: Method
     report: NullTextCallback
     result: NullText = field(init=False)
+
+    @property
+    def passes(self) -> int:
+        """Places on the progress bar for one step."""
+        return max(1, self.options.inner_steps)
 
     def sample(
         self,
@@ -103,6 +108,7 @@ class _NullTextSampler(comfy.samplers.Sampler):
         networks = [network, *_control_networks(model_wrap.conds)]
         checkpointed = not _fits_whole(network, model_options, latent_image)
         with differentiable(networks, latent_image.device, checkpointed):
+            steps = len(self.sigmas) - 1
             conds = normal_tensors({name: model_wrap.conds[name] for name in ("positive", "negative")})
             states, levels, start = (
                 tensor.to(latent_image.device, torch.float32).clone()
@@ -122,8 +128,9 @@ class _NullTextSampler(comfy.samplers.Sampler):
 
             def report(step: int, inner: int, loss: float, x: Tensor, denoised: Tensor) -> None:
                 self.report(step, inner, loss, x, denoised)
-                if callback is not None and inner == 0:
-                    callback(step, denoised, x, len(levels) - 1)
+                if callback is not None:
+                    place = step * self.passes + min(inner, self.passes - 1)
+                    callback(place, denoised, x, steps * self.passes)
 
             self.result = optimize_null_text(
                 text_denoise, null_denoise, states, levels, start, self.options, self.method, report

@@ -21,6 +21,8 @@ from torch import Tensor
 from ..samplers.ddim import Denoise, StepCallback
 from .ddim import invert_ddim
 
+ExactMethod = Literal["o-belm", "bdia", "edict"]
+
 TwoStepRule = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_old, x, x0, sigma_old, sigma, sigma_new) -> x_new: the state after x, whose predecessor was x_old, given the x0
 predicted for x. Upwards the old level lies below, downwards above."""

@@ -169,7 +169,7 @@ def _reference_step(
         loss.backward()
         adam.step()
         work += FORWARD + BACKWARD
-        losses.append(float(loss))
+        losses.append(loss.item())
         report(inner, losses[-1])
         if losses[-1] < options.threshold(index):
             break
@@ -212,7 +212,7 @@ class _FastSteps:
                 null_denoised = null_denoise(step.x, step.sigma, leaf)
                 loss = step.loss(null_denoised)
             work += FORWARD
-            losses.append(float(loss))
+            losses.append(loss.item())
             report(inner, losses[-1])
             if losses[-1] == min(losses):
                 best, best_x = embedding, step.arrive(null_denoised.detach())

@@ -177,6 +177,16 @@ class Trajectory:
                 "latent alone; continue it with Edit Sample, or invert with DDIM Invert."
             )
 
+    def with_pairs(self, pairs: Tensor) -> Trajectory:
+        """The same path as that of an exact method. Raises ValueError when a state is not finite."""
+        _require_finite(pairs, self.inversion.method)
+        return replace(self, pairs=pairs.detach().to("cpu", torch.float64).contiguous())
+
+    def with_noise_maps(self, noise_maps: Tensor) -> Trajectory:
+        """The same path as that of an edit-friendly inversion. Raises ValueError when a map is not finite."""
+        _require_finite(noise_maps, self.inversion.method)
+        return replace(self, noise_maps=_on_cpu(noise_maps))
+
     def with_null_text(self, null_text: NullEmbeddings) -> Trajectory:
         """The same path with other null embeddings."""
         return replace(self, null_text=null_text)
@@ -196,11 +206,7 @@ def plain_trajectory(
 
     Raises ValueError when a state is not finite.
     """
-    if not bool(torch.isfinite(latents).all()):
-        raise ValueError(
-            f"a state of the inversion ({inversion.method}) is NaN or infinite; the model overflowed. Run it in a wider dtype "
-            "(start ComfyUI with --fp32-unet or --bf16-unet), or lower cfg."
-        )
+    _require_finite(latents, inversion.method)
     return Trajectory(*(_on_cpu(tensor) for tensor in (latents, sigmas, residuals)), model=model, inversion=inversion)
 
 
@@ -211,6 +217,14 @@ def prompts_digest(tensors: list[Tensor]) -> str:
         digest.update(str(tuple(tensor.shape)).encode())
         digest.update(tensor.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _require_finite(states: Tensor, method: str) -> None:
+    if not bool(torch.isfinite(states).all()):
+        raise ValueError(
+            f"a state of the inversion ({method}) is NaN or infinite; the model overflowed. Run it in a wider dtype "
+            "(start ComfyUI with --fp32-unet or --bf16-unet), lower cfg, or (BDIA) set gamma to 1."
+        )
 
 
 def _on_cpu(tensor: Tensor) -> Tensor:

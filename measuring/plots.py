@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from ..samplers.schedule import Schedule
 
 WIDTH, PANEL, MARGIN = 768, 300, 56
 PAPER, INK, FAINT, CURVE, DOT = (250, 250, 248), (40, 40, 44), (205, 205, 205), (36, 96, 180), (214, 80, 40)
+SMALLEST_LOSS = 1e-12
 
 
 def schedule_plot(sigma_table: Tensor, schedule: Schedule) -> Tensor:
@@ -37,6 +38,42 @@ def schedule_plot(sigma_table: Tensor, schedule: Schedule) -> Tensor:
         last,
         lambda value: (math.log(value) - floor) / (ceiling - floor),
     )
+    return torch.from_numpy(np.asarray(canvas, np.float32) / 255).unsqueeze(0)
+
+
+def loss_plot(losses: Sequence[Sequence[float]], thresholds: Sequence[float], title: str) -> Tensor:
+    """The loss of each step before its first inner step, at its best, and where it may stop (all logarithmic).
+
+    losses: for each of N steps its losses, one at least. Returns float32 [1, H, W, 3].
+    """
+    canvas = Image.new("RGB", (WIDTH, PANEL), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    left, right, upper, lower = MARGIN, WIDTH - MARGIN // 2, 40, PANEL - 36
+    curves = (
+        ("before", [row[0] for row in losses], FAINT),
+        ("may stop", list(thresholds), DOT),
+        ("best", [min(row) for row in losses], CURVE),
+    )
+    logs = [math.log10(max(value, SMALLEST_LOSS)) for _, values, _ in curves for value in values]
+    floor, ceiling = math.floor(min(logs)), math.floor(max(logs)) + 1
+    font = ImageFont.load_default(14)
+    draw.text((left, 12), title, INK, font)
+    for power in range(floor, ceiling + 1):
+        down = lower - (lower - upper) * (power - floor) / (ceiling - floor)
+        draw.line([(left, down), (right, down)], FAINT)
+        draw.text((left - 6, down), f"1e{power}", INK, font, anchor="rm")
+    for place, (name, values, colour) in enumerate(curves):
+        points = [
+            (
+                left + (right - left) * index / max(1, len(values) - 1),
+                lower - (lower - upper) * (math.log10(max(value, SMALLEST_LOSS)) - floor) / (ceiling - floor),
+            )
+            for index, value in enumerate(values)
+        ]
+        draw.line(points, colour, 2)
+        draw.text((right - 230 + 80 * place, lower + 10), name, INK if colour == FAINT else colour, font)
+    draw.text((left, lower + 10), f"step 0 (noise) to {len(losses) - 1} (image)", INK, font)
+    draw.rectangle([left, upper, right, lower], outline=INK)
     return torch.from_numpy(np.asarray(canvas, np.float32) / 255).unsqueeze(0)
 
 

@@ -4,9 +4,35 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import estimate, hints, inversion, measuring, samplers, sampling, schedules, trajectory
+from . import (
+    editing,
+    estimate,
+    exact_inversion,
+    hints,
+    inversion,
+    measuring,
+    null_text,
+    reconstruction,
+    samplers,
+    sampling,
+    schedules,
+    trajectory,
+)
 
-FAMILIES = (schedules, samplers, sampling, inversion, trajectory, measuring, hints, estimate)
+FAMILIES = (
+    schedules,
+    samplers,
+    sampling,
+    inversion,
+    exact_inversion,
+    trajectory,
+    null_text,
+    reconstruction,
+    editing,
+    measuring,
+    hints,
+    estimate,
+)
 
 
 class RetraceExtension(ComfyExtension):

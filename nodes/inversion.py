@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
@@ -12,10 +12,12 @@ from ..host.inversion import invert_latent
 from ..host.latents import latent_samples, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
+from ..inversion.fixed_point import Acceleration
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
+    latent_input,
     model_input,
     negative_input,
     positive_input,
@@ -48,7 +50,7 @@ class RetraceDDIMInvert(io.ComfyNode):
                 model_input(),
                 positive_input("The prompt that describes the image as it is."),
                 negative_input("Only asked when cfg is not 1; usually the empty prompt."),
-                io.Latent.Input("latent", tooltip="The image, encoded by the model's own VAE."),
+                latent_input(),
                 steps_input(),
                 io.Float.Input(
                     "cfg",
@@ -69,6 +71,15 @@ class RetraceDDIMInvert(io.ComfyNode):
                 ),
                 spacing_input(),
                 terminal_input(),
+                io.Combo.Input(
+                    "acceleration",
+                    options=list(get_args(Acceleration)),
+                    default="none",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How the iterations are combined. anderson helps most where plain ones crawl or swing (cfg above "
+                    "1, high noise); two_point and mean average them, as AIDI and ReNoise do.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -90,6 +101,7 @@ class RetraceDDIMInvert(io.ComfyNode):
         fixed_point_iterations: int,
         spacing: Spacing,
         terminal: Terminal,
+        acceleration: Acceleration = "none",
     ) -> io.NodeOutput:
         facts = model_facts(model, NODE)
         samples = latent_samples(latent, model, NODE)
@@ -97,7 +109,7 @@ class RetraceDDIMInvert(io.ComfyNode):
             schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
         with in_the_name_of(NODE):
-            trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations)
+            trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations, acceleration)
         noise = with_samples(without_noise_mask(latent, NODE), trajectory.latent_at(0))
         text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "

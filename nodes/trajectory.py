@@ -20,7 +20,7 @@ from .types import RetraceTrajectory, start_step_input
 
 
 def trajectory_input() -> io.Input:
-    return RetraceTrajectory.Input("trajectory", tooltip="From DDIM Invert or Load Trajectory.")
+    return RetraceTrajectory.Input("trajectory", tooltip="From one of the inversions, or Load Trajectory.")
 
 
 class RetraceTrajectoryLatent(io.ComfyNode):
@@ -67,6 +67,7 @@ class RetraceTrajectoryLatent(io.ComfyNode):
         latent: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
         node = "Trajectory Latent"
+        trajectory.require_plain(node)
         if model is not None:
             trajectory.require_model(model_facts(model, node), node)
         if latent is not None:

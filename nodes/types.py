@@ -24,6 +24,14 @@ def negative_input(tooltip: str) -> io.Input:
     return io.Conditioning.Input("negative", tooltip=tooltip)
 
 
+def latent_input() -> io.Input:
+    return io.Latent.Input("latent", tooltip="The image, encoded by the model's own VAE.")
+
+
+def cfg_input(default: float, tooltip: str) -> io.Input:
+    return io.Float.Input("cfg", default=default, min=0.0, max=30.0, step=0.1, tooltip=tooltip)
+
+
 def steps_input(default: int = 50) -> io.Input:
     return io.Int.Input(
         "steps",

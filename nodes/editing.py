@@ -1,0 +1,145 @@
+"""Editing: any trajectory sampled on, under the same prompt or another."""
+
+from __future__ import annotations
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..host.conditioning import stack_rows
+from ..host.editing import EditOptions, PullBack, continue_trajectory, resolve_negative
+from ..host.guided import Conditioning, Guidance
+from ..host.latents import with_samples
+from ..host.model_facts import model_facts
+from ..host.report import report
+from ..inversion.trajectory import Trajectory
+from .refusals import in_the_name_of
+from .trajectory import trajectory_input
+from .types import cfg_input, model_input, positive_input, start_step_input
+
+NODE = "Edit Sample"
+
+
+class RetraceEditSample(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceEditSample",
+            display_name="Edit Sample (Retrace)",
+            category="retrace/editing",
+            description="Samples on from any trajectory, the way its inversion asks for: under the source prompt it gives the "
+            "image back, under another one an edit of it. With the source as the first row that row stays exactly on the "
+            "trajectory (direct inversion), which attention editing builds on.",
+            search_aliases=[
+                "edit",
+                "direct inversion",
+                "pnp inversion",
+                "edict",
+                "edit friendly",
+                "ledits",
+                "resample",
+            ],
+            inputs=[
+                model_input(),
+                trajectory_input(),
+                positive_input(
+                    "What the result should show. A conditioning of several rows (Prompt To Prompt) gives a row for each, "
+                    "the first being the source."
+                ),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="Unconnected: the trajectory's null embeddings. At cfg 1 none is needed.",
+                ),
+                io.Conditioning.Input(
+                    "source",
+                    optional=True,
+                    tooltip="The source prompt: runs beside the edit as its first row.",
+                ),
+                cfg_input(7.5, "Guidance scale; that of the inversion rebuilds an exact or edit-friendly trajectory."),
+                start_step_input("Begin this many steps after the noise end. The later, the closer to the image."),
+                io.Boolean.Input(
+                    "hold_source",
+                    default=True,
+                    tooltip="Keep the first of several rows on the trajectory at every step; plain trajectories only, the "
+                    "others rebuild it by themselves.",
+                ),
+                io.Float.Input(
+                    "pull_back",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="How strongly the state is pulled back to the trajectory after a step where the prompts agree; 0 "
+                    "is off. Goes with Proximal Guidance; plain trajectories only.",
+                ),
+                io.Int.Input(
+                    "pull_back_below",
+                    default=400,
+                    min=0,
+                    max=999,
+                    advanced=True,
+                    tooltip="Only at timesteps up to this one.",
+                ),
+                io.Float.Input(
+                    "pull_back_quantile",
+                    default=0.7,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="The share of the image, by how little guidance changes it, that counts as unedited.",
+                ),
+                io.Int.Input(
+                    "pull_back_dilation",
+                    default=1,
+                    min=0,
+                    max=32,
+                    advanced=True,
+                    tooltip="Latent pixels around the edited part that are left alone as well.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[
+                io.Latent.Output("latent", tooltip="The edit; with a source row, all rows but that one."),
+                io.Latent.Output(
+                    "source", tooltip="The source row as it ended; without one the trajectory's own image."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        trajectory: Trajectory,
+        positive: Conditioning,
+        cfg: float,
+        start_step: int,
+        hold_source: bool,
+        pull_back: float,
+        pull_back_below: int,
+        pull_back_quantile: float,
+        pull_back_dilation: int,
+        negative: Conditioning | None = None,
+        source: Conditioning | None = None,
+    ) -> io.NodeOutput:
+        facts = model_facts(model, NODE)
+        trajectory.require_model(facts, NODE)
+        pull = None
+        if pull_back > 0:
+            below = float(facts.sigma_table[min(pull_back_below, len(facts.sigma_table) - 1)])
+            pull = PullBack(pull_back, below, pull_back_quantile, pull_back_dilation)
+        with in_the_name_of(NODE):
+            if source is not None:
+                positive = stack_rows([source, positive], ["source", "positive"])
+            guidance = Guidance(model, positive, resolve_negative(trajectory, positive, negative, cfg), cfg)
+            options = EditOptions(start_step, hold_source, pull)
+            samples, evaluations = continue_trajectory(guidance, trajectory, options, negative is None)
+        has_source = len(samples) > trajectory.latents.shape[1]
+        edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])
+        text = f"{evaluations} UNet evaluations for each of {len(samples)} row{'s' if len(samples) > 1 else ''}"
+        return io.NodeOutput(with_samples({}, edited), with_samples({}, kept), ui=report(cls, text))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceEditSample]

@@ -1,0 +1,188 @@
+"""Inversions that are exact at any guidance: with a pair of states, or with the noise of every step."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..host.guided import Guidance
+from ..host.inversion import invert_exact, invert_with_noise_maps
+from ..host.latents import latent_samples
+from ..host.model_facts import model_facts
+from ..host.report import report
+from ..inversion.exact import ExactMethod
+from ..inversion.trajectory import Trajectory
+from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .refusals import in_the_name_of
+from .types import (
+    RetraceTrajectory,
+    cfg_input,
+    latent_input,
+    model_input,
+    negative_input,
+    positive_input,
+    spacing_input,
+    steps_input,
+    terminal_input,
+)
+
+EXACT, EDIT_FRIENDLY = "Exact Invert", "Edit Friendly Invert"
+SOLVERS = {"ddpm": 1, "dpm++ 2m": 2}
+
+
+class RetraceExactInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceExactInvert",
+            display_name="Exact Invert (Retrace)",
+            category="retrace/inversion",
+            description="Inverts with two coupled states, so that the way back is exact at any cfg. Continue with Edit Sample, "
+            "at the same cfg.",
+            search_aliases=["invert", "edict", "bdia", "belm", "o-belm", "exact inversion", "image to noise"],
+            inputs=[
+                model_input(),
+                positive_input("The prompt that describes the image as it is."),
+                negative_input("Only asked when cfg is not 1; usually the empty prompt."),
+                latent_input(),
+                io.Combo.Input(
+                    "method",
+                    options=list(get_args(ExactMethod)),
+                    default="o-belm",
+                    tooltip="o-belm: as cheap as DDIM, and the most stable. bdia: as cheap. edict: twice the model calls.",
+                ),
+                steps_input(),
+                cfg_input(
+                    1.0, "Guidance while inverting; sample with the same. Low values keep the noise well behaved."
+                ),
+                io.Float.Input(
+                    "mixing",
+                    default=0.93,
+                    min=0.51,
+                    max=0.999,
+                    step=0.001,
+                    advanced=True,
+                    tooltip="edict: how much of itself each state keeps when the two are mixed.",
+                ),
+                io.Float.Input(
+                    "gamma",
+                    default=1.0,
+                    min=0.05,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="bdia: the weight of the state before. Keep 1: with gamma 0.5 each inversion step doubles an "
+                    "error, and the noise blows up.",
+                ),
+                spacing_input(),
+                terminal_input(),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[RetraceTrajectory.Output("trajectory", tooltip="Both states at every level, for Edit Sample.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: list[Any],
+        negative: list[Any],
+        latent: dict[str, Any],
+        method: ExactMethod,
+        steps: int,
+        cfg: float,
+        mixing: float,
+        gamma: float,
+        spacing: Spacing,
+        terminal: Terminal,
+    ) -> io.NodeOutput:
+        facts = model_facts(model, EXACT)
+        samples = latent_samples(latent, model, EXACT)
+        guidance = Guidance(model, positive, negative, cfg)
+        with in_the_name_of(EXACT):
+            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+            trajectory = invert_exact(guidance, samples, schedule, facts, method, mixing, gamma)
+        return io.NodeOutput(trajectory, ui=report(cls, _told(trajectory)))
+
+
+class RetraceEditFriendlyInvert(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceEditFriendlyInvert",
+            display_name="Edit Friendly Invert (Retrace)",
+            category="retrace/inversion",
+            description="Edit-friendly DDPM inversion: noises the image at every level and keeps the noise that leads from one "
+            "to the next. Exact at any cfg without optimisation, and it bears strong guidance. Continue with Edit Sample.",
+            search_aliases=["invert", "edit friendly", "ddpm inversion", "ledits", "noise maps", "image to noise"],
+            inputs=[
+                model_input(),
+                positive_input("The prompt that describes the image as it is."),
+                negative_input("Only asked when cfg is not 1; usually the empty prompt."),
+                latent_input(),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="For the noise of the levels; another one gives another edit, the same image.",
+                ),
+                steps_input(),
+                cfg_input(3.5, "Guidance while inverting. The edit may have more, up to 15."),
+                io.Combo.Input(
+                    "solver",
+                    options=list(SOLVERS),
+                    default="ddpm",
+                    tooltip="ddpm: the published method, 50 to 100 steps. dpm++ 2m: the second-order form of LEDITS++, with "
+                    "about 20 steps.",
+                ),
+                io.Float.Input(
+                    "eta",
+                    default=1.0,
+                    min=0.01,
+                    max=1.0,
+                    step=0.01,
+                    advanced=True,
+                    tooltip="ddpm: how much noise each step has; 1 is published. dpm++ 2m needs 1.",
+                ),
+                spacing_input(),
+                terminal_input(),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[
+                RetraceTrajectory.Output("trajectory", tooltip="The states and their noise maps, for Edit Sample.")
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: list[Any],
+        negative: list[Any],
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        solver: str,
+        eta: float,
+        spacing: Spacing,
+        terminal: Terminal,
+    ) -> io.NodeOutput:
+        facts = model_facts(model, EDIT_FRIENDLY)
+        samples = latent_samples(latent, model, EDIT_FRIENDLY)
+        guidance = Guidance(model, positive, negative, cfg)
+        with in_the_name_of(EDIT_FRIENDLY):
+            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+            trajectory = invert_with_noise_maps(guidance, samples, schedule, facts, SOLVERS[solver], eta, seed)
+        return io.NodeOutput(trajectory, ui=report(cls, _told(trajectory)))
+
+
+def _told(trajectory: Trajectory) -> str:
+    return f"{trajectory.inversion.unet_evaluations} UNet evaluations"
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceExactInvert, RetraceEditFriendlyInvert]

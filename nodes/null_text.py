@@ -1,0 +1,155 @@
+"""Null-text optimisation: as a node that finds the embeddings, and one that gives them back from a loaded trajectory."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io, ui
+from torch import Tensor
+
+from ..host.guided import Conditioning, Guidance
+from ..host.model_facts import model_facts
+from ..host.null_text import null_text_conditioning, optimize
+from ..host.report import report, tell
+from ..inversion.null_text import Method, NullTextOptions
+from ..inversion.trajectory import Trajectory
+from ..measuring.plots import loss_plot
+from .refusals import in_the_name_of
+from .trajectory import trajectory_input
+from .types import RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
+
+OPTIMIZE, CONDITIONING = "Null Text Optimize", "Null Text Conditioning"
+
+
+class RetraceNullTextOptimize(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceNullTextOptimize",
+            display_name="Null Text Optimize (Retrace)",
+            category="retrace/reconstruction",
+            description="Finds an empty-prompt embedding for every step with which guidance walks an inverted image back to "
+            "itself. Guided edits from there keep what the new prompt does not name.",
+            search_aliases=["null text inversion", "nti", "null-text", "pivotal tuning", "optimize uncond"],
+            inputs=[
+                model_input(),
+                trajectory_input(),
+                positive_input("The prompt that the image was inverted under."),
+                negative_input(
+                    "Where the optimisation starts: the empty prompt. Started from the source prompt it is done sooner, "
+                    "but then works against edits."
+                ),
+                cfg_input(7.5, "The guidance of the edit that this is for."),
+                io.Int.Input(
+                    "inner_steps",
+                    default=10,
+                    min=0,
+                    max=500,
+                    tooltip="At most so many optimiser steps for each sampling step; each is a forward and a backward pass.",
+                ),
+                io.Float.Input(
+                    "learning_rate",
+                    default=0.01,
+                    min=0.0001,
+                    max=1.0,
+                    step=0.0001,
+                    round=False,
+                    advanced=True,
+                    tooltip="reference: Adam's rate at the first step. fast: 0.01 is a whole step of its own length; less "
+                    "is more careful.",
+                ),
+                io.Float.Input(
+                    "epsilon",
+                    default=1e-5,
+                    min=0.0,
+                    max=1.0,
+                    step=1e-6,
+                    round=False,
+                    advanced=True,
+                    tooltip="A step is done when its loss is below this; it rises by 0.00002 a step, as published.",
+                ),
+                io.Combo.Input(
+                    "method",
+                    options=list(get_args(Method)),
+                    default="fast",
+                    tooltip="fast is as good at about a third of the work. reference is the published loop, for "
+                    "comparisons; at most 100 steps.",
+                ),
+                io.Boolean.Input(
+                    "residual",
+                    default=False,
+                    tooltip="Keep what each step still misses. Edit Sample adds it back, which makes the reconstruction "
+                    "exact, so that 2 inner steps do; stock samplers do not know it.",
+                ),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[
+                RetraceTrajectory.Output("trajectory", tooltip="The trajectory with its null embeddings."),
+                io.Conditioning.Output(
+                    "negative", tooltip="The null embeddings, for the negative input of any sampler."
+                ),
+                io.Image.Output("loss", tooltip="The loss of every step before and after, as a plot."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        trajectory: Trajectory,
+        positive: Conditioning,
+        negative: Conditioning,
+        cfg: float,
+        inner_steps: int,
+        learning_rate: float,
+        epsilon: float,
+        method: Method,
+        residual: bool,
+    ) -> io.NodeOutput:
+        trajectory.require_model(model_facts(model, OPTIMIZE), OPTIMIZE)
+        trajectory.require_plain(OPTIMIZE)
+        options = NullTextOptions(cfg, inner_steps, learning_rate, epsilon, residual)
+
+        def progress(step: int, inner: int, loss: float, x: Tensor, denoised: Tensor) -> None:
+            tell(cls, f"step {step + 1} of {trajectory.steps}, inner step {inner}: loss {loss:.2e}")
+
+        with in_the_name_of(OPTIMIZE):
+            optimized, found = optimize(Guidance(model, positive, negative, cfg), trajectory, options, method, progress)
+            conditioning = null_text_conditioning(optimized, negative)
+        thresholds = [options.threshold(step) for step in range(trajectory.steps)]
+        plot = loss_plot(found.losses, thresholds, f"null-text loss, {method}, cfg {cfg:g}: work {found.unet_work}")
+        text = f"UNet work {found.unet_work} (a forward pass 1, a backward pass 2)"
+        return io.NodeOutput(optimized, conditioning, plot, ui=report(cls, text, ui.PreviewImage(plot, cls=cls)))
+
+
+class RetraceNullTextConditioning(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceNullTextConditioning",
+            display_name="Null Text Conditioning (Retrace)",
+            category="retrace/reconstruction",
+            description="Gives the null embeddings of a loaded trajectory as a negative for any sampler: one entry a step, "
+            "each active at its own noise level.",
+            search_aliases=["null text", "nti", "negative", "load null embeddings"],
+            inputs=[
+                trajectory_input(),
+                io.Conditioning.Input(
+                    "negative",
+                    optional=True,
+                    tooltip="A negative whose other settings (ControlNet, size) the entries shall carry.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("negative", tooltip="For the negative input, at the cfg of the optimisation.")
+            ],
+        )
+
+    @classmethod
+    def execute(cls, trajectory: Trajectory, negative: Conditioning | None = None) -> io.NodeOutput:
+        with in_the_name_of(CONDITIONING):
+            return io.NodeOutput(null_text_conditioning(trajectory, negative))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceNullTextOptimize, RetraceNullTextConditioning]
