@@ -1,0 +1,254 @@
+"""Latent blending inside ComfyUI: a SAMPLER that wraps another, and one run of DDIM with everything chosen here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import comfy.samplers
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..inversion.trajectory import Trajectory
+from ..samplers.blend_mask import checked_mask
+from ..samplers.blending import (
+    SAME_LEVEL,
+    Background,
+    InvertedImage,
+    MaskOverTime,
+    NoisedImage,
+    Source,
+    blend,
+    blend_after_steps,
+    blend_around_calls,
+    masks_over_time,
+)
+from ..samplers.noise import noise_source
+from ..samplers.prediction import variance_exploding, variance_preserving
+from ..samplers.schedule import Schedule
+from .guided import EvaluationCount, Guidance, run_guided
+from .model_facts import model_facts, refuse_flow
+from .sampling import DDIMSampler, ddim_sampler
+
+Start = Literal["given", "noised image", "pure noise"]
+
+
+@dataclass(frozen=True)
+class BlendPlan:
+    """What a blended run keeps and from where.
+
+    Attributes:
+        source: see `samplers.blending`.
+        mask: MASK, 1 where the image is painted anew, any size; or None: only the LATENT's noise_mask counts.
+        over_time, dilations: see `samplers.blending.masks_over_time`.
+        trajectory: the background of the source "trajectory".
+    """
+
+    source: Source
+    mask: Tensor | None
+    over_time: MaskOverTime
+    dilations: int
+    trajectory: Trajectory | None
+
+    def require_complete(self, node: str) -> None:
+        """Raise ValueError, naming `node`, when the source wants a trajectory that is not there, or the mask is no mask."""
+        if self.source == "trajectory" and self.trajectory is None:
+            raise ValueError(f"{node}: kept_from is 'trajectory', but there is no trajectory; connect DDIM Invert.")
+        if self.mask is not None:
+            try:
+                checked_mask(self.mask)
+            except ValueError as error:
+                raise ValueError(f"{node}: {error}") from error
+
+
+@dataclass(frozen=True)
+class BlendSampler(comfy.samplers.Sampler):
+    """A SAMPLER that runs `inner` and keeps what the plan keeps.
+
+    Our own DDIM is blended after each step, as the references do it; any other sampler around its network calls.
+
+    Attributes:
+        start: "given" is the host's: noise of the guider added to its latent; the others are the two of the references.
+        finished: read the last level as the image's, also above sigma 0; None: only at sigma 0.
+    """
+
+    inner: comfy.samplers.KSAMPLER
+    plan: BlendPlan
+    node: str
+    start: Start = "given"
+    finished: bool | None = None
+
+    def sample(
+        self,
+        model_wrap: comfy.samplers.CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,
+    ) -> Tensor:
+        network = model_wrap.inner_model
+        refuse_flow(network.model_sampling, type(network).__name__, self.node)
+        background = self._background(model_wrap, sigmas, noise, latent_image)
+        masks = self._masks(model_wrap, sigmas, extra_args, latent_image, denoise_mask)
+        finished = float(sigmas[-1]) == 0 if self.finished is None else self.finished
+
+        def blended(model: Any, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:  # noqa: ANN401  (k-diffusion's)
+            x = self._started(x, background, noise, masks, sigmas)
+            if isinstance(self.inner, DDIMSampler):
+                hook = blend_after_steps(background, masks, sigmas, self.plan.source == "legacy", finished)
+                return self.inner.sampler_function(model, x, sigmas, after_step=hook, **options)
+            around = _BlendedModel(model.inner_model, sigmas)
+            around.background, around.masks = background, masks
+            x = self.inner.sampler_function(around, x, sigmas, **options)
+            kept = variance_exploding(background.clean, sigmas[-1]) if finished else background.at(sigmas[-1])
+            return blend(x, kept, masks[-1])
+
+        blended.__name__ = f"blended_{getattr(self.inner.sampler_function, '__name__', 'sampler')}"
+        sampler = comfy.samplers.KSAMPLER(blended, self.inner.extra_options, self.inner.inpaint_options)
+        return sampler.sample(model_wrap, sigmas, extra_args, callback, noise, latent_image, None, disable_pbar)
+
+    def _background(
+        self, model_wrap: comfy.samplers.CFGGuider, sigmas: Tensor, noise: Tensor, latent_image: Tensor
+    ) -> Background:
+        if self.plan.source == "trajectory":
+            assert self.plan.trajectory is not None
+            self.plan.trajectory.require_model(model_facts(model_wrap.model_patcher, self.node), self.node)
+            states, levels = self.plan.trajectory.latents, self.plan.trajectory.sigmas
+            if states.shape[2:] != latent_image.shape[1:] or states.shape[1] not in (1, len(latent_image)):
+                raise ValueError(
+                    f"{self.node}: the latent has the shape {tuple(latent_image.shape)}, but the trajectory's is "
+                    f"{tuple(states.shape[1:])}; give the latent that was inverted."
+                )
+            if float(sigmas[0]) > float(levels[-1]) * (1 + SAME_LEVEL):
+                raise ValueError(
+                    f"{self.node}: the sigmas begin at {float(sigmas[0]):.4f}, above the trajectory's highest level "
+                    f"{float(levels[-1]):.4f}; give the trajectory's own SIGMAS (Trajectory Latent)."
+                )
+            process_in = model_wrap.inner_model.process_latent_in
+            placed = torch.stack([process_in(state) for state in states.to(latent_image)])
+            return InvertedImage(placed, levels.to(latent_image))
+        if not bool(noise.any()):
+            raise ValueError(
+                f"{self.node}: the run has no noise (DisableNoise), with which kept_from {self.plan.source!r} brings the kept "
+                "part to each level; use RandomNoise, or kept_from 'trajectory'."
+            )
+        return NoisedImage(latent_image, noise)
+
+    def _masks(
+        self,
+        model_wrap: comfy.samplers.CFGGuider,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        latent_image: Tensor,
+        denoise_mask: Tensor | None,
+    ) -> Tensor:
+        """[N+1, B, 1, H, W]: the plan's mask and the LATENT's noise_mask, whichever keeps more, over time."""
+        if self.plan.mask is None and denoise_mask is None:
+            raise ValueError(
+                f"{self.node}: there is no mask; connect one, or give the latent one with Set Latent Noise Mask."
+            )
+        mask = latent_mask(self.plan.mask, latent_image, self.node)
+        if denoise_mask is not None:
+            mask = torch.minimum(mask, denoise_mask[:, :1].to(mask))
+        masks = masks_over_time(mask, len(sigmas) - 1, self.plan.over_time, self.plan.dilations)
+        over_time = extra_args["model_options"].get("denoise_mask_function")
+        if over_time is None:
+            return masks
+        # As core does: the last call's mask is what is left on the finished image.
+        options = {"model": model_wrap, "sigmas": sigmas}
+        rows = sigmas.new_ones([len(latent_image)])
+        changed = [
+            over_time(sigma * rows, each, extra_options=options)
+            for sigma, each in zip(sigmas[:-1], masks[:-1], strict=True)
+        ]
+        return torch.stack([*changed, changed[-1]])
+
+    def _started(self, x: Tensor, background: Background, noise: Tensor, masks: Tensor, sigmas: Tensor) -> Tensor:
+        if self.start == "pure noise":
+            x = variance_exploding(noise, sigmas[0])
+        elif self.start == "noised image":
+            x = background.clean + sigmas[0] * noise
+        return blend(x, background.at(sigmas[0]), masks[0]) if self.plan.source == "trajectory" else x
+
+
+class _BlendedModel(comfy.samplers.KSamplerX0Inpaint):
+    """What a sampler function calls: core's own wrapper, blending by a background instead of by the noised latent."""
+
+    background: Background
+    masks: Tensor
+
+    def __call__(
+        self,
+        x: Tensor,
+        sigma: Tensor,
+        denoise_mask: Tensor | None = None,
+        model_options: dict[str, Any] | None = None,
+        seed: int | None = None,
+    ) -> Tensor:
+        def denoise(x: Tensor, _: Tensor) -> Tensor:
+            return self.inner_model(x, sigma, model_options=model_options or {}, seed=seed)
+
+        return blend_around_calls(denoise, self.background, self.masks, self.sigmas)(x, sigma.flatten()[0])
+
+
+def latent_mask(mask: Tensor | None, latent: Tensor, node: str) -> Tensor:
+    """A MASK of any size as [B, 1, h, w] for a latent [B, C, h, w]; all ones without one.
+
+    Pixels are averaged per latent pixel; a mask that has the latent's size already is taken as it is. Raises ValueError, naming
+    `node`, when neither the mask nor the latent has one row and the batches differ.
+    """
+    batch, _, height, width = latent.shape
+    if mask is None:
+        return latent.new_ones(batch, 1, height, width)
+    planes = checked_mask(mask)[:, None].to(latent)
+    if len(planes) not in (1, batch):
+        raise ValueError(
+            f"{node}: there are {len(planes)} masks for a latent batch of {batch}; give one mask, or one for each."
+        )
+    if planes.shape[2:] != (height, width):
+        planes = F.interpolate(planes, (height, width), mode="area")
+    return planes.expand(batch, 1, height, width)
+
+
+def wrapped(inner: object, plan: BlendPlan, node: str) -> BlendSampler:
+    """The SAMPLER of the plan around another. Raises ValueError, naming `node`, for samplers that cannot be wrapped."""
+    if not isinstance(inner, comfy.samplers.KSAMPLER):
+        raise ValueError(
+            f"{node}: the sampler is a {type(inner).__name__}, which cannot be wrapped; give one of KSamplerSelect, a core "
+            "sampler node or Sampler DDIM."
+        )
+    if plan.source == "legacy" and not isinstance(inner, DDIMSampler):
+        raise ValueError(
+            f"{node}: kept_from 'legacy' blends after each DDIM step, and this sampler is "
+            f"{getattr(inner.sampler_function, '__name__', 'another')!r}; give Sampler DDIM, or choose 'matched' or 'trajectory'."
+        )
+    return BlendSampler(inner, plan, node)
+
+
+def blend_latent(
+    guidance: Guidance,
+    samples: Tensor,
+    plan: BlendPlan,
+    schedule: Schedule,
+    pure_noise: bool,
+    eta: float,
+    seeds: tuple[int, ...],
+    noise_mask: Tensor | None,
+    node: str,
+) -> tuple[Tensor, int]:
+    """DDIM with blending from the schedule's first level to the image: the references' pipelines as one call.
+
+    samples [B, C, H, W] of a LATENT; `pure_noise`: start from noise that has nothing of the image in it.
+    Returns the samples of a LATENT and the number of network evaluations for one image.
+    """
+    count = EvaluationCount()
+    start: Start = "pure noise" if pure_noise else "noised image"
+    sampler = BlendSampler(ddim_sampler(eta, seeds=seeds), plan, node, start, finished=True)
+    noise = noise_source(samples.shape, seeds)()
+    result = run_guided(guidance, count, samples, noise, sampler, schedule.sigmas, seeds[0], noise_mask)
+    return variance_preserving(result, schedule.sigmas[-1].to(result)), count.rows // samples.shape[0]

@@ -1,0 +1,198 @@
+"""Inpainting: latent blending as a SAMPLER around another, and all in one node."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, get_args
+
+from comfy.model_patcher import ModelPatcher
+from comfy.samplers import Sampler
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..host.blending import BlendPlan, blend_latent, wrapped
+from ..host.guided import Guidance
+from ..host.latents import latent_samples, with_samples
+from ..host.model_facts import model_facts
+from ..host.report import report
+from ..inversion.trajectory import Trajectory
+from ..samplers.blending import MaskOverTime, Source, steps_of_strength
+from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .refusals import in_the_name_of
+from .types import (
+    RetraceTrajectory,
+    eta_input,
+    model_input,
+    negative_input,
+    positive_input,
+    spacing_input,
+    steps_input,
+    terminal_input,
+)
+
+
+def blend_inputs() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "kept_from",
+            options=list(get_args(Source)),
+            default="matched",
+            tooltip="Where the kept part comes from at each level. matched: the image with noise at the level of the state. "
+            "trajectory: the states of an inversion, no noise added. legacy: diffusers' old inpainting pipeline, one level "
+            "too noisy; DDIM only.",
+        ),
+        io.Combo.Input(
+            "mask_over_time",
+            options=list(get_args(MaskOverTime)),
+            default="constant",
+            tooltip="constant: the same mask at every step. shrinking: wide at first, so that thin masks are seen. "
+            "change map: grey says how much a pixel may change, from 0 (not at all) to 1 (from the first step on).",
+        ),
+        io.Int.Input(
+            "dilations",
+            default=3,
+            min=0,
+            max=16,
+            advanced=True,
+            tooltip="For shrinking: how many wider masks come first, each a latent pixel wider than the next.",
+        ),
+    ]
+
+
+def optional_inputs() -> list[io.Input]:
+    return [
+        io.Mask.Input(
+            "mask",
+            optional=True,
+            tooltip="White is painted anew, black is kept; any size. A noise mask of the latent counts as well: a pixel "
+            "changes as far as both allow.",
+        ),
+        RetraceTrajectory.Input(
+            "trajectory", optional=True, tooltip="For kept_from trajectory: the inversion of the same image."
+        ),
+    ]
+
+
+class RetraceLatentBlend(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceLatentBlend",
+            display_name="Latent Blend (Retrace)",
+            category="retrace/inpainting",
+            description="Wraps a SAMPLER so that the part of the image outside of a mask is put back at every level, from the "
+            "image with noise or from its inverted trajectory. Works in every node that takes a SAMPLER.",
+            search_aliases=["inpaint sampler", "blended latent diffusion", "differential diffusion", "keep background"],
+            inputs=[
+                io.Sampler.Input(
+                    "sampler", tooltip="The sampler to wrap, for example of KSamplerSelect or Sampler DDIM."
+                ),
+                *blend_inputs(),
+                *optional_inputs(),
+            ],
+            outputs=[io.Sampler.Output("sampler", tooltip="For SamplerCustomAdvanced, with the clean latent.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        sampler: Sampler,
+        kept_from: Source,
+        mask_over_time: MaskOverTime,
+        dilations: int,
+        mask: Tensor | None = None,
+        trajectory: Trajectory | None = None,
+    ) -> io.NodeOutput:
+        plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
+        plan.require_complete("Latent Blend")
+        return io.NodeOutput(wrapped(sampler, plan, "Latent Blend"))
+
+
+class RetraceLatentBlendSample(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceLatentBlendSample",
+            display_name="Latent Blend Sample (Retrace)",
+            category="retrace/inpainting",
+            description="Inpaints a latent with DDIM: paints anew inside the mask under the prompt and keeps the rest, with the "
+            "strength of diffusers' inpainting pipelines.",
+            search_aliases=["inpaint", "inpainting", "legacy inpaint", "blended latent diffusion", "repaint", "mask"],
+            inputs=[
+                model_input(),
+                positive_input("What the picture shall show, inside the mask above all."),
+                negative_input("Only asked when cfg is not 1."),
+                io.Latent.Input("latent", tooltip="The clean image, encoded by the model's own VAE."),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=0xFFFFFFFFFFFFFFFF,
+                    control_after_generate=True,
+                    tooltip="For the noise inside the mask, and for that of the kept part unless it is a trajectory.",
+                ),
+                steps_input(),
+                io.Float.Input("cfg", default=5.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale."),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="How much the inside changes: the share of the steps that is run. 0 changes nothing.",
+                ),
+                *blend_inputs(),
+                eta_input(),
+                spacing_input(),
+                terminal_input(),
+                *optional_inputs(),
+            ],
+            hidden=[io.Hidden.unique_id],
+            outputs=[io.Latent.Output("latent", tooltip="The inpainted latent; decode it, then Pixel Composite.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        positive: list[Any],
+        negative: list[Any],
+        latent: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        strength: float,
+        kept_from: Source,
+        mask_over_time: MaskOverTime,
+        dilations: int,
+        eta: float,
+        spacing: Spacing,
+        terminal: Terminal,
+        mask: Tensor | None = None,
+        trajectory: Trajectory | None = None,
+    ) -> io.NodeOutput:
+        node = "Latent Blend Sample"
+        facts = model_facts(model, node)
+        samples = latent_samples(latent, model, node)
+        plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
+        plan.require_complete(node)
+        with in_the_name_of(node):
+            schedule, count = (
+                make_schedule(facts.sigma_table, steps, spacing, terminal),
+                steps_of_strength(steps, strength),
+            )
+        if count == 0:
+            text = f"strength {strength:g} of {steps} steps leaves no step: the latent is passed on as it is"
+            logging.warning("%s: %s", node, text)
+            return io.NodeOutput(latent, ui=report(cls, text))
+        # legacy starts from the noised image at every strength, the newer pipeline from pure noise at strength 1.
+        pure_noise = strength == 1 and kept_from != "legacy"
+        window = schedule.window(steps - count, steps)
+        guidance = Guidance(model, positive, negative, cfg)
+        result, evaluations = blend_latent(
+            guidance, samples, plan, window, pure_noise, eta, (seed,), latent.get("noise_mask"), node
+        )
+        return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceLatentBlend, RetraceLatentBlendSample]

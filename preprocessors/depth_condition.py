@@ -1,0 +1,28 @@
+"""Depth as SD2's depth checkpoints take it: a fifth channel beside the noisy latent."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def depth_condition(depth: Tensor, height: int, width: int) -> Tensor:
+    """Depth pictures [B, H, W, C] (near is bright, any range) as [B, 1, height, width] of a latent, each from -1 to 1.
+
+    First resized (bicubic), then stretched image by image, as diffusers' StableDiffusionDepth2ImgPipeline does it.
+    Raises ValueError for NaN, another shape, and a depth that is the same everywhere.
+    """
+    if depth.ndim != 4 or depth.numel() == 0:
+        raise ValueError(
+            f"the depth has the shape {tuple(depth.shape)}; give an IMAGE [batch, height, width, channels]."
+        )
+    if not bool(torch.isfinite(depth).all()):
+        raise ValueError("the depth holds NaN or infinite values; look at the node that estimated it.")
+    planes = depth.float().mean(dim=-1)[:, None]
+    resized = F.interpolate(planes, (height, width), mode="bicubic", align_corners=False)
+    low, high = resized.amin((1, 2, 3), keepdim=True), resized.amax((1, 2, 3), keepdim=True)
+    flat = (high <= low).flatten().nonzero().flatten().tolist()
+    if flat:
+        raise ValueError(f"the depth of image {flat[0]} is the same everywhere, which says nothing; give a depth map.")
+    return 2 * (resized - low) / (high - low) - 1
