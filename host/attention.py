@@ -1,0 +1,223 @@
+"""Attention patches in ComfyUI's UNet: which layers there are, how a patch joins others, whether it is still there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import comfy.patcher_extension
+from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
+from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+Options = dict[str, Any]
+Attention = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
+"""ComfyUI's form of a replaced attention: (q, k, v [rows, tokens, heads * dim], options) -> [rows, tokens, heads * dim]."""
+
+Kind = Literal["attn1", "attn2"]
+Block = Literal["input", "middle", "output"]
+POSITIVE = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One transformer block of the UNet. `level` counts how often the latent was halved before it."""
+
+    block: Block
+    number: int
+    index: int
+    level: int
+
+    @property
+    def key(self) -> tuple[str, int, int]:
+        """The name by which ComfyUI looks up a replaced attention."""
+        return self.block, self.number, self.index
+
+
+Edit = Callable[[Layer, Tensor, Tensor, Tensor, Options], "Tensor | None"]
+"""What a plain attention would give if it were edited, or None where the edit does not act."""
+
+
+@dataclass(frozen=True)
+class Patch:
+    """Our function in place of one attention, with the function of another pack that was there before."""
+
+    layer: Layer
+    edit: Edit
+    earlier: Attention | None
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
+        edited = self.edit(self.layer, q, k, v, options)
+        if self.earlier is None:
+            return plain_attention(q, k, v, options) if edited is None else edited
+        before = self.earlier(q, k, v, options)
+        return before if edited is None else before + (edited - plain_attention(q, k, v, options))
+
+
+@dataclass
+class SamplingRun:
+    """What an edit knows of the run that it is part of; made anew by the wrapper around each run.
+
+    Attributes:
+        rows: rows of the latent batch. steps: how many steps the run has.
+    """
+
+    rows: int = 0
+    steps: int = 0
+    _sigma: Tensor | None = field(default=None, repr=False)
+    _step: int = 0
+
+    def step(self, options: Options) -> int:
+        """The step 0, 1, ... that the network is asked for; between two levels that of the noisier one."""
+        sigma = options["sigmas"]
+        if sigma is not self._sigma:
+            self._sigma, self._step = sigma, step_at(options["sample_sigmas"], sigma[0])
+        return self._step
+
+
+class RunningEdit(Protocol):
+    """An edit while it is installed in a model."""
+
+    def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
+        """Before a run: refuse a batch or a conditioning that does not fit, by ValueError, and forget the last run."""
+        ...
+
+    def end(self) -> None:
+        """After a run, however it ended: let go of its tensors."""
+        ...
+
+
+def attention_layers(model: ModelPatcher, node: str) -> tuple[Layer, ...]:
+    """All transformer blocks in the order in which they are run.
+
+    Raises ValueError, naming `node`, for a model that has no UNet with cross-attention (Flux, SD3, ...).
+    """
+    network = model.get_model_object("diffusion_model")
+    layers = _unet_layers(network) if isinstance(network, UNetModel) else ()
+    if not layers:
+        raise ValueError(
+            f"{node}: the model ({type(model.model).__name__}) has no UNet with cross-attention, which is what this node edits; "
+            "load an SD1.x, SD2.x or SDXL checkpoint."
+        )
+    return layers
+
+
+def quarter_level(layers: Sequence[Layer]) -> int:
+    """The level nearest to a quarter of the latent's side, where SD1.x has its 16 x 16 maps at 512 x 512."""
+    return min({layer.level for layer in layers}, key=lambda level: (abs(level - 2), level))
+
+
+def install(
+    model: ModelPatcher, node: str, edit: RunningEdit, patches: Sequence[tuple[Kind, Layer, Edit]]
+) -> ModelPatcher:
+    """A clone of the model with the patches, each behind whatever was there before; a run begins and ends with the edit."""
+    patched = model.clone()
+    replaced = model.model_options["transformer_options"].get("patches_replace", {})
+    installed: list[tuple[Kind, Patch]] = []
+    for kind, layer, function in patches:
+        before = replaced.get(kind, {})
+        patch = Patch(layer, function, before.get(layer.key, before.get(layer.key[:2])))
+        patched.set_model_patch_replace(patch, kind, *layer.key)
+        installed.append((kind, patch))
+
+    def outer_sample(
+        executor: comfy.patcher_extension.WrapperExecutor,
+        noise: Tensor,
+        latent: Tensor,
+        sampler: object,
+        sigmas: Tensor,
+        *args: object,
+        **more: object,
+    ) -> Tensor:
+        guider: Any = executor.class_obj
+        _require_installed(guider.model_options, installed, node)
+        edit.begin(SamplingRun(len(noise), len(sigmas) - 1), guider.conds.get("positive", []))
+        try:
+            return executor(noise, latent, sampler, sigmas, *args, **more)
+        finally:
+            edit.end()
+
+    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "retrace_attention", outer_sample)
+    return patched
+
+
+def plain_attention(q: Tensor, k: Tensor, v: Tensor, options: Options, mask: Tensor | None = None) -> Tensor:
+    """The attention that ComfyUI would run without any replacement; `mask` [rows, queries, keys] is added to the scores."""
+    # ComfyUI's own layers pass a mask only where they have one, and another pack's override may count on that.
+    more: dict[str, Any] = {} if mask is None else {"mask": mask}
+    return optimized_attention(
+        q, k, v, options["n_heads"], attn_precision=options["attn_precision"], transformer_options=options, **more
+    )
+
+
+def probabilities(q: Tensor, k: Tensor, options: Options) -> Tensor:
+    """The attention of one row's queries [pixels, heads * dim] over its keys [K, heads * dim]: float32 [heads, pixels, K]."""
+    queries, keys = (split_heads(each, options).float() for each in (q, k))
+    return (queries @ keys.transpose(1, 2) * options["dim_head"] ** -0.5).softmax(-1)
+
+
+def split_heads(row: Tensor, options: Options) -> Tensor:
+    """[tokens, heads * dim] as [heads, tokens, dim]."""
+    return row.unflatten(-1, (options["n_heads"], options["dim_head"])).movedim(1, 0)
+
+
+def join_heads(row: Tensor) -> Tensor:
+    """[heads, tokens, dim] as [tokens, heads * dim]."""
+    return row.movedim(0, 1).flatten(1)
+
+
+def positive_chunks(options: Options) -> list[int]:
+    """Which of the prompts that this call of the network runs together are the positive one (it may be none)."""
+    return [chunk for chunk, kind in enumerate(options["cond_or_uncond"]) if kind == POSITIVE]
+
+
+def map_size(options: Options) -> tuple[int, int]:
+    """Height and width of the layer that is being run."""
+    height, width = options["activations_shape"][2:]
+    return height, width
+
+
+def step_at(sigmas: Tensor, sigma: Tensor) -> int:
+    """The last step whose level in sigmas [N+1] is not below sigma; rounding apart."""
+    return max(0, int((sigmas[:-1] >= sigma * (1 - 1e-4)).sum()) - 1)
+
+
+def _unet_layers(network: Any) -> tuple[Layer, ...]:  # noqa: ANN401  (torch types its blocks as plain modules)
+    layers: list[Layer] = []
+    level = 0
+    blocks: dict[Block, Any] = {
+        "input": network.input_blocks, "middle": [network.middle_block or ()], "output": network.output_blocks,
+    }  # fmt: skip
+    for block, modules in blocks.items():
+        for number, module in enumerate(modules):
+            for part in module:
+                level += isinstance(part, Downsample) - isinstance(part, Upsample)
+                if isinstance(part, SpatialTransformer):
+                    layers += [Layer(block, number, index, level) for index in range(len(part.transformer_blocks))]
+    return tuple(layers)
+
+
+def _require_installed(model_options: Options, installed: Sequence[tuple[Kind, Patch]], node: str) -> None:
+    """Raise ValueError where another node took the place of one of our patches, or sits where it would never be asked."""
+    replaced = model_options["transformer_options"].get("patches_replace", {})
+    for kind, patch in installed:
+        there = replaced.get(kind, {})
+        asked = [id(function) for function in _chain(there.get(patch.layer.key))]
+        shadowed = there.get(patch.layer.key[:2])
+        if id(patch) not in asked or (shadowed is not None and id(shadowed) not in asked):
+            raise ValueError(
+                f"{node}: another node further on replaces the attention of the same block "
+                f"({patch.layer.block} {patch.layer.number}), so that one of the two would be lost; "
+                f"put {node} behind that node: it keeps what is there and adds its own."
+            )
+
+
+def _chain(function: Attention | None) -> list[Attention]:
+    """A replaced attention and those of ours under it that it still asks."""
+    chain: list[Attention] = []
+    while function is not None:
+        chain.append(function)
+        function = function.earlier if isinstance(function, Patch) else None
+    return chain

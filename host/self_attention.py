@@ -1,0 +1,165 @@
+"""Edits of self-attention for batch rows [source, target, ...]: MasaCtrl and plug-and-play."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..attention.rows import from_the_source
+from .attention import (
+    Layer,
+    Options,
+    SamplingRun,
+    attention_layers,
+    install,
+    map_size,
+    plain_attention,
+    quarter_level,
+)
+
+CLOSED = -1e4
+"""Added to a score, in any dtype, where attention must not go; finite, so that a mask that closes everything gives no NaN."""
+
+
+@dataclass(frozen=True)
+class MaskGuide:
+    """Where the object is, [1, 1, H, W] in 0..1: in the source, and in the targets."""
+
+    source: Tensor
+    target: Tensor
+
+
+def patch_masactrl(
+    model: ModelPatcher, start_step: int, start_layer: float, guide: MaskGuide | None, node: str
+) -> ModelPatcher:
+    """Mutual self-attention (Cao et al. 2023, MasaCtrl, arXiv 2304.08465, eq. 4; with a guide eq. 6 and 7).
+
+    From `start_step` on, the targets' queries ask the source's keys and values, in the layers behind the part `start_layer` of
+    all of them; under the positive and under the negative prompt alike.
+
+    Raises ValueError, naming `node`, for a model without UNet cross-attention.
+    """
+    layers = attention_layers(model, node)
+    running = _RunningMasaCtrl(node, start_step, guide)
+    chosen = layers[int(start_layer * len(layers)) :]
+    return install(model, node, running, [("attn1", layer, running.mutual) for layer in chosen])
+
+
+def patch_plug_and_play(
+    model: ModelPatcher, attention_fraction: float, feature_fraction: float, node: str
+) -> ModelPatcher:
+    """Plug-and-play (Tumanyan et al. 2022, arXiv 2211.12572, section 4): features and self-attention of the source.
+
+    In the first parts of the steps the targets get what the decoder's second residual block at a quarter of the latent adds in
+    the source (SD1.x's output block 4, the paper's layer 4), and the source's queries and keys from that block on.
+
+    Raises ValueError, naming `node`, for a model without UNet cross-attention.
+    """
+    layers = attention_layers(model, node)
+    decoder = [layer for layer in layers if layer.block == "output"]
+    blocks = sorted({layer.number for layer in decoder if layer.level == quarter_level(decoder)})
+    running = _RunningPlugAndPlay(node, attention_fraction, feature_fraction, blocks[:2][-1])
+    chosen = [layer for layer in decoder if layer.number >= running.block and attention_fraction > 0]
+    patched = install(model, node, running, [("attn1", layer, running.itself) for layer in chosen])
+    if feature_fraction > 0:
+        others = patched.model_options["transformer_options"].get("patches", {}).get("forward_timestep_embed_patch", [])
+        if any(issubclass(ResBlock, kind) for kind, _ in others):
+            raise ValueError(
+                f"{node}: another node before it already replaces the UNet's residual blocks, and ComfyUI asks only the first; "
+                "leave out that node, or set feature_fraction to 0."
+            )
+        patched.set_model_forward_timestep_embed_patch((ResBlock, running.features))
+    return patched
+
+
+@dataclass
+class _RunningMasaCtrl:
+    node: str
+    start_step: int
+    guide: MaskGuide | None
+    run: SamplingRun = field(default_factory=SamplingRun)
+
+    def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
+        _require_rows(run, self.node)
+        self.run = run
+
+    def end(self) -> None:
+        pass
+
+    def mutual(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
+        if self.run.step(options) < self.start_step:
+            return None
+        keys, values = (from_the_source(each, self.run.rows, _all_chunks(options)) for each in (k, v))
+        if self.guide is None:
+            return plain_attention(q, keys, values, options)
+        size = map_size(options)
+        source, target = (
+            (F.adaptive_max_pool2d(mask.to(q), size) > 0.5).view(1, -1)
+            for mask in (self.guide.source, self.guide.target)
+        )
+        inside, outside = (
+            plain_attention(q, keys, values, options, _scores(keys_open, q)) for keys_open in (source, ~source)
+        )
+        guided = torch.where(target[..., None], inside, outside)
+        # The source itself attends to all of itself.
+        is_source = torch.arange(len(q), device=q.device) % self.run.rows == 0
+        return torch.where(is_source.view(-1, 1, 1), plain_attention(q, k, v, options), guided)
+
+
+@dataclass
+class _RunningPlugAndPlay:
+    node: str
+    attention_fraction: float
+    feature_fraction: float
+    block: int
+    run: SamplingRun = field(default_factory=SamplingRun)
+
+    def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
+        _require_rows(run, self.node)
+        self.run = run
+
+    def end(self) -> None:
+        pass
+
+    def itself(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
+        if self.run.step(options) >= int(self.attention_fraction * self.run.steps):
+            return None
+        q, k = (from_the_source(each, self.run.rows, _all_chunks(options)) for each in (q, k))
+        return plain_attention(q, k, v, options)
+
+    def features(
+        self, block: ResBlock, x: Tensor, emb: Tensor, context: object, options: Options, *args: object
+    ) -> Tensor:
+        """In place of a residual block: what it adds is the source's in every row, what it passes on stays the row's own."""
+        out = block(x, emb)
+        if options["block"] != ("output", self.block):
+            return out
+        if self.run.step(options) >= int(self.feature_fraction * self.run.steps):
+            return out
+        chunks = _all_chunks(options)
+        passed = block.skip_connection(x)
+        return from_the_source(out, self.run.rows, chunks) + (passed - from_the_source(passed, self.run.rows, chunks))
+
+
+def _require_rows(run: SamplingRun, node: str) -> None:
+    if run.rows < 2:
+        raise ValueError(
+            f"{node}: the latent batch has one row, but it takes the source in the first row and a target in each "
+            "further one; repeat the latent (RepeatLatentBatch) and give a conditioning with as many rows."
+        )
+
+
+def _all_chunks(options: Options) -> range:
+    return range(len(options["cond_or_uncond"]))
+
+
+def _scores(keys_open: Tensor, q: Tensor) -> Tensor:
+    """What is added to the scores, [1, queries, keys], for keys [1, keys] that are open or not."""
+    return torch.where(keys_open, 0.0, CLOSED).to(q)[:, None].expand(1, q.shape[1], -1)

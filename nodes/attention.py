@@ -1,0 +1,119 @@
+"""Editing by attention: MODEL patches for a latent batch whose first row is the source."""
+
+from __future__ import annotations
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from comfy_api.latest import io
+
+from ..host.self_attention import MaskGuide, patch_masactrl, patch_plug_and_play
+from .types import model_input
+
+MASACTRL = "MasaCtrl"
+PLUG_AND_PLAY = "Plug and Play"
+
+
+class RetraceMasaCtrl(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetraceMasaCtrl",
+            display_name="MasaCtrl (Retrace)",
+            category="retrace/editing",
+            description="Lets the edit borrow the source's content by mutual self-attention: for prompts that change pose, "
+            "layout or number, while the things themselves stay what they look like. Sample a batch whose first row is the "
+            "source and whose further rows are targets.",
+            search_aliases=["masactrl", "mutual self-attention", "non-rigid edit", "consistent", "pose edit"],
+            inputs=[
+                model_input(),
+                io.Int.Input(
+                    "start_step",
+                    default=4,
+                    min=0,
+                    max=1000,
+                    tooltip="The first step with the source's keys and values. Earlier steps lay out the target by itself: more "
+                    "of them free its composition, fewer bind it to the source's.",
+                ),
+                io.Float.Input(
+                    "start_layer",
+                    default=0.625,
+                    min=0.0,
+                    max=1.0,
+                    step=0.005,
+                    tooltip="The part of the UNet's attention layers that stays untouched, in the order in which they run. 0.625 "
+                    "is layer 10 of SD1.x's 16, as in the paper; SDXL wants about 0.9.",
+                ),
+                io.Mask.Input(
+                    "source_mask",
+                    optional=True,
+                    tooltip="Where the object is in the source. With it the target's object asks the source's object alone, and "
+                    "its background the source's background.",
+                ),
+                io.Mask.Input(
+                    "target_mask",
+                    optional=True,
+                    tooltip="Where the object is to be in the target; without it, where it is in the source.",
+                ),
+            ],
+            outputs=[io.Model.Output("model", tooltip="The model with the edit, for batches [source, target, ...].")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: ModelPatcher,
+        start_step: int,
+        start_layer: float,
+        source_mask: torch.Tensor | None = None,
+        target_mask: torch.Tensor | None = None,
+    ) -> io.NodeOutput:
+        if source_mask is None and target_mask is not None:
+            raise ValueError(
+                f"{MASACTRL}: target_mask is connected but source_mask is not; connect both or the source's alone."
+            )
+        guide = None
+        if source_mask is not None:
+            target = source_mask if target_mask is None else target_mask
+            guide = MaskGuide(source_mask[:1, None], target[:1, None])
+        return io.NodeOutput(patch_masactrl(model, start_step, start_layer, guide, MASACTRL))
+
+
+class RetracePlugAndPlay(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetracePlugAndPlay",
+            display_name="Plug and Play (Retrace)",
+            category="retrace/editing",
+            description="Keeps the source's layout while the prompt changes everything else: features and self-attention of the "
+            "source are injected into the edit. For changes of style, material or the whole scene. Sample a batch whose first "
+            "row is the source and whose further rows are targets.",
+            search_aliases=["pnp", "plug and play", "feature injection", "image to image translation", "structure"],
+            inputs=[
+                model_input(),
+                io.Float.Input(
+                    "attention_fraction",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The part of the steps, from the noise end, with the source's self-attention in the decoder.",
+                ),
+                io.Float.Input(
+                    "feature_fraction",
+                    default=0.8,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The part of the steps with the source's features. Lower it, and attention_fraction, for freer edits.",
+                ),
+            ],
+            outputs=[io.Model.Output("model", tooltip="The model with the edit, for batches [source, target, ...].")],
+        )
+
+    @classmethod
+    def execute(cls, model: ModelPatcher, attention_fraction: float, feature_fraction: float) -> io.NodeOutput:
+        return io.NodeOutput(patch_plug_and_play(model, attention_fraction, feature_fraction, PLUG_AND_PLAY))
+
+
+NODES: list[type[io.ComfyNode]] = [RetraceMasaCtrl, RetracePlugAndPlay]

@@ -1,0 +1,205 @@
+"""Prompt-to-prompt inside ComfyUI against the reference's algorithm on diffusers' UNet with attention processors.
+
+The same weights (tiny_sd15, really trained), 50 steps, cfg 7.5, float32. The reference is written here in our own words:
+explicit probabilities in every layer, edited in the conditional half, alphas and mappers made by hand for the prompts.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler
+from retrace_pack.host.prompt_to_prompt import AFTER_STEP, EDIT_SAMPLE
+from retrace_pack.host.sampling import ddim_sampler
+from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
+
+TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
+FACTOR = 0.18215
+STEPS, CFG, TOKENS = 50, 7.5, 77
+SOURCE = "a large red circle on a blue background"
+BLEND_SIDE = 8
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    import comfy.sd
+    import layouts
+
+    layouts.register()
+    with torch.inference_mode():
+        return comfy.sd.load_checkpoint_guess_config(str(TINY / "tiny_sd15.safetensors"))[:3]
+
+
+class Control:
+    """The edit of rows [source, target] of the conditional half, and the maps that are kept of it."""
+
+    def __init__(self, mapper, alphas, equalizer, cross, own, blend=None):
+        self.mapper, self.alphas, self.equalizer = mapper, alphas, equalizer
+        self.cross_steps = torch.as_tensor(cross)
+        self.own_steps, self.blend = own, blend
+        self.step, self.maps = 0, []
+
+    def __call__(self, attention, is_cross):
+        """attention [2 halves * 2 rows * heads, pixels, keys], edited in place."""
+        source, target = attention[len(attention) // 2 :].chunk(2)
+        if is_cross:
+            active = (self.step < self.cross_steps).float()
+            edited = (source @ self.mapper * self.alphas + target * (1 - self.alphas)) * self.equalizer
+            target.copy_(edited * active + (1 - active) * target)
+            if attention.shape[1] == BLEND_SIDE**2:
+                self.maps.append(torch.stack([source, target]))
+        elif self.step < self.own_steps:
+            target.copy_(source)
+
+    def after_step(self, x):
+        self.step += 1
+        if self.blend is None or self.step <= int(0.2 * STEPS):
+            return x
+        words, subtracted = self.blend
+        mask = self.mask(words, 0.3, True)
+        if subtracted:
+            mask = mask * ~self.mask(subtracted, 0.3, False)
+        return x[:1] + mask.float() * (x - x[:1])
+
+    def mask(self, words, threshold, pool):
+        stacked = torch.cat([each.unflatten(2, (BLEND_SIDE, BLEND_SIDE)) for each in self.maps], 1)
+        maps = torch.stack([rows[..., chosen].sum(-1).mean(0) for rows, chosen in zip(stacked, words, strict=True)])[
+            :, None
+        ]
+        if pool:
+            maps = F.max_pool2d(maps, 3, 1, 1)
+        maps = F.interpolate(maps, size=(16, 16))
+        mask = maps / maps.amax((2, 3), keepdim=True) > threshold
+        return mask[:1] | mask
+
+
+class Processor:
+    """Attention as the paper's figure has it, for diffusers' UNet."""
+
+    def __init__(self, control):
+        self.control = control
+
+    def __call__(self, attn, hidden_states, encoder_hidden_states=None, attention_mask=None, **_):
+        context = hidden_states if encoder_hidden_states is None else encoder_hidden_states
+        q, k, v = attn.to_q(hidden_states), attn.to_k(context), attn.to_v(context)
+        q, k, v = (attn.head_to_batch_dim(each) for each in (q, k, v))
+        probabilities = (q @ k.transpose(1, 2) * attn.scale).softmax(-1)
+        self.control(probabilities, encoder_hidden_states is not None)
+        return attn.to_out[0](attn.batch_to_head_dim(probabilities @ v))
+
+
+def reference(control, prompts, noise):
+    """DDIM with guidance of both rows under the control; the final latent in the UNet's scale."""
+    import checkpoint
+    from captions import vocabulary
+
+    words = vocabulary()
+    model, _ = checkpoint.load_for_diffusers(TINY / "tiny_sd15.safetensors", False, words)
+    model.unet.set_attn_processor(Processor(control))
+    context = model.text_encoder(words.rows(["", "", *prompts], pad_with_end=True)).last_hidden_state
+    scheduler = DDIMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=True,
+        steps_offset=1,
+    )  # fmt: skip
+    scheduler.set_timesteps(STEPS)
+    x = noise.repeat(2, 1, 1, 1)
+    for t in scheduler.timesteps.tolist():
+        empty, full = model.unet(torch.cat([x, x]), t, context).sample.chunk(2)
+        x = scheduler.step(empty + CFG * (full - empty), t, x).prev_sample
+        x = control.after_step(x)
+    return x
+
+
+def ours(tiny, noise, inputs):
+    """The node's patch under our DDIM, which calls what is to be called after a step."""
+    import comfy.sample
+
+    model, clip, _ = tiny
+    inputs = {
+        "mode": "auto", "cross_replace": 0.8, "self_replace": 0.4, "reweight": "", "blend_words": "",
+        "blend_threshold": 0.3, "blend_start": 0.2, "subtract_words": "", "subtract_threshold": 0.3,
+        "cross_replace_words": "", "self_replace_layers": "full", "source_prompt": SOURCE, **inputs,
+    }  # fmt: skip
+    patched, positive = RetracePromptToPrompt.execute(model, clip, **inputs).result
+    options = patched.model_options["transformer_options"]
+    after = options.get(AFTER_STEP, [])
+    options[EDIT_SAMPLE] = True
+    sampler = ddim_sampler(0.0)
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", STEPS)
+
+    def after_step(step, x):
+        for function in after:
+            x = function(step, x, sigmas[step + 1])
+        return x
+
+    sampler.extra_options = {"after_step": after_step} if after else {}
+    negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+    state = (noise * (1 + sigmas[0] ** 2).sqrt() / FACTOR).repeat(2, 1, 1, 1)
+    result = comfy.sample.sample_custom(
+        patched, torch.zeros_like(state), CFG, sampler, sigmas, positive, negative, state, disable_pbar=True
+    )
+    return result * FACTOR
+
+
+def rows(steps, **others):
+    """How many steps each token is edited in."""
+    count = torch.full((TOKENS,), steps)
+    for row, value in others.items():
+        count[int(row[1:])] = value
+    return count
+
+
+def equalizer(**factors):
+    values = torch.ones(TOKENS)
+    for row, value in factors.items():
+        values[int(row[1:])] = value
+    return values
+
+
+def refined():
+    """SOURCE against "a large red circle and a small white star on a blue background": five new tokens behind the fourth."""
+    mapper, alphas = torch.zeros(TOKENS, TOKENS), torch.ones(TOKENS)
+    for target in range(TOKENS):
+        mapper[target if target <= 4 or target > 14 else target - 5, target] = 1
+    alphas[5:10] = 0
+    return mapper, alphas
+
+
+ONES, SAME = torch.ones(TOKENS), torch.eye(TOKENS)
+CASES = {
+    "replace": (
+        "a large yellow circle on a blue background", {},
+        lambda: Control(SAME, ONES, ONES, rows(40), 20),
+    ),
+    "replace, another start for one word": (
+        "a large red star on a blue background", {"cross_replace_words": "star:0.3", "self_replace": 0.6},
+        lambda: Control(SAME, ONES, ONES, rows(40, r4=15), 30),
+    ),
+    "reweight": (
+        SOURCE, {"reweight": "red:2.5, blue background:0.5", "self_replace": 0.0},
+        lambda: Control(SAME, ONES, equalizer(r3=2.5, r7=0.5, r8=0.5), rows(40), 0),
+    ),
+    "refine": (
+        "a large red circle and a small white star on a blue background", {"cross_replace": 0.5},
+        lambda: Control(*refined(), ONES, rows(25), 20),
+    ),
+    "local blend": (
+        "a large yellow star on a blue background", {"blend_words": "circle, star, yellow"},
+        lambda: Control(SAME, ONES, ONES, rows(40), 20, (([4], [3, 4]), None)),
+    ),
+    "local blend with subtracted words": (
+        "a large yellow circle on a blue background", {"blend_words": "circle, background", "subtract_words": "blue"},
+        lambda: Control(SAME, ONES, ONES, rows(40), 20, (([4, 8], [4, 8]), ([7], [7]))),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_edit_equals_the_reference(tiny, name):
+    target, inputs, make_control = CASES[name]
+    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    expected = reference(make_control(), [SOURCE, target], noise)
+    result = ours(tiny, noise, {"target_prompts": target, **inputs})
+    assert float((result - expected).abs().max() / expected.abs().max()) < 1e-3
+    assert float((expected[0] - expected[1]).abs().max() / expected.abs().max()) > 0.05
