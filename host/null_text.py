@@ -19,7 +19,8 @@ from .conditioning import only_entry
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention
 from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
 
-SAVED_PER_INFERENCE_BYTE = 8.0
+# Elements that autograd keeps of a pass: 157 thousand for SDXL, 90 thousand for SD1.5 (benchmarks/memory.py).
+KEPT_PER_LATENT_PIXEL = 160_000
 
 
 def optimize(
@@ -106,7 +107,7 @@ class _NullTextSampler(comfy.samplers.Sampler):
         network: BaseModel = model_wrap.inner_model
         model_options = with_differentiable_attention(extra_args["model_options"])
         networks = [network, *_control_networks(model_wrap.conds)]
-        checkpointed = not _fits_whole(network, model_options, latent_image)
+        checkpointed = not _fits_whole(network, latent_image)
         with differentiable(networks, latent_image.device, checkpointed):
             steps = len(self.sigmas) - 1
             conds = normal_tensors({name: model_wrap.conds[name] for name in ("positive", "negative")})
@@ -145,7 +146,8 @@ def _control_networks(conds: dict[str, list[dict[str, Any]]]) -> list[torch.nn.M
     return [patcher.model for control in controls.values() for patcher in control.get_models()]
 
 
-def _fits_whole(network: BaseModel, model_options: dict[str, Any], latent: Tensor) -> bool:
+def _fits_whole(network: BaseModel, latent: Tensor) -> bool:
     """Whether what autograd keeps of one pass fits the memory that ComfyUI reports as free."""
-    needed = SAVED_PER_INFERENCE_BYTE * network.memory_required(list(latent.shape))
+    pixels = latent.shape[0] * latent.shape[2] * latent.shape[3]
+    needed = pixels * KEPT_PER_LATENT_PIXEL * network.get_dtype_inference().itemsize
     return needed < comfy.model_management.get_free_memory(latent.device)
