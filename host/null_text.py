@@ -150,4 +150,4 @@ def _fits_whole(network: BaseModel, latent: Tensor) -> bool:
     """Whether what autograd keeps of one pass fits the memory that ComfyUI reports as free."""
     pixels = latent.shape[0] * latent.shape[2] * latent.shape[3]
     needed = pixels * KEPT_PER_LATENT_PIXEL * network.get_dtype_inference().itemsize
-    return needed < comfy.model_management.get_free_memory(latent.device)
+    return needed < comfy.model_management.get_free_memory(latent.device)  # pyright: ignore  (a number unless asked for two)

@@ -244,3 +244,9 @@ def test_an_edit_changes_the_word_and_keeps_the_background(tiny, name):
     assert sum(v.background == s.background for v, s in zip(verdicts, chosen, strict=True)) >= 3
     outside = torch.stack([torch.from_numpy(scenes.object_mask(scene)) for scene in chosen]).float()
     assert compare_images(edited, vae.decode(samples), outside, "outside").mean_psnr > 15
+
+
+def test_the_autoencoder_keeps_32_decibels(tiny):
+    _, _, vae = tiny("tiny_sd15")
+    _, pictures = held_out(24, seed=11)
+    assert compare_images(vae.decode(vae.encode(pictures)), pictures).mean_psnr >= 32
