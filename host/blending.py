@@ -106,7 +106,8 @@ class BlendSampler(comfy.samplers.Sampler):
             around.background, around.masks = background, masks
             x = self.inner.sampler_function(around, x, sigmas, **options)
             kept = variance_exploding(background.clean, sigmas[-1]) if finished else background.at(sigmas[-1])
-            return blend(x, kept, masks[-1])
+            # A soft mask has blended the last answer already; what is kept whole is exact whatever the sampler did.
+            return torch.where(masks[-1] == 0, kept, x)
 
         blended.__name__ = f"blended_{getattr(self.inner.sampler_function, '__name__', 'sampler')}"
         sampler = comfy.samplers.KSAMPLER(blended, self.inner.extra_options, self.inner.inpaint_options)
@@ -159,14 +160,14 @@ class BlendSampler(comfy.samplers.Sampler):
         over_time = extra_args["model_options"].get("denoise_mask_function")
         if over_time is None:
             return masks
-        # As core does: the last call's mask is what is left on the finished image.
         options = {"model": model_wrap, "sigmas": sigmas}
         rows = sigmas.new_ones([len(latent_image)])
-        changed = [
+        calls = [
             over_time(sigma * rows, each, extra_options=options)
             for sigma, each in zip(sigmas[:-1], masks[:-1], strict=True)
         ]
-        return torch.stack([*changed, changed[-1]])
+        # In core a call's mask also holds for the step that it leads, so that blending after the steps comes one later.
+        return torch.stack([calls[0], *calls] if isinstance(self.inner, DDIMSampler) else [*calls, calls[-1]])
 
     def _started(self, x: Tensor, background: Background, noise: Tensor, masks: Tensor, sigmas: Tensor) -> Tensor:
         if self.start == "pure noise":

@@ -153,8 +153,7 @@ def test_matched_is_cores_noise_mask(models, latent, mask):
         sampler = RetraceLatentBlend.execute(euler(), "matched", "constant", 3, each).result[0]
         ours = run(model, cond, latent, sampler, levels(model, 2))
         core = run(model, cond, {**latent, "noise_mask": each[:, None]}, euler(), levels(model, 2))
-        inside = each.expand(4, 16, 16) == 1
-        assert float((ours - core)[:, inside].abs().max() / core.abs().max()) < 1e-4
+        assert float((ours - core).abs().max() / core.abs().max()) < 1e-6
 
 
 def test_the_noise_mask_of_the_latent_is_honoured_alone_and_with_a_mask(models, latent, mask):
@@ -186,7 +185,7 @@ def test_differential_diffusion_on_the_model_is_honoured(models, latent):
     plain = run(
         model, cond, masked, RetraceLatentBlend.execute(ddim(), "matched", "constant", 3).result[0], levels(model)
     )
-    assert not torch.allclose(plain, ours, atol=0.05)
+    assert not torch.allclose(plain, core, atol=0.05)
 
 
 def test_a_change_map_keeps_dark_longer_than_bright(models, latent):
