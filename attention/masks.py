@@ -11,9 +11,14 @@ from torch import Tensor
 HISTOGRAM_BINS = 256
 
 
+def stretched(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps [B, h, w] bilinearly at another size, float32 [B, *size]."""
+    return F.interpolate(maps[:, None].float(), size, mode="bilinear")[:, 0]
+
+
 def mean_map(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """The mean [B, *size] of maps [B, h, w] of any sizes, each stretched bilinearly, then each image to 0..1."""
-    mean = torch.stack([F.interpolate(each[:, None].float(), size, mode="bilinear") for each in maps]).mean(0)[:, 0]
+    """The mean [B, *size] of maps [B, h, w] of any sizes, then each image to 0..1."""
+    mean = torch.stack([stretched(each, size) for each in maps]).mean(0)
     low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)
     return (mean - low) / (high - low).clamp_min(torch.finfo(mean.dtype).tiny)
 

@@ -31,12 +31,7 @@ from .attention import (
     split_heads,
     step_at,
 )
-
-AFTER_STEP = "retrace_after_step"
-"""transformer_options: functions (step, x, sigma_next) -> x that a sampler which knows of them asks after each step."""
-
-EDIT_SAMPLE = "retrace_edit_sample"
-"""transformer_options: set, while it samples, by a sampler that asks the functions of `AFTER_STEP`."""
+from .editing import AFTER_STEP, ANNOUNCEMENT
 
 
 def patch_prompt_to_prompt(model: ModelPatcher, edit: PromptEdit, self_level: int, node: str) -> ModelPatcher:
@@ -133,7 +128,7 @@ class _RunningPromptEdit:
     def blend_denoised(self, args: dict[str, Any]) -> Tensor:
         """The local blend for samplers that know nothing of it: of what the model predicts, instead of the state."""
         options = args["model_options"]["transformer_options"]
-        if options.get(EDIT_SAMPLE):
+        if options.get(ANNOUNCEMENT):
             return args["denoised"]
         step = step_at(options["sample_sigmas"], args["sigma"][0])
         return self.after_step(step, args["denoised"], args["sigma"])

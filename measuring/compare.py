@@ -62,7 +62,7 @@ def compare_images(
     return Comparison(
         psnr=tuple((-10 * torch.log10(mse)).tolist()),
         ssim=tuple(similarity.tolist()),
-        heat_map=_heat_colours((difference / brightest_at).clamp(0, 1)),
+        heat_map=heat_colours((difference / brightest_at).clamp(0, 1)),
     )
 
 
@@ -89,7 +89,7 @@ def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
     return ssim(first.movedim(-1, 1), second.movedim(-1, 1), window_size=11).mean(dim=1)
 
 
-def _heat_colours(values: Tensor) -> Tensor:
+def heat_colours(values: Tensor) -> Tensor:
     ramp = torch.tensor(HEAT_COLOURS)
     position = values * (len(ramp) - 1)
     low = position.floor().clamp(max=len(ramp) - 2).long()

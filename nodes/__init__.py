@@ -5,6 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 
 from . import (
+    attention,
+    attention_mask,
     editing,
     estimate,
     exact_inversion,
@@ -12,6 +14,7 @@ from . import (
     inversion,
     measuring,
     null_text,
+    prompt_to_prompt,
     reconstruction,
     samplers,
     sampling,
@@ -29,6 +32,9 @@ FAMILIES = (
     null_text,
     reconstruction,
     editing,
+    prompt_to_prompt,
+    attention,
+    attention_mask,
     measuring,
     hints,
     estimate,

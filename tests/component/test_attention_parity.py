@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
-from retrace_pack.host.prompt_to_prompt import AFTER_STEP, EDIT_SAMPLE
+from retrace_pack.host.editing import AFTER_STEP, ANNOUNCEMENT
 from retrace_pack.host.sampling import ddim_sampler
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
 
@@ -124,7 +124,7 @@ def ours(tiny, noise, inputs):
     patched, positive = RetracePromptToPrompt.execute(model, clip, **inputs).result
     options = patched.model_options["transformer_options"]
     after = options.get(AFTER_STEP, [])
-    options[EDIT_SAMPLE] = True
+    options[ANNOUNCEMENT] = True
     sampler = ddim_sampler(0.0)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", STEPS)
 

@@ -11,7 +11,8 @@ from retrace_pack.attention.controllers import CrossEdit
 from retrace_pack.attention.local_blend import LocalBlend
 from retrace_pack.attention.prompt_edit import PromptEdit
 from retrace_pack.host.attention import attention_layers, plain_attention, quarter_level
-from retrace_pack.host.prompt_to_prompt import AFTER_STEP, EDIT_SAMPLE, patch_prompt_to_prompt
+from retrace_pack.host.editing import AFTER_STEP, ANNOUNCEMENT
+from retrace_pack.host.prompt_to_prompt import patch_prompt_to_prompt
 from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
 
 LAYOUTS = ["sd15", "sd2_v", "sdxl"]
@@ -334,7 +335,7 @@ def test_local_blend_acts_once(models):
     blended = sample(patched, positive, state)
     assert torch.equal(blended[1], blended[0])
     announced = patched.clone()
-    announced.model_options["transformer_options"][EDIT_SAMPLE] = True
+    announced.model_options["transformer_options"][ANNOUNCEMENT] = True
     assert torch.equal(sample(announced, positive, state), sample(model, positive, state))
 
 

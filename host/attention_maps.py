@@ -1,0 +1,112 @@
+"""What the UNet says of the states of a trajectory: where it looks for words, and how its predictions for two prompts differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ..attention.local_blend import word_map
+from ..inversion.trajectory import Trajectory
+from ..samplers.ddim import Denoise, StepCallback
+from .attention import (
+    Layer,
+    Options,
+    SamplingRun,
+    attention_layers,
+    install,
+    map_size,
+    positive_chunks,
+    probabilities,
+    quarter_level,
+)
+from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, run_guided
+
+
+def trajectory_levels(trajectory: Trajectory, cleanest: float, noisiest: float, count: int) -> list[int]:
+    """At most `count` indices of states, evenly spaced between two parts of the way from the image (0) to the noise (1)."""
+    ends = torch.tensor([cleanest, noisiest]) * trajectory.steps
+    chosen = torch.linspace(float(ends.min()), float(ends.max()), count).round().long().clamp(1, trajectory.steps)
+    return sorted(set(chosen.tolist()))
+
+
+def read_word_maps(
+    model: ModelPatcher,
+    trajectory: Trajectory,
+    positive: Conditioning,
+    tokens: Sequence[int],
+    levels: Sequence[int],
+    node: str,
+) -> list[Tensor]:
+    """The attention [B, h, w] to the tokens together, a map for each size of layer, summed over heads, layers and levels.
+
+    Asked are the layers at a quarter of the latent's side and those of twice that size.
+    Raises ValueError, naming `node`, for a model without UNet cross-attention.
+    """
+    layers = attention_layers(model, node)
+    coarse = quarter_level(layers)
+    reader = _MapReader(tuple(tokens))
+    chosen = [layer for layer in layers if layer.level in (coarse, coarse - 1)]
+    patched = install(model, node, reader, [("attn2", layer, reader.read) for layer in chosen])
+    _ask(patched, trajectory, positive, levels, lambda x, sigma, denoised: None)
+    return list(reader.maps.values())
+
+
+def read_noise(model: ModelPatcher, trajectory: Trajectory, positive: Conditioning, levels: Sequence[int]) -> Tensor:
+    """The noise that the model sees in the states, [len(levels), B, C, H, W]."""
+    noises: list[Tensor] = []
+    _ask(model, trajectory, positive, levels, lambda x, sigma, denoised: noises.append((x - denoised) / sigma))
+    return torch.stack(noises)
+
+
+def _ask(
+    model: ModelPatcher,
+    trajectory: Trajectory,
+    positive: Conditioning,
+    levels: Sequence[int],
+    tell: Callable[[Tensor, Tensor, Tensor], None],
+) -> None:
+    """Ask the model at cfg 1 for each of the states, from the noise end; tell x, sigma and x0."""
+    order = sorted(levels, reverse=True)
+    sigmas = torch.cat([trajectory.sigmas[order], torch.zeros(1)])
+
+    def loop(denoise: Denoise, latent: Tensor, report: StepCallback) -> Tensor:
+        for step, level in enumerate(order):
+            x = model.model.process_latent_in(trajectory.latents[level]).to(latent)
+            sigma = sigmas[step].to(latent)
+            denoised = denoise(x, sigma)
+            report(step, x, sigma, denoised)
+            tell(x, sigma, denoised)
+        return latent
+
+    start = trajectory.latents[order[0]]
+    guidance = Guidance(model, positive, positive, 1.0)
+    run_guided(guidance, EvaluationCount(), start, torch.zeros_like(start), OwnLoop(loop), sigmas, seed=0)
+
+
+@dataclass
+class _MapReader:
+    """Reads without changing anything; `maps` holds the sums by the layers' level."""
+
+    tokens: tuple[int, ...]
+    maps: dict[int, Tensor] = field(default_factory=dict)
+    run: SamplingRun = field(default_factory=SamplingRun)
+
+    def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
+        self.run = run
+        self.maps.clear()
+
+    def end(self) -> None:
+        pass
+
+    def read(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> None:
+        for first in (chunk * self.run.rows for chunk in positive_chunks(options)):
+            maps = [
+                word_map(probabilities(q[row], k[row], options), self.tokens).view(map_size(options))
+                for row in range(first, first + self.run.rows)
+            ]
+            self.maps[layer.level] = self.maps.get(layer.level, 0) + torch.stack(maps)
