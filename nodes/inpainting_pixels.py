@@ -182,7 +182,7 @@ class RetraceDepthToImage(io.ComfyNode):
         node = "Depth To Image"
         patched = depth_model(model, node)
         batch, _, height, width = latent["samples"].shape
-        if len(depth) not in (1, batch):
+        if depth.ndim == 4 and len(depth) not in (1, batch):
             raise ValueError(
                 f"{node}: there are {len(depth)} depth maps for {batch} latents; give one, or one for each."
             )

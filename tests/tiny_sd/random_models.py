@@ -12,7 +12,7 @@ import layouts
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
 
-Layout = Literal["sd15", "sd2_v", "sd2_v_zero_snr", "sdxl"]
+Layout = Literal["sd15", "sd2_v", "sd2_v_zero_snr", "sd2_depth", "sdxl"]
 
 SHAPE = {
     "image_size": 32,
@@ -39,6 +39,7 @@ def random_model(layout: Layout, seed: int = 0) -> comfy.model_patcher.ModelPatc
             "model_channels": WIDTH,
             "transformer_depth": attention,
             "transformer_depth_output": [depth for depth in attention for _ in range(2)],
+            "in_channels": 5 if layout == "sd2_depth" else 4,
             "num_classes": "sequential" if layout == "sdxl" else None,
         }
     )
@@ -48,6 +49,8 @@ def random_model(layout: Layout, seed: int = 0) -> comfy.model_patcher.ModelPatc
         model = comfy.model_base.SDXL(config, model_type=comfy.model_base.ModelType.EPS, device=device)
     else:
         model = comfy.model_base.BaseModel(config, model_type=config.model_type({}), device=device)
+    if config.inpaint_model():
+        model.set_inpaint()
     initialise(model.diffusion_model)
     if layout == "sd2_v_zero_snr":
         kind = type("ZeroSNR", (comfy.model_sampling.ModelSamplingDiscrete, comfy.model_sampling.V_PREDICTION), {})

@@ -1,0 +1,144 @@
+"""Inpainting held-out scenes: how visible the seam is and how often the prompt's object is right, beside core's own way.
+
+    python dev.py bench inpainting [--scenes 100] [--steps 20]
+
+Each scene's object is replaced, inside of a box around it, by another of another colour and shape. Core's way is
+SetLatentNoiseMask, euler on ddim_uniform and ImageCompositeMasked; ours are Latent Blend Sample (matched, trajectory) and Pixel
+Composite. "unrestricted" samples the same prompts from the same noise without any picture. All in one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from _host import encode_texts, environment, held_out_scenes, load_tiny, prepare
+from torch import Tensor
+
+CFG, SEED, BATCH, MARGIN, FEATHER = 5.0, 1, 20, 6, 4
+METHODS = ("core", "matched", "trajectory", "unrestricted")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A picture [1, 128, 128, 3], the box to be painted anew [1, 128, 128], and what shall stand there."""
+
+    picture: Tensor
+    mask: Tensor
+    source: Any
+    target: Any
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--scenes", type=int, default=100)
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--checkpoint", default="tiny_sd15")
+    options = parser.parse_args()
+    prepare()
+    tiny = load_tiny(options.checkpoint)
+    tasks = make_tasks(options.scenes)
+    jumps: dict[str, list[float]] = {method: [] for method in METHODS}
+    right: dict[str, list[tuple[bool, bool]]] = {method: [] for method in METHODS}
+    changed = dict.fromkeys(METHODS, 0.0)
+    with torch.inference_mode():
+        for start in range(0, len(tasks), BATCH):
+            batch = tasks[start : start + BATCH]
+            for method, images in inpaint(tiny, batch, options.steps, SEED + start).items():
+                measure(method, images, batch, jumps, right, changed)
+    print(f"{len(tasks)} scenes, {options.steps} steps, cfg {CFG}; {environment()}\n")
+    print("| | seam | colour right | shape right | both right | largest change outside |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for method in METHODS:
+        colour, shape = (100 * rate for rate in np.mean(right[method], axis=0))
+        both = 100 * np.mean([all(hit) for hit in right[method]])
+        seam = f"{np.mean(jumps[method]):.4f}" if method != "unrestricted" else ""
+        outside = f"{changed[method]:.3f}" if method != "unrestricted" else ""
+        print(f"| {method} | {seam} | {colour:.0f} % | {shape:.0f} % | {both:.0f} % | {outside} |", flush=True)
+
+
+def make_tasks(count: int) -> list[Task]:
+    import scenes
+
+    chosen, pictures = held_out_scenes(count, SEED)
+    rng = np.random.default_rng(SEED)
+    tasks = []
+    for scene, picture in zip(chosen, pictures, strict=True):
+        item = scene.objects[0]
+        colours = [name for name in scenes.PALETTE if name not in (item.colour, scene.background)]
+        shapes = [name for name in scenes.SHAPES if name != item.shape]
+        target = scene.with_object(colour=str(rng.choice(colours)), shape=str(rng.choice(shapes)))
+        reach = item.radius + MARGIN
+        left, right, top, bottom = (
+            int(np.clip(side, 0, scenes.IMAGE_SIZE))
+            for side in (item.x - reach, item.x + reach, item.y - reach, item.y + reach)
+        )
+        mask = torch.zeros(1, scenes.IMAGE_SIZE, scenes.IMAGE_SIZE)
+        mask[:, top:bottom, left:right] = 1
+        tasks.append(Task(picture[None], mask, scene, target))
+    return tasks
+
+
+def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int) -> dict[str, Tensor]:
+    """Method -> IMAGE of the batch."""
+    import comfy.sample
+    import comfy.samplers
+    from comfy_extras.nodes_mask import ImageCompositeMasked
+    from retrace_pack.nodes.inpainting import RetraceLatentBlendSample  # pyright: ignore
+    from retrace_pack.nodes.inpainting_pixels import RetracePixelComposite  # pyright: ignore
+    from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore
+
+    model, clip, vae = tiny
+    pictures, masks = torch.cat([task.picture for task in batch]), torch.cat([task.mask for task in batch])
+    positive = encode_texts(clip, [task.target.caption for task in batch])
+    source = encode_texts(clip, [task.source.caption for task in batch])
+    negative = encode_texts(clip, [""] * len(batch))
+    latent = {"samples": vae.encode(pictures)}
+    noise = comfy.sample.prepare_noise(latent["samples"], seed)
+    sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", steps)
+    euler = comfy.samplers.sampler_object("euler")
+
+    def stock(samples: Tensor, mask: Tensor | None) -> Tensor:
+        result = comfy.sample.sample_custom(
+            model, noise, CFG, euler, sigmas, positive, negative, samples, noise_mask=mask, disable_pbar=True
+        )
+        return vae.decode(result)
+
+    edited = stock(latent["samples"], masks[:, None])
+    images = {"core": ImageCompositeMasked.execute(pictures, edited, 0, 0, False, masks).result[0]}
+    trajectory = RetraceDDIMInvert.execute(model, source, source, latent, steps, 1.0, 1, "leading", "clean").result[0]
+    for kept_from in ("matched", "trajectory"):
+        painted = RetraceLatentBlendSample.execute(
+            model, positive, negative, latent, seed, steps, CFG, 1.0, kept_from, "constant", 3, 0.0, "leading", "clean",
+            masks, trajectory,
+        ).result[0]  # fmt: skip
+        decoded = vae.decode(painted["samples"])
+        images[kept_from] = RetracePixelComposite.execute(pictures, decoded, masks, FEATHER, True, "feather").result[0]
+    images["unrestricted"] = stock(torch.zeros_like(latent["samples"]), None)
+    return images
+
+
+def measure(
+    method: str,
+    images: Tensor,
+    batch: list[Task],
+    jumps: dict[str, list[float]],
+    right: dict[str, list[tuple[bool, bool]]],
+    changed: dict[str, float],
+) -> None:
+    from judge import judge
+    from retrace_pack.measuring.seam import seam_jump  # pyright: ignore
+
+    masks, pictures = torch.cat([task.mask for task in batch]), torch.cat([task.picture for task in batch])
+    jumps[method].extend(seam_jump(images, masks).tolist())
+    changed[method] = max(changed[method], float(((images - pictures).abs() * (masks == 0)[..., None]).max()))
+    for image, task in zip(images, batch, strict=True):
+        verdict, wanted = judge((image * 255).round().clamp(0, 255).byte().cpu().numpy()), task.target.objects[0]
+        right[method].append((verdict.colour == wanted.colour, verdict.shape == wanted.shape))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The nodes around the sampler: RetraceBlendMask, RetracePixelComposite, and depth checkpoints by RetraceDepthToImage."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from retrace_pack.nodes.inpainting_pixels import RetraceBlendMask, RetraceDepthToImage, RetracePixelComposite
+
+
+def prepare(mask, image=None, **changes):
+    inputs = {
+        "invert": False, "fill_holes": False, "grow": 0, "feather": 0, "snap": 0.0, "latent_size": "maximum", "image": image,
+    }  # fmt: skip
+    return RetraceBlendMask.execute(mask, **{**inputs, **changes}).result
+
+
+def ring():
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 16:48, 16:48] = 1
+    mask[:, 24:40, 24:40] = 0
+    return mask
+
+
+def test_the_masks_steps_come_in_the_order_told():
+    mask, latent_mask, _ = prepare(ring(), fill_holes=True, grow=4, snap=0.1)
+    assert mask[0, 12:52, 12:52].all() and mask.sum() == 40 * 40
+    assert latent_mask.shape == (1, 8, 8) and latent_mask.sum() == 36
+    inverted = prepare(ring(), invert=True, fill_holes=True)[0]
+    assert torch.equal(inverted, 1 - ring()), (
+        "what lies around the ring reaches the border; its middle is no hole of the rest"
+    )
+    soft = prepare(ring(), grow=-2, feather=4)[0]
+    assert 0 < float(soft[0, 16, 20]) < 1
+
+
+def test_a_padded_image_comes_only_with_an_image():
+    from comfy_execution.graph_utils import ExecutionBlocker
+
+    assert isinstance(prepare(ring())[2], ExecutionBlocker)
+    image = torch.rand(1, 61, 67, 3)
+    mask, latent_mask, padded = prepare(torch.ones(1, 61, 67), image)
+    assert padded.shape == (1, 64, 72, 3) and torch.equal(padded[:, :61, :67], image)
+    assert mask.shape == (1, 61, 67) and latent_mask.shape == (1, 8, 9)
+    with pytest.raises(ValueError, match="Blend Mask: the image is 67 x 61, the mask 64 x 64"):
+        prepare(ring(), image)
+
+
+def test_the_mask_node_names_itself_when_it_refuses():
+    with pytest.raises(ValueError, match="Blend Mask: the mask holds NaN"):
+        prepare(ring() * float("nan"))
+    with pytest.raises(ValueError, match="Blend Mask: snap is 0.7"):
+        prepare(ring(), snap=0.7)
+
+
+def test_an_odd_sized_picture_goes_round_without_a_crop():
+    source = torch.rand(2, 61, 67, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.zeros(1, 61, 67)
+    mask[:, 20:, 30:] = 1
+    padded = prepare(mask, source)[2]
+    result = RetracePixelComposite.execute(source, padded * 0.5, mask, 0, False, "feather").result[0]
+    assert torch.equal(result[:, :20], source[:, :20]) and torch.equal(result[:, :, :30], source[:, :, :30])
+    torch.testing.assert_close(result[:, 20:, 30:], source[:, 20:, 30:] * 0.5)
+    with pytest.raises(
+        ValueError, match="Pixel Composite: the edited image is 64 x 56, the source 67 x 61. VAE Encode crops"
+    ):
+        RetracePixelComposite.execute(source, source[:, :56, :64], mask, 0, False, "feather")
+
+
+@pytest.fixture
+def depth():
+    return torch.rand(1, 48, 80, 3, generator=torch.Generator().manual_seed(1)) * 0.4 + 0.3
+
+
+def sampled(model, positive, negative, latent, cfg=3.0):
+    import comfy.sample
+    import comfy.samplers
+
+    return comfy.sample.sample_custom(
+        model, comfy.sample.prepare_noise(latent, 0), cfg, comfy.samplers.sampler_object("euler"),
+        torch.tensor([10.0, 1.0, 0.0]), positive, negative, latent, disable_pbar=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("cfg", [1.0, 3.0])
+def test_a_depth_model_samples_and_gets_the_depth_as_diffusers_makes_it(models, latent, depth, monkeypatch, cfg):
+    model, cond = models("sd2_depth")
+    plain = latent["samples"]
+    patched, positive, negative = RetraceDepthToImage.execute(model, cond, cond, depth, latent).result
+    seen = []
+    network = model.model.diffusion_model
+    forward = type(network).forward
+
+    def watched(self, x, *args, **kwargs):
+        seen.append(x)
+        return forward(self, x, *args, **kwargs)
+
+    monkeypatch.setattr(type(network), "forward", watched)
+    first = sampled(patched, positive, negative, plain, cfg)
+    expected = F.interpolate(depth.mean(-1)[:, None], (16, 16), mode="bicubic")
+    expected = 2 * (expected - expected.min()) / (expected.max() - expected.min()) - 1
+    assert seen and all(x.shape[1] == 5 for x in seen)
+    for x in seen:
+        torch.testing.assert_close(x[:, 4:].float(), expected.expand(len(x), -1, -1, -1), rtol=1e-4, atol=1e-4)
+    other = sampled(*RetraceDepthToImage.execute(model, cond, cond, 1 - depth, latent).result, plain, cfg)
+    assert not torch.allclose(first, other, atol=1e-3)
+    assert "noise_concat" not in cond[0][1]
+
+
+def test_core_alone_cannot_sample_a_depth_model(models, latent):
+    """Why the node exists: core would concatenate an inpainting model's five further channels."""
+    model, cond = models("sd2_depth")
+    with pytest.raises(RuntimeError, match="to have 5 channels, but got 9 channels"):
+        sampled(model, cond, cond, latent["samples"])
+
+
+def test_each_row_has_its_own_depth(models, latent, depth):
+    model, cond = models("sd2_depth")
+    both = torch.cat([depth, 1 - depth])
+    patched, positive, negative = RetraceDepthToImage.execute(model, cond, cond, both, latent).result
+    condition = positive[0][1]["noise_concat"]
+    assert condition.shape == (2, 1, 16, 16)
+    assert condition.amin((1, 2, 3)).tolist() == [-1, -1] and condition.amax((1, 2, 3)).tolist() == [1, 1]
+    torch.testing.assert_close(condition[0], -condition[1], rtol=1e-4, atol=1e-4)
+    assert sampled(patched, positive, negative, latent["samples"]).shape == latent["samples"].shape
+
+
+def test_what_depth_to_image_refuses(models, latent, depth):
+    model, cond = models("sd2_depth")
+    with pytest.raises(ValueError, match="Depth To Image: the model's UNet has 4 input channels, a depth model has 5"):
+        RetraceDepthToImage.execute(models("sd15")[0], cond, cond, depth, latent)
+    for wrong, message in (
+        (depth * float("nan"), "the depth holds NaN"),
+        (torch.full_like(depth, 0.5), "the depth of image 0 is the same everywhere"),
+        (depth.repeat(3, 1, 1, 1), "there are 3 depth maps for 2 latents"),
+        (depth[0], "the depth has the shape"),
+    ):
+        with pytest.raises(ValueError, match=f"Depth To Image: {message}"):
+            RetraceDepthToImage.execute(model, cond, cond, wrong, latent)
