@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -112,8 +113,8 @@ def optimize_null_text(
             before, has an Adam of its own with the rate learning_rate (1 - i / 100) and stops after the inner step whose
             loss was below the threshold. "fast" is ours, see `_FastSteps`.
 
-    Raises ValueError for more than one image, cfg 1, fewer inner steps than 0, and more than 100 steps of the
-    reference, whose rate would be negative.
+    Raises ValueError for more than one image, cfg 1, fewer inner steps than 0, more than 100 steps of the reference,
+    whose rate would be negative, and when the model overflows.
     """
     _require_possible(states, options, method)
     steps = len(sigmas) - 1
@@ -132,6 +133,11 @@ def optimize_null_text(
                 callback(index, inner, loss, x, shown)
 
         found = optimize_step(step, null_denoise, embedding, options, index, report)
+        if not bool(torch.isfinite(found.x_next).all()):
+            raise ValueError(
+                f"the state after step {index} of the null-text optimisation is NaN or infinite; the model overflowed. "
+                "Run it in a wider dtype (start ComfyUI with --fp32-unet or --bf16-unet), or lower cfg."
+            )
         embedding = found.embedding
         work += FORWARD + found.work
         embeddings.append(embedding[0])
@@ -214,9 +220,9 @@ class _FastSteps:
             work += FORWARD
             losses.append(loss.item())
             report(inner, losses[-1])
-            if losses[-1] == min(losses):
+            if inner == 0 or losses[-1] == min(losses):
                 best, best_x = embedding, step.arrive(null_denoised.detach())
-            if is_last or losses[-1] < options.threshold(index):
+            if is_last or losses[-1] < options.threshold(index) or not math.isfinite(losses[-1]):
                 break
             (gradient,) = torch.autograd.grad(loss, leaf)
             work += BACKWARD
@@ -225,7 +231,8 @@ class _FastSteps:
 
     def _polyak(self, gradient: Tensor, loss: float) -> Tensor:
         squared = gradient.square()
-        if not bool(squared.any()):
+        # One that overflowed would stay in the running mean for good; its own step ends at the next loss.
+        if not 0 < float(squared.mean()) < math.inf:
             return gradient
         self.gradients += 1
         self.curvature = torch.lerp(squared / squared.mean(), self.curvature.to(squared), CURVATURE_MEMORY)
