@@ -23,7 +23,8 @@ def interpolate_embeddings(source: Tensor, empty: Tensor, amount: float) -> Tens
         source, empty = (tensor.repeat(1, length // tensor.shape[1], 1) for tensor in (source, empty))
     start, end = source.flatten().double(), empty.flatten().double()
     angle = torch.arccos((start @ end / (start.norm() * end.norm())).clamp(-1, 1))
-    if angle < PARALLEL:
+    # No great circle, or more than one: parallel, opposite, or zeroed out (where the angle is NaN).
+    if not angle.sin() >= PARALLEL:
         return torch.lerp(source, empty, amount)
     mixed = (torch.sin((1 - amount) * angle) * start + torch.sin(amount * angle) * end) / torch.sin(angle)
     return mixed.to(source.dtype).view_as(source)
