@@ -170,9 +170,9 @@ def test_batched_or_not_is_the_same(models, monkeypatch, layout, negative_tokens
     seen = set()
 
     def watched(patched):
-        def watch(executor, *args, **options):
-            seen.add(tuple(options["transformer_options"]["cond_or_uncond"]))
-            return executor(*args, **options)
+        def watch(executor, x, t, concat, context, control, options, **more):
+            seen.add(tuple(options["cond_or_uncond"]))
+            return executor(x, t, concat, context, control, options, **more)
 
         patched.add_wrapper_with_key("apply_model", "watch", watch)
         return patched
@@ -258,7 +258,7 @@ def test_our_own_edits_chain(models):
     model = models("sd15")[0]
     positive, state = rows(model, 1, 2), strangers()
     first = p2p(model, edit(seed=3, own=0.3))
-    both = RetraceMasaCtrl.execute(first, 3, 0.3).result[0]
+    both = RetraceMasaCtrl.execute(first, 1, 0.0).result[0]
     result = sample(both, positive, state)
     assert relative(result[1], sample(first, positive, state)[1]) > 1e-4
     assert torch.equal(result[0], sample(model, positive, state)[0])
@@ -333,7 +333,7 @@ def test_local_blend_acts_once(models):
     closed = LocalBlend(words=((3,), (3,)), subtracted=((), ()), threshold=2.0, start=0.0)
     patched = p2p(model, edit(cross=0, own=0, blend=closed))
     blended = sample(patched, positive, state)
-    assert torch.equal(blended[1], blended[0])
+    assert relative(blended[1], blended[0]) < 1e-5
     announced = patched.clone()
     announced.model_options["transformer_options"][ANNOUNCEMENT] = True
     assert torch.equal(sample(announced, positive, state), sample(model, positive, state))

@@ -1,0 +1,206 @@
+"""RetracePromptToPrompt, RetraceMasaCtrl and RetraceAttentionMask on tiny_sd15, really trained, with its own CLIP."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from retrace_pack.attention.words import CHUNK
+from retrace_pack.host.prompts import encode_rows, prompt_tokens
+from retrace_pack.nodes.attention import RetraceMasaCtrl
+from retrace_pack.nodes.attention_mask import RetraceAttentionMask
+from retrace_pack.nodes.editing import RetraceEditSample
+from retrace_pack.nodes.inversion import RetraceDDIMInvert
+from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
+
+TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
+SOURCE = "a large red circle on a blue background"
+STEPS = 20
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    import comfy.sd
+    import layouts
+
+    layouts.register()
+    with torch.inference_mode():
+        return comfy.sd.load_checkpoint_guess_config(str(TINY / "tiny_sd15.safetensors"))[:3]
+
+
+@pytest.fixture(scope="module")
+def inverted(tiny):
+    """(scene, picture, trajectory): a red circle off the middle of a blue background."""
+    import scenes
+
+    model, clip, vae = tiny
+    item = scenes.SceneObject("circle", "red", "large", 50.0, 75.0, 36.0)
+    scene = scenes.Scene((item,), "blue", 0.1, 0.3)
+    picture = torch.from_numpy(scenes.render(scene)[None]).float() / 255
+    with torch.inference_mode():
+        positive = encode_rows(clip, [scene.caption])
+        trajectory = RetraceDDIMInvert.execute(
+            model, positive, positive, {"samples": vae.encode(picture)}, STEPS, 1.0, 1, "leading", "clean"
+        ).result[0]
+    return scene, picture, trajectory
+
+
+def edit(tiny, **inputs):
+    defaults = {
+        "mode": "auto", "cross_replace": 0.8, "self_replace": 0.4, "reweight": "", "blend_words": "",
+        "blend_threshold": 0.3, "blend_start": 0.2, "subtract_words": "", "subtract_threshold": 0.3,
+        "cross_replace_words": "", "self_replace_layers": "half", "source_prompt": SOURCE, "target_prompts": SOURCE,
+    }  # fmt: skip
+    return RetracePromptToPrompt.execute(tiny[0], tiny[1], **{**defaults, **inputs}).result
+
+
+def sample(tiny, model, positive, trajectory, cfg=3.0):
+    negative = encode_rows(tiny[1], [""])
+    edited, source = RetraceEditSample.execute(
+        model, trajectory, positive, cfg, 0, True, 0.0, 400, 0.7, 1, negative=negative
+    ).result
+    return edited["samples"], source["samples"]
+
+
+def test_the_source_row_is_the_picture_and_the_blend_keeps_what_is_outside(tiny, inverted):
+    """Under Edit Sample: the source held on its trajectory, and outside of the word's region the edit is the source."""
+    import scenes
+    from judge import judge
+
+    scene, _, trajectory = inverted
+    target = SOURCE.replace("red", "green")
+    model, positive = edit(tiny, target_prompts=target, blend_words="circle", self_replace=0.8)
+    edited, source = sample(tiny, model, positive, trajectory, cfg=5.0)
+    torch.testing.assert_close(source, trajectory.latents[:1, 0], rtol=1e-3, atol=1e-3)
+    picture = tiny[2].decode(edited)[0]
+    assert judge((picture * 255).round().clamp(0, 255).byte().cpu().numpy()).colour == "green"
+    kept = edited[0] == source[0]
+    assert 0.2 < float(kept.float().mean()) < 0.9
+    inside = torch.from_numpy(scenes.object_mask(scene)[4::8, 4::8])
+    assert float(kept[0][inside].float().mean()) < 0.1
+
+
+def test_several_targets_in_one_run(tiny, inverted):
+    _, _, trajectory = inverted
+    targets = [SOURCE.replace("red", colour) for colour in ("green", "yellow")]
+    model, positive = edit(tiny, target_prompts="\n\n".join(targets))
+    assert positive[0][0].shape[:2] == (3, CHUNK)
+    edited, _ = sample(tiny, model, positive, trajectory)
+    for row, target in enumerate(targets):
+        alone, _ = sample(tiny, *edit(tiny, target_prompts=target), trajectory)
+        torch.testing.assert_close(edited[row], alone[0], rtol=1e-3, atol=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"reweight": "cat:2"}, "reweight: the word 'cat' is not in 'a large red circle on a blue background'"),
+        ({"blend_words": "circle, dog"}, "blend_words: the word 'dog' is not in"),
+        ({"blend_words": "circle", "subtract_words": "hat"}, "subtract_words: the word 'hat' is not in"),
+        ({"subtract_words": "circle"}, "subtract_words: they are taken out of the local blend; name"),
+        ({"cross_replace_words": "moon:0.5"}, "cross_replace_words: the word 'moon' is not in"),
+        ({"cross_replace_words": "red:1.5"}, "holds a fraction outside of 0 to 1"),
+        ({"reweight": "red"}, "reweight: 'red' is not a word with a number"),
+        ({"mode": "replace", "target_prompts": "a circle"}, "has 8 words and the target prompt 'a circle' has 2"),
+        ({"target_prompts": " \n"}, "target_prompts is empty"),
+    ],
+)
+def test_what_cannot_be_done_is_refused_by_name(tiny, inputs, message):
+    with pytest.raises(ValueError, match="Prompt to Prompt: ") as refusal:
+        edit(tiny, **inputs)
+    assert message in str(refusal.value)
+
+
+def test_tokens_are_comfyuis_own(tiny):
+    clip = tiny[1]
+    plain = prompt_tokens(clip, "a large red circle, on it")
+    weighted = prompt_tokens(clip, "a large (red circle:1.3), on it")
+    assert [token.key for token in plain.content] == [token.key for token in weighted.content]
+    assert [token.row for token in plain.content] == [1, 2, 3, 4, 5, 6, 7]
+    assert plain.rows_of(prompt_tokens(clip, "red circle")) == (3, 4)
+    assert plain.rows_of(prompt_tokens(clip, "circle,")) == (4, 5)
+    assert prompt_tokens(clip, r"a \(red\) circle").rows_of(prompt_tokens(clip, "red")) == (3,)
+    pieces = prompt_tokens(clip, "a xylophonist here")
+    assert [len(word) for word in pieces.words][0::2] == [1, 1] and len(pieces.words[1]) > 1
+
+
+def test_an_embedding_is_one_word(tiny, tmp_path):
+    from safetensors.torch import save_file
+
+    save_file({"emb_params": torch.randn(3, 128)}, tmp_path / "thing.safetensors")
+    tokenizer = tiny[1].tokenizer.clip_l
+    before = tokenizer.embedding_directory, tokenizer.embedding_size
+    tokenizer.embedding_directory, tokenizer.embedding_size = [str(tmp_path)], 128
+    try:
+        tokens = prompt_tokens(tiny[1], "a red embedding:thing on blue")
+        assert tokens.rows_of(prompt_tokens(tiny[1], "embedding:thing")) == (3, 4, 5)
+        assert tokens.rows_of(prompt_tokens(tiny[1], "on")) == (6,)
+    finally:
+        tokenizer.embedding_directory, tokenizer.embedding_size = before
+
+
+def test_prompts_of_several_chunks_share_one_conditioning(tiny):
+    clip = tiny[1]
+    long = " and ".join(["a red circle"] * 30)
+    conditioning = encode_rows(clip, [SOURCE, long])
+    assert conditioning[0][0].shape[:2] == (2, 2 * CHUNK)
+    assert prompt_tokens(clip, long).rows == 2 * CHUNK
+    single = clip.encode_from_tokens_scheduled(clip.tokenize(SOURCE))[0][0]
+    torch.testing.assert_close(conditioning[0][0][0], single[0].repeat(2, 1), rtol=1e-4, atol=1e-4)
+    _, positive = edit(tiny, target_prompts=long)
+    assert positive[0][0].shape[:2] == (2, 2 * CHUNK)
+
+
+def test_masactrl_runs_on_a_trajectory(tiny, inverted):
+    _, _, trajectory = inverted
+    target = SOURCE.replace("circle", "star")
+    plain, positive = edit(tiny, target_prompts=target, cross_replace=0.0, self_replace=0.0)
+    patched = RetraceMasaCtrl.execute(plain, 4, 0.5).result[0]
+    edited, source = sample(tiny, patched, positive, trajectory)
+    free, _ = sample(tiny, plain, positive, trajectory)
+    assert float((edited - source).square().mean()) < float((free - source).square().mean())
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        {"method": "words", "words": "red circle"},
+        {"method": "difference", "target_prompt": SOURCE.replace("red", "green")},
+    ],
+)
+def test_a_mask_lies_on_the_object(tiny, inverted, method):
+    import scenes
+
+    scene, picture, trajectory = inverted
+    heat, mask = RetraceAttentionMask.execute(
+        tiny[0], tiny[1], trajectory, SOURCE, method, 4, 0.2, 0.7, "otsu", 0.5, 0, 0
+    ).result
+    assert heat.shape == picture.shape and mask.shape == picture.shape[:3]
+    found, truth = mask[0].numpy() > 0.5, scenes.object_mask(scene)
+    assert (found & truth).sum() / (found | truth).sum() > 0.6
+    value, grown = (
+        RetraceAttentionMask.execute(
+            tiny[0], tiny[1], trajectory, SOURCE, method, 4, 0.2, 0.7, "value", 0.6, grow, 0
+        ).result[1]
+        for grow in (0, 5)
+    )
+    assert np.all(grown[0].numpy() >= value[0].numpy()) and float(grown.mean()) > float(value.mean()) > 0
+
+
+def test_a_mask_names_a_word_that_is_missing(tiny, inverted):
+    for words, message in (("cat", "words: the word 'cat' is not in"), (" ", "words is empty")):
+        with pytest.raises(ValueError, match=f"Attention Mask: {message}"):
+            RetraceAttentionMask.execute(
+                tiny[0],
+                tiny[1],
+                inverted[2],
+                SOURCE,
+                {"method": "words", "words": words},
+                4,
+                0.2,
+                0.7,
+                "otsu",
+                0.5,
+                0,
+                0,
+            )
