@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from dataclasses import asdict
@@ -92,7 +93,7 @@ def _null_text(tensors: dict[str, Tensor], metadata: dict[str, str]) -> NullEmbe
         tensors[NULL_TEXT + "embeddings"],
         tensors.get(NULL_TEXT + "pooled"),
         tensors.get(NULL_TEXT + "residuals"),
-        float(json.loads(metadata["null_text_cfg"])),
+        json.loads(metadata["null_text_cfg"]),
     )
 
 
@@ -136,13 +137,23 @@ def _extras_fit(trajectory: Trajectory) -> bool:
         (trajectory.noise_maps, torch.float32, (steps, *latents.shape[1:])),
     ]
     if null_text is not None:
+        embeddings, pooled, cfg = null_text.embeddings, null_text.pooled, null_text.cfg
         expected.append((null_text.residuals, torch.float32, (steps, *latents.shape[1:])))
-        expected.append((null_text.embeddings, torch.float32, (steps, *null_text.embeddings.shape[1:])))
-        if null_text.embeddings.ndim != 3 or latents.shape[1] != 1:
+        expected.append((embeddings, torch.float32, (steps, *embeddings.shape[1:])))
+        if pooled is not None:
+            expected.append((pooled, torch.float32, (1, pooled.numel())))
+        if embeddings.ndim != 3 or latents.shape[1] != 1:
+            return False
+        if not isinstance(cfg, (int, float)) or not -math.inf < cfg < math.inf:
             return False
     return all(
         tensor is None
-        or (tensor.dtype == dtype and tuple(tensor.shape) == shape and bool(torch.isfinite(tensor).all()))
+        or (
+            tensor.dtype == dtype
+            and tuple(tensor.shape) == shape
+            and tensor.numel() > 0
+            and bool(torch.isfinite(tensor).all())
+        )
         for tensor, dtype, shape in expected
     )
 

@@ -6,7 +6,13 @@ from dataclasses import replace
 import pytest
 import torch
 from retrace_pack.inversion.ddim import invert_ddim
-from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory, prompts_digest
+from retrace_pack.inversion.trajectory import (
+    InversionFacts,
+    ModelFacts,
+    NullEmbeddings,
+    plain_trajectory,
+    prompts_digest,
+)
 from retrace_pack.samplers.schedule import make_schedule
 
 STEPS = 6
@@ -91,6 +97,57 @@ def test_another_latent_shape_is_refused(trajectory):
     trajectory.require_latent_shape(torch.Size((2, 4, 8, 8)), "Node")
     with pytest.raises(ValueError, match=r"Node: the latent has the shape \(1, 4, 8, 8\).*is \(2, 4, 8, 8\)"):
         trajectory.require_latent_shape(torch.Size((1, 4, 8, 8)), "Node")
+
+
+def pairs_of(trajectory):
+    return torch.stack([trajectory.latents, trajectory.latents + 1], dim=1).double()
+
+
+def noise_maps_of(trajectory):
+    return torch.ones_like(trajectory.latents[1:])
+
+
+def test_a_trajectory_says_what_it_takes_to_continue_it(trajectory):
+    assert trajectory.kind == "plain"
+    trajectory.require_plain("Node")
+    extended = {
+        "pair": trajectory.with_pairs(pairs_of(trajectory)),
+        "noise maps": trajectory.with_noise_maps(noise_maps_of(trajectory)),
+    }
+    for kind, other in extended.items():
+        assert other.kind == kind
+        assert torch.equal(other.latents, trajectory.latents)
+        exact = replace(other, inversion=replace(other.inversion, method="bdia"))
+        message = (
+            f"^Node: the trajectory was made by bdia and continues from its {kind}, not from a latent alone; "
+            "continue it with Edit Sample, or invert with DDIM Invert.$"
+        )
+        with pytest.raises(ValueError, match=message):
+            exact.require_plain("Node")
+
+
+def test_null_embeddings_leave_the_path_plain(trajectory):
+    null_text = NullEmbeddings(torch.ones(STEPS, 7, 8), None, None, 7.5)
+    optimised = trajectory.with_null_text(null_text)
+    optimised.require_plain("Node")
+    assert optimised.null_text is null_text and trajectory.null_text is None
+    assert torch.equal(optimised.latents, trajectory.latents)
+
+
+def test_pairs_keep_float64_and_noise_maps_are_float32(trajectory):
+    pairs, maps = pairs_of(trajectory) + 1e-12, noise_maps_of(trajectory).double()
+    assert torch.equal(trajectory.with_pairs(pairs).pairs, pairs)
+    assert trajectory.with_noise_maps(maps).noise_maps.dtype == torch.float32
+
+
+def test_extras_that_overflowed_are_refused(trajectory):
+    for add, extra in (
+        (trajectory.with_pairs, pairs_of(trajectory)),
+        (trajectory.with_noise_maps, noise_maps_of(trajectory)),
+    ):
+        extra[2, 0, 0, 0] = float("inf")
+        with pytest.raises(ValueError, match=r"the inversion \(ddim\) is NaN or infinite; the model overflowed"):
+            add(extra)
 
 
 def test_a_state_that_overflowed_is_refused(trajectory):

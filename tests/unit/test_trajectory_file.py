@@ -1,13 +1,13 @@
 """Saving and loading: everything comes back, a damaged file gives an error in words and leaves nothing behind."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import torch
 from retrace_pack.inversion import trajectory_file
-from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, Trajectory
-from retrace_pack.inversion.trajectory_file import load_trajectory, save_trajectory
+from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, NullEmbeddings, Trajectory
+from retrace_pack.inversion.trajectory_file import VERSION, load_trajectory, save_trajectory
 from safetensors.torch import save_file
 
 STEPS = 4
@@ -25,8 +25,23 @@ def trajectory(sigma_table):
     )
 
 
+def randn(seed: int, *shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+PAIRS = randn(1, STEPS + 1, 2, 2, 4, 8, 8, dtype=torch.float64)
+NOISE_MAPS = randn(2, STEPS, 2, 4, 8, 8)
+EMBEDDINGS, POOLED, MISSED = randn(3, STEPS, 7, 16), randn(4, 1, 12), randn(5, STEPS, 1, 4, 8, 8)
+
+
+@pytest.fixture
+def of_one_image(trajectory) -> Trajectory:
+    """Null embeddings are for one image."""
+    return replace(trajectory, latents=trajectory.latents[:, :1])
+
+
 def write(path, tensors, metadata):
-    save_file(tensors, str(path), metadata)
+    save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, str(path), metadata)
     return path
 
 
@@ -38,7 +53,7 @@ def parts(trajectory):
         "residuals": trajectory.residuals,
         "sigma_table": model.pop("sigma_table"),
     }
-    metadata = {"format": "retrace.trajectory", "version": "1", "model": json.dumps(model)}
+    metadata = {"format": "retrace.trajectory", "version": str(VERSION), "model": json.dumps(model)}
     return tensors, {**metadata, "inversion": json.dumps(asdict(trajectory.inversion))}
 
 
@@ -84,8 +99,9 @@ def test_another_safetensors_file_is_refused(tmp_path):
 
 def test_a_newer_version_is_refused(trajectory, tmp_path):
     tensors, metadata = parts(trajectory)
-    path = write(tmp_path / "new.safetensors", tensors, {**metadata, "version": "3"})
-    with pytest.raises(ValueError, match="has format version 3, this pack reads 2; update Retrace"):
+    path = write(tmp_path / "new.safetensors", tensors, {**metadata, "version": str(VERSION + 1)})
+    message = f"has format version {VERSION + 1}, this pack reads {VERSION}; update Retrace"
+    with pytest.raises(ValueError, match=message):
         load_trajectory(path)
 
 
@@ -113,4 +129,114 @@ def test_tensors_that_do_not_fit_are_refused(trajectory, tmp_path, change, messa
     tensors, metadata = parts(trajectory)
     path = write(tmp_path / "odd.safetensors", {**tensors, **change}, metadata)
     with pytest.raises(ValueError, match=f"odd.safetensors is not a usable trajectory: .*{message}"):
+        load_trajectory(path)
+
+
+@pytest.mark.parametrize("extra", [{"pairs": PAIRS}, {"noise_maps": NOISE_MAPS}])
+def test_what_a_method_needs_to_continue_comes_back_to_the_last_bit(trajectory, tmp_path, extra):
+    saved = replace(trajectory, **extra, inversion=replace(trajectory.inversion, settings={"mixing": 0.93}))
+    save_trajectory(saved, tmp_path / "cat.safetensors")
+    loaded = load_trajectory(tmp_path / "cat.safetensors")
+    for name in ("latents", "pairs", "noise_maps"):
+        same_or_missing(getattr(loaded, name), getattr(saved, name))
+    assert loaded.kind == saved.kind != "plain"
+    assert loaded.inversion == saved.inversion
+
+
+@pytest.mark.parametrize("pooled", [None, POOLED])
+@pytest.mark.parametrize("residuals", [None, MISSED])
+def test_null_embeddings_come_back_to_the_last_bit(of_one_image, tmp_path, pooled, residuals):
+    saved = of_one_image.with_null_text(NullEmbeddings(EMBEDDINGS, pooled, residuals, 7.5))
+    save_trajectory(saved, tmp_path / "cat.safetensors")
+    loaded = load_trajectory(tmp_path / "cat.safetensors")
+    assert loaded.kind == "plain" and loaded.null_text.cfg == 7.5
+    for name in ("embeddings", "pooled", "residuals"):
+        same_or_missing(getattr(loaded.null_text, name), getattr(saved.null_text, name))
+
+
+def same_or_missing(loaded, saved):
+    assert (loaded is None) == (saved is None)
+    if saved is not None:
+        assert loaded.dtype == saved.dtype and torch.equal(loaded, saved)
+
+
+def with_nan(tensor: torch.Tensor) -> torch.Tensor:
+    broken = tensor.clone()
+    broken.view(-1)[5] = torch.nan
+    return broken
+
+
+EXTRAS_MESSAGE = (
+    "usable trajectory: its pairs, noise maps or null embeddings do not fit its steps and latents, or are not finite"
+)
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"pairs": PAIRS.float()},
+        {"pairs": with_nan(PAIRS)},
+        {"pairs": PAIRS[1:]},
+        {"pairs": PAIRS[:, :1]},
+        {"pairs": PAIRS[..., 1:]},
+        {"noise_maps": NOISE_MAPS.double()},
+        {"noise_maps": with_nan(NOISE_MAPS)},
+        {"noise_maps": NOISE_MAPS[1:]},
+        {"noise_maps": NOISE_MAPS[:, :1]},
+    ],
+)
+def test_pairs_and_noise_maps_that_do_not_fit_are_refused(trajectory, tmp_path, extra):
+    tensors, metadata = parts(trajectory)
+    path = write(tmp_path / "odd.safetensors", {**tensors, **extra}, metadata)
+    with pytest.raises(ValueError, match=f"odd.safetensors is not a {EXTRAS_MESSAGE}"):
+        load_trajectory(path)
+
+
+def write_null_text(trajectory, path, extra=None, cfg="7.5"):
+    tensors, metadata = parts(trajectory)
+    null_text = {"embeddings": EMBEDDINGS, "pooled": POOLED, "residuals": MISSED, **(extra or {})}
+    tensors |= {f"null_text.{name}": tensor for name, tensor in null_text.items() if tensor is not None}
+    return write(path, tensors, {**metadata, "null_text_cfg": cfg})
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"embeddings": EMBEDDINGS.half()},
+        {"embeddings": with_nan(EMBEDDINGS)},
+        {"embeddings": EMBEDDINGS[1:]},
+        {"embeddings": EMBEDDINGS[:, 0]},
+        {"embeddings": EMBEDDINGS[:, :0]},
+        {"embeddings": torch.tensor(1.0)},
+        {"pooled": with_nan(POOLED)},
+        {"pooled": POOLED.half()},
+        {"pooled": POOLED[0]},
+        {"pooled": POOLED.expand(2, -1)},
+        {"residuals": with_nan(MISSED)},
+        {"residuals": MISSED[1:]},
+        {"residuals": MISSED.double()},
+    ],
+)
+def test_null_embeddings_that_do_not_fit_are_refused(of_one_image, tmp_path, extra):
+    path = write_null_text(of_one_image, tmp_path / "odd.safetensors", extra)
+    with pytest.raises(ValueError, match=f"odd.safetensors is not a {EXTRAS_MESSAGE}"):
+        load_trajectory(path)
+
+
+def test_null_embeddings_for_a_batch_are_refused(trajectory, tmp_path):
+    path = write_null_text(trajectory, tmp_path / "odd.safetensors", {"residuals": None})
+    with pytest.raises(ValueError, match=EXTRAS_MESSAGE):
+        load_trajectory(path)
+
+
+@pytest.mark.parametrize("cfg", ["NaN", "Infinity", '"high"', "[7.5]", "{", "null"])
+def test_a_null_text_cfg_that_is_no_number_is_refused(of_one_image, tmp_path, cfg):
+    path = write_null_text(of_one_image, tmp_path / "odd.safetensors", cfg=cfg)
+    with pytest.raises(ValueError, match=r"odd.safetensors is (damaged or incomplete|not a usable trajectory)"):
+        load_trajectory(path)
+
+
+def test_null_embeddings_without_their_tensors_are_refused(of_one_image, tmp_path):
+    path = write_null_text(of_one_image, tmp_path / "odd.safetensors", {"embeddings": None})
+    with pytest.raises(ValueError, match="odd.safetensors is damaged or incomplete"):
         load_trajectory(path)
