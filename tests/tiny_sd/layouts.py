@@ -105,7 +105,22 @@ class TinySDXL(comfy.supported_models.SDXL):
     unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
 
 
-LAYOUTS = (TinySD15, TinySD2, TinySDXL)
+class TinyX4Upscaler(TinySD2):
+    """SD2's x4 upscaler: seven channels in, the noise level as a class, no self-attention at the first level."""
+
+    unet_config = {**TinySD2.unet_config, "in_channels": 7}
+    unet_extra_config = {
+        **TinySD2.unet_extra_config,
+        "disable_self_attentions": [True, False],
+        "num_classes": 1000,
+    }
+    latent_format = comfy.supported_models.SD_X4Upscaler.latent_format
+    sampling_settings = comfy.supported_models.SD_X4Upscaler.sampling_settings
+    get_model = comfy.supported_models.SD_X4Upscaler.get_model
+
+
+# The first that fits is taken, and the upscaler is an SD2 with more channels.
+LAYOUTS = (TinySD15, TinyX4Upscaler, TinySD2, TinySDXL)
 
 
 def register() -> None:
