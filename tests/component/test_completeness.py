@@ -1,0 +1,106 @@
+"""Nothing is without its words: every node, input and output is explained on the node, in its help and in Chinese."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from retrace_pack.nodes import FAMILIES
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+SCHEMAS = {node.define_schema().node_id: node.define_schema() for family in FAMILIES for node in family.NODES}
+CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
+# What vue-i18n, which the frontend translates with, takes for syntax in a message.
+MESSAGE_SYNTAX = set("{}@|")
+
+each_node = pytest.mark.parametrize("node_id", SCHEMAS)
+
+
+@dataclass(frozen=True)
+class Input:
+    """An input as a workflow names it: one of a DynamicCombo's option carries the combo's name before a dot."""
+
+    id: str
+    tooltip: str | None
+
+    @property
+    def name(self) -> str:
+        return self.id.rpartition(".")[2]
+
+    @property
+    def key(self) -> str:
+        """What the frontend looks it up by: formatUtil.ts, normalizeI18nKey."""
+        return self.id.replace(".", "_")
+
+
+def inputs_of(inputs, prefix=""):
+    for each in inputs:
+        yield Input(prefix + each.id, each.tooltip)
+        for option in getattr(each, "options", None) or []:
+            if hasattr(option, "inputs"):
+                yield from inputs_of(option.inputs, f"{prefix}{each.id}.")
+
+
+def documented(page: Path) -> set[str]:
+    """The names that a page explains: in the first cell of a table's row, or before the colon of a list's item."""
+    names = set()
+    for line in page.read_text(encoding="utf-8").splitlines():
+        if line.startswith("|"):
+            names.update(re.split(r"[^A-Za-z0-9_]+", line.split("|")[1]))
+        elif line.startswith("- "):
+            names.update(re.split(r"[^A-Za-z0-9_]+", line.split(":")[0]))
+    return names
+
+
+def test_there_are_nodes():
+    assert len(SCHEMAS) >= 27
+
+
+@each_node
+def test_a_node_is_explained(node_id):
+    schema = SCHEMAS[node_id]
+    assert schema.display_name and schema.description and schema.search_aliases
+    assert schema.category.startswith("retrace/")
+
+
+@each_node
+def test_every_input_and_output_has_a_tooltip(node_id):
+    schema = SCHEMAS[node_id]
+    assert [each.id for each in inputs_of(schema.inputs) if not each.tooltip] == []
+    assert [each.id for each in schema.outputs if not each.tooltip] == []
+
+
+@each_node
+@pytest.mark.parametrize("page", ["{}.md", "{}/zh.md"])
+def test_a_help_page_explains_every_input_and_output(node_id, page):
+    path = ROOT / "web" / "docs" / page.format(node_id)
+    assert path.is_file()
+    schema = SCHEMAS[node_id]
+    names = [each.name for each in inputs_of(schema.inputs)] + [each.id for each in schema.outputs]
+    assert sorted(set(names) - documented(path)) == []
+
+
+@each_node
+def test_a_node_is_translated(node_id):
+    schema, chinese = SCHEMAS[node_id], CHINESE[node_id]
+    assert chinese["display_name"] and chinese["description"]
+    assert set(chinese["inputs"]) == {each.key for each in inputs_of(schema.inputs)}
+    assert set(chinese["outputs"]) == {str(at) for at in range(len(schema.outputs))}
+    slots = [*chinese["inputs"].items(), *chinese["outputs"].items()]
+    assert [key for key, slot in slots if not slot.get("name") or not slot.get("tooltip")] == []
+    texts = [chinese["display_name"], chinese["description"], *(slot["name"] for _, slot in slots)]
+    assert [text for text in texts if MESSAGE_SYNTAX & set(text)] == []
+
+
+@each_node
+def test_a_chinese_text_is_chinese(node_id):
+    page = (ROOT / "web" / "docs" / node_id / "zh.md").read_text(encoding="utf-8")
+    chinese = CHINESE[node_id]
+    tooltips = [slot["tooltip"] for slot in (*chinese["inputs"].values(), *chinese["outputs"].values())]
+    assert [text for text in (page, chinese["description"], *tooltips) if not re.search("[\u4e00-\u9fff]", text)] == []
+
+
+def test_no_translation_and_no_page_is_of_a_node_that_is_gone():
+    pages = {path.stem for path in (ROOT / "web" / "docs").iterdir()}
+    assert sorted((set(CHINESE) | pages) - set(SCHEMAS)) == []
