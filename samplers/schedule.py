@@ -11,6 +11,8 @@ from torch import Tensor
 Spacing = Literal["leading", "trailing", "linspace"]
 Terminal = Literal["clean", "first"]
 
+COMFYUI_LAST_TIMESTEP = 999
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -95,12 +97,14 @@ def make_schedule(
 def step_windows(sigmas: Tensor, sigma_table: Tensor) -> list[tuple[float, float]]:
     """For each step of descending sigmas [N+1] the (start_percent, end_percent) in which ComfyUI sees its level alone.
 
-    The bounds lie half-way between the timesteps of neighbouring levels; ComfyUI reads a percentage p of a table of T
-    levels as the timestep (1 - p)(T - 1). The first window is open to the noise, the last to the image.
+    The bounds lie half-way between the timesteps of neighbouring levels; ComfyUI reads a percentage p as the timestep
+    999 (1 - p), whatever the table's length. The first window is open to the noise, the last to the image.
     """
-    last = len(sigma_table) - 1
     timesteps = [int((sigma_table - sigma).abs().argmin()) for sigma in sigmas[:-1]]
-    bounds = [1 - (later + earlier) / 2 / last for later, earlier in zip(timesteps[:-1], timesteps[1:], strict=True)]
+    bounds = [
+        1 - (later + earlier) / 2 / COMFYUI_LAST_TIMESTEP
+        for later, earlier in zip(timesteps[:-1], timesteps[1:], strict=True)
+    ]
     return list(zip([0.0, *bounds], [*bounds, 1.0], strict=True))
 
 

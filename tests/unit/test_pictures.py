@@ -2,7 +2,7 @@
 
 import torch
 from retrace_pack.measuring.grid import image_grid
-from retrace_pack.measuring.plots import schedule_plot
+from retrace_pack.measuring.plots import loss_plot, schedule_plot
 from retrace_pack.samplers.schedule import make_schedule
 
 
@@ -30,3 +30,16 @@ def test_the_plot_marks_as_many_steps_as_there_are(sigma_table):
         return int(((plot - colour).abs().sum(-1) < 0.02).sum())
 
     assert dots(few) > 50 and dots(many) > 5 * dots(few)
+
+
+def test_the_loss_plot_tells_a_better_run_from_a_worse_one():
+    thresholds = [1e-5, 3e-5]
+    better = loss_plot([(1e-1, 1e-4), (1e-1, 1e-5)], thresholds, "better")
+    worse = loss_plot([(1e-1, 5e-2), (1e-1, 4e-2)], thresholds, "better")
+    assert better.shape == worse.shape and better.shape[0] == 1 and better.shape[3] == 3
+    assert 0 <= float(better.min()) and float(better.max()) <= 1
+    assert not torch.equal(better, worse)
+
+
+def test_the_loss_plot_takes_one_step_and_a_loss_of_nothing():
+    assert bool(torch.isfinite(loss_plot([(0.0,)], [1e-5], "one")).all())
