@@ -1,0 +1,167 @@
+"""The inpainting templates in a real ComfyUI, as they are shipped but for the file names, with the miniature's layouts."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = ROOT / "tests" / "tiny_sd"
+SOURCE, TARGET = "a large white triangle on a purple background", "a large green circle on a purple background"
+
+
+@pytest.fixture(scope="module")
+def inpainting_server(tmp_path_factory):
+    """A ComfyUI of its own, with checkpoints of every layout and a photo with a painted mask (LoadImage's alpha)."""
+    import os
+
+    from comfy_server import ComfyServer
+
+    folder = tmp_path_factory.mktemp("layouts")
+    sys.path.insert(0, str(TINY))
+    from layout_files import write_all
+
+    write_all(folder)
+    models = {f"{path.parent.name}/{path.name}": path for path in folder.glob("*/*.safetensors")}
+    models |= {f"checkpoints/{path.name}": path for path in TINY.glob("*.safetensors")}
+    with ComfyServer(
+        Path(os.environ["COMFYUI_PATH"]), custom_nodes={"retrace": ROOT, "tiny_sd": TINY}, models=models
+    ) as server:
+        painted().save(server.base / "input" / "photo.png")
+        yield server
+
+
+def painted() -> Image.Image:
+    """The demo's picture with its object painted over in the mask editor: transparent where it shall change."""
+    photo = Image.open(TINY / "demo.png").convert("RGB")
+    mask = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
+    rows, columns = np.nonzero(mask)
+    box = np.zeros_like(mask)
+    box[max(0, rows.min() - 4) : rows.max() + 5, max(0, columns.min() - 4) : columns.max() + 5] = True
+    photo.putalpha(Image.fromarray(np.where(box, 0, 255).astype(np.uint8)))
+    return photo
+
+
+def prompt_of(template: str, object_info, **by_title):
+    """The template's graph in API format, as the frontend makes it of the widgets; `by_title` replaces inputs."""
+    graph = json.loads((ROOT / "workflows" / f"{template}.json").read_text(encoding="utf-8"))
+    sources = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
+    prompt = {}
+    for node in graph["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        described = object_info[node["type"]]["input"]
+        specs = {**described.get("required", {}), **described.get("optional", {})}
+        values, inputs = iter(node["widgets_values"]), {}
+        for entry in node["inputs"]:
+            if "widget" in entry:
+                inputs[entry["name"]] = next(values)
+                options = specs[entry["name"]][1] if len(specs[entry["name"]]) > 1 else {}
+                if options.get("control_after_generate") or options.get("image_upload"):
+                    next(values)
+            if entry["link"] is not None:
+                inputs[entry["name"]] = sources[entry["link"]]
+        assert list(values) == [], f"{template}: {node['title']} has more widget values than widgets"
+        inputs |= by_title.get(node["title"], {})
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
+    return prompt
+
+
+SMALL = {"width": 128, "height": 128}
+FOR_THE_MINIATURE = {
+    "Photo": {"image": "photo.png"},
+    "Depth map": {"image": "photo.png"},
+    "Resize": SMALL,
+    "Resize the mask": SMALL,
+    "Resize the depth": SMALL,
+    "Source prompt": {"text": SOURCE},
+    "Prompt": {"text": TARGET},
+}
+CHECKPOINTS = {
+    "retrace_inpaint_legacy": "tiny_sd15",
+    "retrace_inpaint_trajectory": "tiny_sd15",
+    "retrace_inpaint_checkpoint": "tiny_inpainting",
+    "retrace_depth_to_image": "tiny_depth",
+    "retrace_upscale_x4": "tiny_x4",
+    "retrace_img2img": "tiny_sd15",
+}
+
+
+@pytest.fixture(scope="module")
+def run(inpainting_server):
+    """Template -> {title: picture} of its SaveImage nodes; further keywords replace inputs by title."""
+    object_info = inpainting_server.get("/object_info")
+    finished = {}
+
+    def get(template: str):
+        if template not in finished:
+            checkpoint = {"Checkpoint": {"ckpt_name": f"{CHECKPOINTS[template]}.safetensors"}}
+            prompt = prompt_of(template, object_info, **FOR_THE_MINIATURE, **checkpoint)
+            result = inpainting_server.run(prompt)
+            finished[template] = {
+                content["_meta"]["title"]: pixels(inpainting_server.images(result, node)[0])
+                for node, content in prompt.items()
+                if content["class_type"] == "SaveImage"
+            }
+        return finished[template]
+
+    return get
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.mark.parametrize(
+    "template", ["retrace_inpaint_legacy", "retrace_inpaint_trajectory", "retrace_inpaint_checkpoint"]
+)
+def test_outside_of_the_mask_every_pixel_is_the_photos(run, template):
+    pictures = run(template)
+    source, result = pictures["Source"], pictures["Inpainted"]
+    box = np.asarray(painted())[..., 3] == 0
+    # The template grows the mask by four pixels.
+    rows, columns = np.nonzero(box)
+    allowed = np.zeros_like(box)
+    allowed[max(0, rows.min() - 5) : rows.max() + 6, max(0, columns.min() - 5) : columns.max() + 6] = True
+    assert np.array_equal(result[~allowed], source[~allowed])
+    assert np.abs(result[box].astype(int) - source[box]).mean() > 5
+
+
+def test_the_trajectory_template_paints_what_the_prompt_says(run):
+    from judge import judge
+
+    verdict = judge(run("retrace_inpaint_trajectory")["Inpainted"])
+    assert (verdict.colour, verdict.background) == ("green", "purple")
+
+
+def test_depth_to_image_samples_a_depth_checkpoint(run):
+    pictures = run("retrace_depth_to_image")
+    assert pictures["Result"].shape == pictures["Source"].shape
+    assert np.abs(pictures["Result"].astype(int) - pictures["Source"]).mean() > 3
+
+
+def test_the_upscaler_enlarges(run):
+    """The miniature's autoencoder is f8 where the real one is f4, so that 128 pixels become 1024."""
+    picture = run("retrace_upscale_x4")["Result"]
+    assert picture.shape == (1024, 1024, 3) and picture.std() > 1
+
+
+def test_img2img_paints_the_prompt_over_the_photo(run):
+    pictures = run("retrace_img2img")
+    assert pictures["Result"].shape == pictures["Source"].shape
+    assert np.abs(pictures["Result"].astype(int) - pictures["Source"]).mean() > 3
+
+
+@pytest.mark.parametrize("template", sorted(CHECKPOINTS))
+def test_a_template_is_listed_with_a_picture_and_names_its_model(inpainting_server, template):
+    assert template in inpainting_server.get("/workflow_templates")["retrace"]
+    picture = Image.open(ROOT / "workflows" / f"{template}.jpg")
+    assert min(picture.size) >= 200
+    graph = json.loads((ROOT / "workflows" / f"{template}.json").read_text(encoding="utf-8"))
+    (loader,) = [node for node in graph["nodes"] if node["type"] == "CheckpointLoaderSimple"]
+    (model,) = loader["properties"]["models"]
+    assert model["name"] == loader["widgets_values"][0] and model["directory"] == "checkpoints"
