@@ -192,6 +192,17 @@ def test_batched_or_not_is_the_same(models, monkeypatch, layout, negative_tokens
         assert relative(first, second) < 1e-4
 
 
+def test_weights_that_are_cast_at_use_as_in_low_memory_mode(models, monkeypatch):
+    model = models("sd15")[0]
+    positive, state = rows(model, 1, 2), strangers()
+    patched = p2p(model, edit(seed=3, own=0.5))
+    expected = sample(patched, positive, state)
+    for module in model.model.diffusion_model.modules():
+        if hasattr(module, "comfy_cast_weights"):
+            monkeypatch.setattr(module, "comfy_cast_weights", True)
+    assert relative(sample(patched, positive, state), expected) < 1e-5
+
+
 def test_a_target_of_more_chunks_than_its_source(models):
     model = models("sd15")[0]
     positive, state = rows(model, 1, 2), strangers()

@@ -1,0 +1,192 @@
+"""The templates of editing by attention, each queued in a real ComfyUI with the miniature model: what the pictures show."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comfy_server import PromptFailedError
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+STEPS = 20
+SOURCE = "a large white triangle on a purple background"
+TARGET = "a large green triangle on a purple background"
+TEMPLATES = {
+    "retrace_prompt_to_prompt": TARGET,
+    "retrace_masactrl": "a large white star on a purple background",
+    "retrace_plug_and_play": TARGET,
+    "retrace_attention_mask": None,
+}
+
+
+def template_prompt(name: str):
+    """What the frontend would queue, with the shipped checkpoint, picture and words, and with fewer steps."""
+    template = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    origins = {link[0]: [str(link[1]), link[2]] for link in template["links"]}
+    prompt = {}
+    for node in template["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        values, inputs = iter(node["widgets_values"]), {}
+        for slot in node["inputs"]:
+            value = next(values) if "widget" in slot else None
+            if slot["link"] is not None:
+                inputs[slot["name"]] = origins[slot["link"]]
+            elif "widget" in slot:
+                inputs[slot["name"]] = value
+        prompt[str(node["id"])] = {
+            "class_type": node["type"],
+            "inputs": inputs,
+            "_meta": {"title": node["title"]},
+        }
+    changes = {
+        "Checkpoint": {"ckpt_name": "tiny_sd15.safetensors"},
+        "Photo": {"image": "demo.png"},
+        "Resize": {"width": 128, "height": 128},
+        "Source prompt": {"value": SOURCE},
+        "Target prompt": {"value": TEMPLATES[name]},
+        "Invert": {"steps": STEPS},
+        "Edit under attention control": {"cfg": 4.0},
+        "The same swap without it": {"cfg": 4.0},
+        "Attention Mask": {"method.words": "triangle"},
+    }
+    for node in prompt.values():
+        node["inputs"].update(changes.get(node["_meta"]["title"], {}))
+        if node["class_type"] == "RetracePromptToPrompt" and node["inputs"]["blend_words"]:
+            node["inputs"].update(blend_words="triangle", cross_replace=0.8, self_replace=0.8)
+    return prompt
+
+
+@pytest.fixture(scope="module")
+def finished(server, by_title):
+    """Template -> (title -> its picture), each run once."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    runs = {}
+
+    def run(name: str):
+        if name not in runs:
+            prompt = template_prompt(name)
+            result = server.run(prompt)
+            runs[name] = {
+                node["_meta"]["title"]: np.asarray(Image.open(BytesIO(server.images(result, key)[0])).convert("RGB"))
+                for key, node in prompt.items()
+                if node["class_type"] == "SaveImage"
+            }
+        return runs[name]
+
+    return run
+
+
+def demo_mask():
+    from PIL import Image
+
+    return np.asarray(Image.open(ROOT / "tests" / "tiny_sd" / "demo_mask.png").convert("L")) > 127
+
+
+def difference(first, second, where):
+    return float(np.abs(first.astype(float) - second)[where].mean())
+
+
+def test_prompt_to_prompt_changes_the_word_and_keeps_the_rest(finished):
+    from judge import judge
+
+    pictures = finished("retrace_prompt_to_prompt")
+    edit, source, swap = (
+        pictures[title] for title in ("Edit", "Source as the model has it", "Without attention control")
+    )
+    verdict = judge(edit)
+    assert (verdict.colour, verdict.shape, verdict.background) == ("green", "triangle", "purple")
+    outside = ~demo_mask()
+    assert difference(edit, source, outside) < 0.5 * difference(swap, source, outside)
+
+
+@pytest.mark.parametrize("name", ["retrace_masactrl", "retrace_plug_and_play"])
+def test_an_edit_stays_nearer_to_the_source_than_the_plain_swap(finished, name):
+    pictures = finished(name)
+    edit, source, swap = (
+        pictures[title] for title in ("Edit", "Source as the model has it", "Without attention control")
+    )
+    everywhere = np.ones_like(demo_mask())
+    assert 0 < difference(edit, source, everywhere) < difference(swap, source, everywhere)
+
+
+def test_a_word_is_found_in_the_picture(finished):
+    mask = finished("retrace_attention_mask")["Mask"][..., 0] > 127
+    truth = demo_mask()
+    assert (mask & truth).sum() / (mask | truth).sum() > 0.35
+    assert mask[truth].mean() > 0.7
+
+
+def test_a_missing_word_is_told_on_its_node(server, by_title):
+    prompt = template_prompt("retrace_prompt_to_prompt")
+    node = by_title(prompt, "Prompt to Prompt")
+    prompt[node]["inputs"]["blend_words"] = "zebra"
+    with pytest.raises(PromptFailedError, match="Prompt to Prompt: blend_words: the word 'zebra' is not in") as failure:
+        server.run(prompt)
+    assert failure.value.event["node_id"] == node
+
+
+def blueprint_prompt(values):
+    """What the frontend would queue for the blueprint: its inner nodes, with what is given to its inputs."""
+    path = ROOT / "subgraphs" / "Edit a real image.json"
+    (subgraph,) = json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
+    links = {link["id"]: link for link in subgraph["links"]}
+    prompt = {}
+    for node in subgraph["nodes"]:
+        widgets, inputs = iter(node["widgets_values"]), {}
+        for slot in node["inputs"]:
+            value = next(widgets) if "widget" in slot else None
+            link = links.get(slot["link"])
+            if link is None:
+                given = {slot["name"]: value} if "widget" in slot else {}
+            elif link["origin_id"] < 0:
+                given = {slot["name"]: values[subgraph["inputs"][link["origin_slot"]]["name"]]}
+            else:
+                given = {slot["name"]: [str(link["origin_id"]), link["origin_slot"]]}
+            inputs |= given
+        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
+    (last,) = (link for link in subgraph["links"] if link["target_id"] == -20)
+    return prompt, [str(last["origin_id"]), last["origin_slot"]]
+
+
+def test_the_blueprint_edits_a_picture(server, by_title):
+    from io import BytesIO
+
+    from judge import judge
+    from PIL import Image
+
+    listed = server.get("/global_subgraphs")
+    assert "Edit a real image" in {entry["name"] for entry in listed.values()}
+    prompt, result = blueprint_prompt(
+        {
+            "image": ["photo", 0],
+            "source_prompt": SOURCE,
+            "target_prompt": TARGET,
+            "blend_words": "triangle",
+            "cfg": 4.0,
+            "ckpt_name": "tiny_sd15.safetensors",
+        }
+    )
+    prompt[by_title(prompt, "Resize")]["inputs"].update(width=128, height=128)
+    prompt[by_title(prompt, "Invert")]["inputs"]["steps"] = STEPS
+    prompt[by_title(prompt, "Prompt to Prompt")]["inputs"].update(cross_replace=0.8, self_replace=0.8)
+    photo = {"class_type": "LoadImage", "inputs": {"image": "demo.png"}}
+    save = {"class_type": "SaveImage", "inputs": {"images": result, "filename_prefix": "blueprint"}}
+    (png,) = server.images(server.run({**prompt, "photo": photo, "save": save}), "save")
+    verdict = judge(np.asarray(Image.open(BytesIO(png)).convert("RGB")))
+    assert (verdict.colour, verdict.shape, verdict.background) == ("green", "triangle", "purple")
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_template_is_whole(server, name):
+    """Listed with its picture, made of nodes that are there, and every input of ours that it sets exists."""
+    assert name in server.get("/workflow_templates")["retrace"]
+    assert (ROOT / "workflows" / f"{name}.jpg").is_file()
+    info = server.get("/object_info")
+    for node in template_prompt(name).values():
+        declared = info[node["class_type"]]["input"]
+        known = {*declared.get("required", {}), *declared.get("optional", {})}
+        assert {key.split(".")[0] for key in node["inputs"]} <= known
