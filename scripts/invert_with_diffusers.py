@@ -1,0 +1,93 @@
+"""The pack's algorithms with diffusers' UNet as the denoiser, without ComfyUI.
+
+    python scripts/invert_with_diffusers.py MODEL photo.png rebuilt.png --prompt "what the photo shows"
+
+MODEL is a Stable Diffusion 1.x or 2.x in diffusers' folder format. `inversion/` and `samplers/` ask nothing of their host but
+a function denoise(x, sigma) -> x0; `denoiser` makes one of a UNet, and everything else is this pack's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from PIL import Image
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def import_pack(name: str = "retrace_pack") -> None:
+    """Import the pack by its path, as ComfyUI does: its folder must not be on sys.path, where `nodes` is ComfyUI's."""
+    if name in sys.modules:
+        return
+    spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+
+
+import_pack()
+invert_ddim = import_module("retrace_pack.inversion.ddim").invert_ddim
+sample_ddim = import_module("retrace_pack.samplers.ddim").sample_ddim
+prediction = import_module("retrace_pack.samplers.prediction")
+noise_levels = import_module("retrace_pack.samplers.noise_levels")
+make_schedule = import_module("retrace_pack.samplers.schedule").make_schedule
+
+
+def denoiser(unet: UNet2DConditionModel, context: Tensor, sigma_table: Tensor, predicts: str) -> Callable:
+    """denoise(x, sigma) -> x0 of a UNet under one prompt: x is scaled to unit variance, the level becomes a timestep."""
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        timestep = int((sigma_table - sigma).abs().argmin())
+        asked = prediction.variance_preserving(x, sigma).to(unet.dtype)
+        answer = unet(asked, timestep, encoder_hidden_states=context.expand(len(x), -1, -1)).sample
+        return prediction.denoised_from_output(answer.float(), x, sigma, predicts)
+
+    return denoise
+
+
+@torch.no_grad()
+def rebuild(
+    unet: UNet2DConditionModel, scheduler: DDIMScheduler, context: Tensor, latent: Tensor, steps: int, iterations: int
+) -> Tensor:
+    """Invert a latent to noise and sample it back: the latent again, as exactly as the iterations make it."""
+    sigma_table = noise_levels.sigmas_from_alphas_cumprod(scheduler.alphas_cumprod).to(latent)
+    denoise = denoiser(unet, context, sigma_table, scheduler.config["prediction_type"])
+    schedule = make_schedule(sigma_table, steps)
+    inversion = invert_ddim(denoise, latent, schedule.ascending_sigmas, iterations)
+    return sample_ddim(denoise, inversion.states[-1], schedule.sigmas)
+
+
+@torch.no_grad()
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", help="a folder in diffusers' format")
+    parser.add_argument("photo", type=Path)
+    parser.add_argument("result", type=Path)
+    parser.add_argument("--prompt", default="")
+    parser.add_argument("--size", type=int, default=512)
+    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--iterations", type=int, default=2)
+    options = parser.parse_args()
+    pipe = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None, local_files_only=True)
+    photo = Image.open(options.photo).convert("RGB").resize((options.size, options.size), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.asarray(photo, np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
+    context, _ = pipe.encode_prompt(options.prompt, pipe.device, 1, do_classifier_free_guidance=False)
+    latent = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config.scaling_factor
+    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    rebuilt = rebuild(pipe.unet, scheduler, context, latent, options.steps, options.iterations)
+    decoded = pipe.vae.decode(rebuilt / pipe.vae.config.scaling_factor).sample[0].clamp(-1, 1)
+    Image.fromarray(((decoded.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()).save(options.result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""ComfyUI's own frontend in Chromium, with this pack, and under every name that the templates give a model the miniature."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from comfy_server import ComfyServer
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = ROOT / "tests" / "tiny_sd"
+TEMPLATES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "workflows").glob("*.json")}
+SCREENSHOTS = ROOT / ".dev" / "screenshots"
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "chrome")
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 180_000  # milliseconds; a first page on a busy machine takes long
+# A first visit opens the Templates over the canvas; the survey of a new node design would lie over it too.
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Minimap.Visible": False,
+    "Comfy.Workflow.ShowMissingModelsWarning": True,
+}
+
+
+def start_comfyui(**options) -> ComfyServer:
+    server = ComfyServer(Path(os.environ["COMFYUI_PATH"]), arguments=("--preview-method", "latent2rgb"), **options)
+    server.start()
+    server.request("/settings", SETTINGS)
+    return server
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    sync_api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed (dev.py setup does it)")
+    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+    if program is None:
+        pytest.skip(
+            f"none of {', '.join(CHROMIUM)} is installed (on Debian: apt-get install chromium), nor named by CHROMIUM"
+        )
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=FLAGS, timeout=PATIENCE)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server(chromium):
+    nodes = [node for template in TEMPLATES.values() for node in template["nodes"]]
+    named = [model for node in nodes for model in node["properties"].get("models", [])]
+    models = {f"{model['directory']}/{model['name']}": TINY / "tiny_sd15.safetensors" for model in named}
+    running = start_comfyui(custom_nodes={"retrace": ROOT, "tiny_sd": TINY}, models=models)
+    shutil.copy(TINY / "demo.png", running.base / "input" / "example.png")
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def bare_errors(chromium) -> set[str]:
+    """What a ComfyUI without any pack logs as errors, when it is opened."""
+    running = start_comfyui()
+    try:
+        return set(Frontend(chromium, running).errors)
+    finally:
+        running.stop()
+
+
+class Frontend:
+    """One page of a running ComfyUI."""
+
+    def __init__(self, chromium, server):
+        self.errors: list[str] = []
+        self.page = chromium.new_page(viewport={"width": 1900, "height": 1050})
+        self.page.set_default_timeout(PATIENCE)
+        self.page.on("console", self._note)
+        self.page.on("pageerror", lambda error: self.errors.append(re.sub(r"\d+", "#", str(error))))
+        self.page.goto(server.url)
+        self.page.wait_for_function("window.app?.graph && Object.keys(LiteGraph.registered_node_types).length > 300")
+        self.page.wait_for_load_state("networkidle")
+
+    def _note(self, message) -> None:
+        if message.type == "error":
+            # An address without its port, a message without its numbers: the same in every run.
+            where = re.sub(r"^\w+://[^/]*|\?.*", "", message.location.get("url", ""))
+            self.errors.append(re.sub(r"\d+", "#", f"{message.text} {where}"))
+
+    def open(self, template: dict) -> None:
+        self.page.evaluate("async graph => { await app.loadGraphData(graph, true, true, null) }", template)
+        self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(template["nodes"]))
+
+    def prompt(self) -> dict:
+        """What the frontend would queue."""
+        return self.page.evaluate("async () => (await app.graphToPrompt()).output")
+
+    def wait_for_text(self, text: str) -> None:
+        self.page.wait_for_function("text => document.body.innerText.includes(text)", arg=text)
+
+    def screenshot(self, name: str) -> None:
+        """Everything that the graph shows, as an artefact of the run."""
+        self.page.evaluate(
+            """() => {
+                const boxes = [...app.graph.nodes, ...app.graph.groups].map(each => [...each.pos, ...each.size])
+                const [left, top] = [0, 1].map(axis => Math.min(...boxes.map(box => box[axis])) - 40)
+                const [right, bottom] = [0, 1].map(axis => Math.max(...boxes.map(box => box[axis] + box[axis + 2])) + 40)
+                const {width, height} = app.canvas.canvas.getBoundingClientRect()
+                const scale = Math.min((width - 80) / (right - left), (height - 60) / (bottom - top))
+                app.canvas.ds.scale = scale
+                app.canvas.ds.offset = [80 / scale - left, 60 / scale - top]
+                app.canvas.setDirty(true, true)
+            }"""
+        )
+        self.page.wait_for_timeout(1000)
+        self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+
+
+@pytest.fixture
+def frontend(chromium, server):
+    opened = Frontend(chromium, server)
+    yield opened
+    opened.page.close()
+
+
+@pytest.fixture(scope="session")
+def shared_frontend(chromium, server):
+    """One page for all tests that only open something: a page takes seconds to come up."""
+    opened = Frontend(chromium, server)
+    yield opened
+    opened.page.close()
+
+
+@pytest.fixture(params=sorted(TEMPLATES))
+def template(request):
+    return request.param, TEMPLATES[request.param]
+
+
+@pytest.fixture
+def small_edit():
+    """The main template on the miniature's own size, in few steps."""
+    edit = json.loads(json.dumps(TEMPLATES["retrace_edit"]))
+    titled = {node["title"]: node for node in edit["nodes"]}
+    set_widget(titled["Resize"], width=128, height=128)
+    set_widget(titled["Invert"], steps=20)
+    for title in ("Rebuild", "Edit under the target prompt", "Img2img at the same start step"):
+        set_widget(titled[title], steps=20)
+    return edit
+
+
+def widget_names(node: dict) -> list[str]:
+    """The widgets of a stored node in the order of its widgets_values; None for what the frontend adds after a seed."""
+    names = [slot["name"] for slot in node["inputs"] if "widget" in slot]
+    extra = len(node["widgets_values"]) - len(names)
+    seeds = [at for at, name in enumerate(names) if name in ("seed", "noise_seed")]
+    for at in reversed(seeds[:extra]):
+        names.insert(at + 1, None)
+    return names
+
+
+def set_widget(node: dict, **values) -> None:
+    for name, value in values.items():
+        node["widgets_values"][widget_names(node).index(name)] = value
+
+
+@pytest.fixture
+def set_value():
+    return set_widget
+
+
+@pytest.fixture(scope="session")
+def stored_prompt():
+    """What a stored template says shall be queued: its widgets by name, its links as [node, output]."""
+
+    def convert(graph: dict) -> dict:
+        origins = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
+        prompt = {}
+        for node in graph["nodes"]:
+            if node["type"] in ("MarkdownNote", "Note"):
+                continue
+            named = zip(widget_names(node), node.get("widgets_values", []), strict=False)
+            inputs = {name: value for name, value in named if name is not None}
+            inputs |= {slot["name"]: origins[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
+            prompt[str(node["id"])] = {"class_type": node["type"], "title": node.get("title"), "inputs": inputs}
+        return prompt
+
+    return convert

@@ -1,0 +1,124 @@
+"""What a person sees: the templates, a run, a refusal and the help in ComfyUI's own frontend."""
+
+import json
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+
+def test_a_template_opens_whole_and_queues_what_it_stores(shared_frontend, bare_errors, template, stored_prompt):
+    name, graph = template
+    shared_frontend.errors.clear()
+    shared_frontend.open(graph)
+    unknown = (
+        "() => app.graph.nodes.filter(node => !(node.type in LiteGraph.registered_node_types)).map(node => node.type)"
+    )
+    queued = shared_frontend.prompt()
+    shared_frontend.screenshot(name)
+    assert shared_frontend.page.evaluate(unknown) == []
+    assert (
+        shared_frontend.page.evaluate("() => app.graph.nodes.filter(node => node.has_errors).map(node => node.title)")
+        == []
+    )
+    assert {
+        node: {"class_type": each["class_type"], "title": each["_meta"]["title"], "inputs": each["inputs"]}
+        for node, each in queued.items()
+    } == stored_prompt(graph)
+    assert set(shared_frontend.errors) - bare_errors == set()
+
+
+def test_the_main_template_is_the_prompt_that_the_server_tests_run(shared_frontend):
+    """tests/server/prompts/edit.json is the same graph, with the miniature's names, words and sizes."""
+    graph = json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8"))
+    tested = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
+    shared_frontend.open(graph)
+    queued = shared_frontend.prompt()
+    assert set(queued) <= set(tested)
+    for node, each in queued.items():
+        assert each["class_type"] == tested[node]["class_type"]
+        assert set(each["inputs"]) == set(tested[node]["inputs"])
+
+
+def test_a_queued_prompt_shows_progress_and_preview_on_its_nodes(frontend, small_edit):
+    frontend.open(small_edit)
+    frontend.page.evaluate(
+        """() => {
+            window.seen = {progress: {}, previews: new Set(), finished: false}
+            app.api.addEventListener('progress', ({detail}) => {
+                setTimeout(() => {
+                    const shown = app.graph.getNodeById(detail.node)?.progress
+                    if (shown) (seen.progress[detail.node] ??= new Set()).add(shown)
+                }, 50)
+            })
+            app.api.addEventListener('b_preview_with_metadata', ({detail}) => seen.previews.add(String(detail.displayNodeId)))
+            app.api.addEventListener('execution_success', () => { seen.finished = true })
+        }"""
+    )
+    frontend.page.evaluate("async () => { await app.queuePrompt(0) }")
+    frontend.page.wait_for_function("() => seen.previews.size > 0")
+    frontend.screenshot("running")
+    frontend.page.wait_for_function("() => seen.finished")
+    frontend.screenshot("finished")
+    titles = {str(node["id"]): node["title"] for node in small_edit["nodes"]}
+    previews = frontend.page.evaluate("() => [...seen.previews]")
+    progress = frontend.page.evaluate(
+        "() => Object.fromEntries(Object.entries(seen.progress).map(([k, v]) => [k, v.size]))"
+    )
+    assert "Invert" in {titles[node] for node in previews}
+    assert max(count for node, count in progress.items() if titles[node] == "Invert") >= 5
+
+
+def test_a_bad_input_shows_our_message_on_the_node(frontend, small_edit, set_value):
+    set_value(next(node for node in small_edit["nodes"] if node["title"] == "The noise"), start_step=60)
+    frontend.open(small_edit)
+    frontend.page.evaluate(
+        "() => app.api.addEventListener('execution_error', ({detail}) => { window.failure = detail })"
+    )
+    frontend.page.evaluate("async () => { await app.queuePrompt(0) }")
+    frontend.page.wait_for_function("() => window.failure")
+    failure = frontend.page.evaluate("() => failure")
+    frontend.page.wait_for_timeout(2000)
+    frontend.screenshot("refused")
+    message = "start_step 60 is beyond the trajectory's 20 steps; choose 0 to 19"
+    assert message in failure["exception_message"]
+    assert failure["node_type"] == "RetraceTrajectoryLatent"
+
+
+def open_help(frontend, title: str) -> None:
+    frontend.page.evaluate(
+        """title => {
+            const node = app.graph.nodes.find(node => node.title === title)
+            app.canvas.deselectAll()
+            app.canvas.select(node)
+            app.canvas.centerOnNode(node)
+            app.canvas.setDirty(true, true)
+        }""",
+        title,
+    )
+    frontend.page.locator('[data-testid="info-button"]').first.click()
+
+
+def test_the_help_panel_shows_our_page(frontend, small_edit):
+    frontend.open(small_edit)
+    open_help(frontend, "Invert")
+    frontend.wait_for_text("Which prompt, and why cfg is 1")
+    frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "help.png")
+
+
+def test_in_chinese_the_nodes_and_the_help_are_chinese(frontend, server, small_edit):
+    chinese = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))["RetraceDDIMInvert"]
+    server.request("/settings", {"Comfy.Locale": "zh"})
+    try:
+        frontend.page.reload()
+        frontend.page.wait_for_function("window.app?.graph && LiteGraph.registered_node_types.RetraceDDIMInvert")
+        frontend.page.wait_for_load_state("networkidle")
+        frontend.open(small_edit)
+        labels = frontend.page.evaluate(
+            "() => app.graph.nodes.find(node => node.title === 'Invert').widgets.map(widget => widget.label)"
+        )
+        assert chinese["inputs"]["fixed_point_iterations"]["name"] in labels
+        open_help(frontend, "Invert")
+        frontend.wait_for_text(chinese["description"][:20])
+        frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "chinese.png")
+    finally:
+        server.request("/settings", {"Comfy.Locale": "en"})
