@@ -1,0 +1,91 @@
+"""Which ComfyUI versions the pack runs on, as the table that the README shows.
+
+    python dev.py --comfyui VERSION setup     once for each version: fetches its tree
+    python dev.py bench versions [--steps 10]
+
+Every tree in .dev/ is started with the pack and the miniature model. A version serves when it lists every node, when the main
+template's graph inverts and rebuilds a picture in it, and when its pictures are those of the newest version.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import json
+import re
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+TINY = ROOT / "tests" / "tiny_sd"
+sys.path.insert(0, str(ROOT / "demo"))
+
+from comfy_server import ComfyError, ComfyServer  # noqa: E402
+
+SAMPLERS = ("Invert", "Rebuild", "Edit under the target prompt", "Img2img at the same start step")
+
+
+def trees() -> dict[str, Path]:
+    """Version -> the tree that dev.py has fetched, the newest first."""
+    found = {path.name.removeprefix("ComfyUI-"): path for path in (ROOT / ".dev").glob("ComfyUI-*.*.*")}
+    return {version: found[version] for version in sorted(found, key=lambda v: [*map(int, v.split("."))], reverse=True)}
+
+
+def main_prompt(steps: int) -> dict[str, Any]:
+    """The main template's graph in API format, on the miniature, in fewer steps."""
+    prompt = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
+    for node in prompt.values():
+        if node["_meta"]["title"] in SAMPLERS:
+            node["inputs"]["steps"] = steps
+        if "start_step" in node["inputs"]:
+            node["inputs"]["start_step"] = round(node["inputs"]["start_step"] * steps / 50)
+    return prompt
+
+
+def titled(prompt: dict[str, Any], title: str) -> str:
+    return next(node for node, content in prompt.items() if content["_meta"]["title"] == title)
+
+
+def try_version(tree: Path, steps: int) -> tuple[int, str, np.ndarray]:
+    """Start one version; returns how many nodes it lists, the reconstruction's PSNR and the edited picture."""
+    packs = {"retrace": ROOT, "tiny_sd": TINY}
+    with ComfyServer(tree, custom_nodes=packs, models={"checkpoints": TINY}, start_timeout=900) as server:
+        for name in ("demo.png", "demo_mask.png"):
+            shutil.copy(TINY / name, server.base / "input" / name)
+        nodes = [node for node in server.get("/object_info") if node.startswith("Retrace")]
+        prompt = main_prompt(steps)
+        result = server.run(prompt, timeout=3600)
+        told = result.outputs[titled(prompt, "Reconstruction against the VAE round trip")]["text"][0]
+        (png,) = server.images(result, titled(prompt, "Edit"))
+    psnr = re.search(r"PSNR (\S+) dB", told)
+    return len(nodes), psnr[1] if psnr else told, np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), np.int16)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("versions", nargs="*", help="only these, the first is compared with; all by default")
+    options = parser.parse_args()
+    print("| ComfyUI | nodes listed | main template, reconstruction | edit, largest difference to the first row |")
+    print("| --- | --- | --- | --- |")
+    reference, status = None, 0
+    for version in options.versions or trees():
+        try:
+            nodes, psnr, edit = try_version(trees()[version], options.steps)
+        except ComfyError as error:
+            print(f"| {version} | fails: {str(error).splitlines()[0]} | | |", flush=True)
+            status = 1
+            continue
+        reference = edit if reference is None else reference
+        difference = int(np.abs(edit - reference).max())
+        print(f"| {version} | {nodes} | {psnr} dB | {difference} of 255 |", flush=True)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
