@@ -18,7 +18,7 @@ import torch
 from _host import encode_texts, environment, held_out_scenes, load_tiny, prepare
 from torch import Tensor
 
-CFG, SEED, BATCH, MARGIN, FEATHER = 5.0, 1, 20, 6, 4
+CFG, SEED, BATCH, MARGIN, FEATHER = 5.0, 1, 10, 6, 4
 METHODS = ("core", "matched", "trajectory", "unrestricted")
 
 
@@ -43,21 +43,26 @@ def main() -> None:
     tasks = make_tasks(options.scenes)
     jumps: dict[str, list[float]] = {method: [] for method in METHODS}
     right: dict[str, list[tuple[bool, bool]]] = {method: [] for method in METHODS}
-    changed = dict.fromkeys(METHODS, 0.0)
+    changed: dict[str, float] = dict.fromkeys(METHODS, 0.0)
+    print(f"{options.steps} steps, cfg {CFG}; {environment()}")
     with torch.inference_mode():
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
             for method, images in inpaint(tiny, batch, options.steps, SEED + start).items():
                 measure(method, images, batch, jumps, right, changed)
-    print(f"{len(tasks)} scenes, {options.steps} steps, cfg {CFG}; {environment()}\n")
-    print("| | seam | colour right | shape right | both right | largest change outside |")
-    print("| --- | --- | --- | --- | --- | --- |")
+            print(f"\n{start + len(batch)} of {len(tasks)} scenes\n\n{table(jumps, right, changed)}", flush=True)
+
+
+def table(jumps: dict[str, list[float]], right: dict[str, list[tuple[bool, bool]]], changed: dict[str, float]) -> str:
+    """What was measured so far, as Markdown."""
+    rows = ["| | seam | colour right | shape right | both right | largest change outside |", "|" + " --- |" * 6]
     for method in METHODS:
         colour, shape = (100 * rate for rate in np.mean(right[method], axis=0))
         both = 100 * np.mean([all(hit) for hit in right[method]])
-        seam = f"{np.mean(jumps[method]):.4f}" if method != "unrestricted" else ""
-        outside = f"{changed[method]:.3f}" if method != "unrestricted" else ""
-        print(f"| {method} | {seam} | {colour:.0f} % | {shape:.0f} % | {both:.0f} % | {outside} |", flush=True)
+        blended = method != "unrestricted"
+        seam, outside = (f"{np.mean(jumps[method]):.4f}", f"{changed[method]:.3f}") if blended else ("", "")
+        rows.append(f"| {method} | {seam} | {colour:.0f} % | {shape:.0f} % | {both:.0f} % | {outside} |")
+    return "\n".join(rows)
 
 
 def make_tasks(count: int) -> list[Task]:
@@ -108,7 +113,7 @@ def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int
         return vae.decode(result)
 
     edited = stock(latent["samples"], masks[:, None])
-    images = {"core": ImageCompositeMasked.execute(pictures, edited, 0, 0, False, masks).result[0]}
+    images = {"core": ImageCompositeMasked.execute(pictures, edited, 0, 0, False, masks)[0]}
     trajectory = RetraceDDIMInvert.execute(model, source, source, latent, steps, 1.0, 1, "leading", "clean").result[0]
     for kept_from in ("matched", "trajectory"):
         painted = RetraceLatentBlendSample.execute(

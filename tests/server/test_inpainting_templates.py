@@ -78,9 +78,17 @@ FOR_THE_MINIATURE = {
     "Resize": SMALL,
     "Resize the mask": SMALL,
     "Resize the depth": SMALL,
+    "ControlNet": {"control_net_name": "tiny_controlnet_random.safetensors"},
+    "Four prompts": {
+        "source_prompt": "a large red circle on a blue background",
+        "target_prompts": "a large green square on a white background\na large black star on a yellow background\n"
+        "a large white cross on a red background",
+    },
+    "Four empty latents": SMALL,
     "Source prompt": {"text": SOURCE},
     "Prompt": {"text": TARGET},
 }
+FOR_TWO_CORES = {"retrace_upscale_x4": {"Resize": {"width": 32, "height": 32}, "Sample": {"steps": 10}}}
 CHECKPOINTS = {
     "retrace_inpaint_legacy": "tiny_sd15",
     "retrace_inpaint_trajectory": "tiny_sd15",
@@ -88,6 +96,7 @@ CHECKPOINTS = {
     "retrace_depth_to_image": "tiny_depth",
     "retrace_upscale_x4": "tiny_x4",
     "retrace_img2img": "tiny_sd15",
+    "retrace_controlnet_grid": "tiny_sd15",
 }
 
 
@@ -100,7 +109,8 @@ def run(inpainting_server):
     def get(template: str):
         if template not in finished:
             checkpoint = {"Checkpoint": {"ckpt_name": f"{CHECKPOINTS[template]}.safetensors"}}
-            prompt = prompt_of(template, object_info, **FOR_THE_MINIATURE, **checkpoint)
+            changes = {**FOR_THE_MINIATURE, **checkpoint, **FOR_TWO_CORES.get(template, {})}
+            prompt = prompt_of(template, object_info, **changes)
             result = inpainting_server.run(prompt)
             finished[template] = {
                 content["_meta"]["title"]: pixels(inpainting_server.images(result, node)[0])
@@ -145,15 +155,25 @@ def test_depth_to_image_samples_a_depth_checkpoint(run):
 
 
 def test_the_upscaler_enlarges(run):
-    """The miniature's autoencoder is f8 where the real one is f4, so that 128 pixels become 1024."""
+    """The miniature's autoencoder is f8 where the real one is f4, so that 32 pixels become 256."""
     picture = run("retrace_upscale_x4")["Result"]
-    assert picture.shape == (1024, 1024, 3) and picture.std() > 1
+    assert picture.shape == (256, 256, 3) and picture.std() > 1
 
 
 def test_img2img_paints_the_prompt_over_the_photo(run):
     pictures = run("retrace_img2img")
     assert pictures["Result"].shape == pictures["Source"].shape
     assert np.abs(pictures["Result"].astype(int) - pictures["Source"]).mean() > 3
+
+
+def test_four_prompts_and_four_poses_come_as_one_grid(run):
+    """With random ControlNet weights: what is tested is the batch, the rows and the cells, not the obedience."""
+    pictures = run("retrace_controlnet_grid")
+    grid = pictures["Result"]
+    assert grid.shape == (1028, 1028, 3)
+    cells = [grid[y : y + 512, x : x + 512].astype(float) for y in (0, 516) for x in (0, 516)]
+    differences = [np.abs(a - b).mean() for index, a in enumerate(cells) for b in cells[:index]]
+    assert min(differences) > 5
 
 
 @pytest.mark.parametrize("template", sorted(CHECKPOINTS))
