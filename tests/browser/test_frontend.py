@@ -6,33 +6,34 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
-def test_a_template_opens_whole_and_queues_what_it_stores(shared_frontend, bare_errors, template, stored_prompt):
+def test_the_pack_adds_no_error_to_the_page(frontend):
+    """What is logged before a template is opened is a bare ComfyUI's own: nothing of it is about this pack."""
+    assert [error for error in frontend.opening_errors if "retrace" in error.lower()] == []
+
+
+def test_a_template_opens_whole_and_queues_what_it_stores(frontend, template, stored_prompt):
     name, graph = template
-    shared_frontend.errors.clear()
-    shared_frontend.open(graph)
+    frontend.open(graph)
     unknown = (
         "() => app.graph.nodes.filter(node => !(node.type in LiteGraph.registered_node_types)).map(node => node.type)"
     )
-    queued = shared_frontend.prompt()
-    shared_frontend.screenshot(name)
-    assert shared_frontend.page.evaluate(unknown) == []
-    assert (
-        shared_frontend.page.evaluate("() => app.graph.nodes.filter(node => node.has_errors).map(node => node.title)")
-        == []
-    )
+    queued = frontend.prompt()
+    frontend.screenshot(name)
+    assert frontend.page.evaluate(unknown) == []
+    assert frontend.page.evaluate("() => app.graph.nodes.filter(node => node.has_errors).map(node => node.title)") == []
     assert {
         node: {"class_type": each["class_type"], "title": each["_meta"]["title"], "inputs": each["inputs"]}
         for node, each in queued.items()
     } == stored_prompt(graph)
-    assert set(shared_frontend.errors) - bare_errors == set()
+    assert set(frontend.errors) - frontend.opening_errors == set()
 
 
-def test_the_main_template_is_the_prompt_that_the_server_tests_run(shared_frontend):
+def test_the_main_template_is_the_prompt_that_the_server_tests_run(frontend):
     """tests/server/prompts/edit.json is the same graph, with the miniature's names, words and sizes."""
     graph = json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8"))
     tested = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
-    shared_frontend.open(graph)
-    queued = shared_frontend.prompt()
+    frontend.open(graph)
+    queued = frontend.prompt()
     assert set(queued) <= set(tested)
     for node, each in queued.items():
         assert each["class_type"] == tested[node]["class_type"]
