@@ -18,6 +18,7 @@ from ..inversion.trajectory import Trajectory
 from ..samplers.ddim import Denoise, StepCallback, sample_ddim
 from ..samplers.prediction import variance_preserving
 from ..samplers.proximal import pull_back
+from .conditioning import stack_rows
 from .guidance_patches import GuidanceDirection
 from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, run_guided
 from .null_text import null_text_conditioning
@@ -106,6 +107,17 @@ def continue_trajectory(
         seed=0,
     )
     return samples, count.rows // rows
+
+
+def with_source_row(source: Conditioning, positive: Conditioning, trajectory: Trajectory) -> Conditioning:
+    """The source prompt as the first row, the edit's after it. Raises ValueError for a trajectory of several images."""
+    images = trajectory.latents.shape[1]
+    if images > 1:
+        raise ValueError(
+            f"a source runs beside the edit of one image, but the trajectory holds {images} images; disconnect source, or "
+            "invert the images one at a time."
+        )
+    return stack_rows([source, positive], ["source", "positive"])
 
 
 def resolve_negative(

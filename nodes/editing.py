@@ -5,8 +5,7 @@ from __future__ import annotations
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.conditioning import stack_rows
-from ..host.editing import EditOptions, PullBack, continue_trajectory, resolve_negative
+from ..host.editing import EditOptions, PullBack, continue_trajectory, resolve_negative, with_source_row
 from ..host.guided import Conditioning, Guidance
 from ..host.latents import with_samples
 from ..host.model_facts import model_facts
@@ -132,7 +131,7 @@ class RetraceEditSample(io.ComfyNode):
             pull = PullBack(pull_back, below, pull_back_quantile, pull_back_dilation)
         with in_the_name_of(NODE):
             if source is not None:
-                positive = stack_rows([source, positive], ["source", "positive"])
+                positive = with_source_row(source, positive, trajectory)
             guidance = Guidance(model, positive, resolve_negative(trajectory, positive, negative, cfg), cfg)
             options = EditOptions(start_step, hold_source, pull)
             samples, evaluations = continue_trajectory(guidance, trajectory, options, negative is None)
