@@ -53,7 +53,7 @@ def template_prompt(name: str):
     for node in prompt.values():
         node["inputs"].update(changes.get(node["_meta"]["title"], {}))
         if node["class_type"] == "RetracePromptToPrompt" and node["inputs"]["blend_words"]:
-            node["inputs"].update(blend_words="triangle", cross_replace=0.8, self_replace=0.8)
+            node["inputs"].update(blend_words="triangle", blend_threshold=0.6, cross_replace=0.8, self_replace=0.8)
     return prompt
 
 
