@@ -25,10 +25,11 @@ FLAGS = [
     "--disable-sync",
 ]
 PATIENCE = 600_000  # milliseconds; a first page on a busy machine takes long
-# A first visit opens the Templates over the canvas; the survey of a new node design would lie over it too.
+# Nothing lies over the canvas (a first visit opens the Templates), and texts are drawn however small they are.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Minimap.Visible": False,
+    "LiteGraph.Canvas.MinFontSizeForLOD": 0,
     "Comfy.Workflow.ShowMissingModelsWarning": True,
 }
 
@@ -108,9 +109,10 @@ class Frontend:
                 const [left, top] = [0, 1].map(axis => Math.min(...boxes.map(box => box[axis])) - 40)
                 const [right, bottom] = [0, 1].map(axis => Math.max(...boxes.map(box => box[axis] + box[axis + 2])) + 40)
                 const {width, height} = app.canvas.canvas.getBoundingClientRect()
-                const scale = Math.min((width - 80) / (right - left), (height - 60) / (bottom - top))
+                // Beside the menus, which lie over the canvas.
+                const scale = Math.min((width - 100) / (right - left), (height - 140) / (bottom - top))
                 app.canvas.ds.scale = scale
-                app.canvas.ds.offset = [80 / scale - left, 60 / scale - top]
+                app.canvas.ds.offset = [80 / scale - left, 70 / scale - top]
                 app.canvas.setDirty(true, true)
             }"""
         )
