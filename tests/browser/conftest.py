@@ -139,9 +139,11 @@ def small_edit():
     edit = json.loads(json.dumps(TEMPLATES["retrace_edit"]))
     titled = {node["title"]: node for node in edit["nodes"]}
     set_widget(titled["Resize"], width=128, height=128)
-    set_widget(titled["Invert"], steps=20)
-    for title in ("Rebuild", "Edit under the target prompt", "Img2img at the same start step"):
-        set_widget(titled[title], steps=20)
+    set_widget(titled["Invert"], steps=10, fixed_point_iterations=0)
+    set_widget(titled["The state after 16 steps"], start_step=3)
+    set_widget(titled["Rebuild"], steps=10)
+    for title in ("Edit under the target prompt", "Img2img at the same start step"):
+        set_widget(titled[title], steps=10, start_step=3)
     return edit
 
 

@@ -80,7 +80,7 @@ def test_a_bad_input_shows_our_message_on_the_node(frontend, small_edit, set_val
     failure = frontend.page.evaluate("() => failure")
     frontend.page.wait_for_timeout(2000)
     frontend.screenshot("refused")
-    message = "start_step 60 is beyond the trajectory's 20 steps; choose 0 to 19"
+    message = "start_step 60 is beyond the trajectory's 10 steps; choose 0 to 9"
     assert message in failure["exception_message"]
     assert failure["node_type"] == "RetraceTrajectoryLatent"
 
