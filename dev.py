@@ -54,7 +54,7 @@ COMFYUI = {
 # ComfyUI version: the older trees start in the one made for the default version.
 REQUIREMENTS = {
     "runtime": ["torch", "torchvision", "torchaudio", "opencv-python-headless", "websocket-client"],
-    "tools": ["accelerate", "diffusers", "hypothesis", "playwright", "pyright[nodejs]", "pytest", "ruff"],
+    "tools": ["accelerate", "diffusers", "hypothesis", "playwright", "pyright[nodejs]", "pytest", "pytest-xdist", "ruff"],
 }
 
 
@@ -218,9 +218,13 @@ def test(version: str, arguments: Sequence[str]) -> int:
 
     Hence not `python -m pytest`, which would add the root, whose nodes/ would then be taken for ComfyUI's nodes.py;
     and pytest looks for packages no higher than tests/.
+
+    Two processes share the files (`-n 0` for one), because most tests keep no more than one core busy.
     """
     comfyui = prepare(version, "runtime", "tools")
-    return run("pytest", "--confcutdir", ROOT / "tests", *arguments, comfyui=comfyui, cwd=ROOT)
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
+    parallel = ["--numprocesses", "2", "--dist", "loadfile"]
+    return run("pytest", "--confcutdir", ROOT / "tests", *parallel, *arguments, comfyui=comfyui, cwd=ROOT)
 
 
 def lint(version: str, arguments: Sequence[str]) -> int:
