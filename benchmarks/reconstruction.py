@@ -4,7 +4,7 @@
 
 Held-out scenes of the miniature checkpoints, 50 steps, cfg 7.5. PSNR (dB) is that of the decoded reconstruction against the
 VAE's own round trip and against the image; MSE is that of the latent. UNet work counts a forward pass 1 and a backward pass
-2, for one image, inversion and reconstruction together. "kept" is what the trajectory holds, "graph" what autograd keeps of
+2, for one image, inversion and reconstruction together; "all at cfg 1" inverts and rebuilds there, and edits at 7.5. "kept" is what the trajectory holds, "graph" what autograd keeps of
 one pass. The edit changes the object's colour, from step 10 of 50: how often a judge by pixels reads the new colour, and the
 PSNR outside the object against the VAE round trip.
 """
@@ -75,6 +75,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=64)
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, action="append")
+    parser.add_argument("--only", default="", help="only methods whose name holds this")
     parser.add_argument("--plot", type=Path, help="write the fidelity of every method over its work as a picture here")
     options = parser.parse_args()
     prepare()
@@ -87,6 +88,8 @@ def main() -> None:
             scenes, pictures = held_out_scenes(options.scenes, seed=3)
             case = Case(model, clip, vae, scenes, pictures, vae.encode(pictures))
             for method, prepared, batched in methods(case):
+                if options.only not in method:
+                    continue
                 line, fidelity, work = measure(case, prepared, batched)
                 rows.append((name, method, fidelity, work))
                 print(f"| {method} | {line} |", flush=True)
@@ -108,7 +111,8 @@ def methods(case: Case) -> Iterator[tuple[str, Prepare, bool]]:
     yield "edit-friendly DDPM", lambda part: edit_friendly(part, "ddpm", STEPS), True
     yield "edit-friendly DPM++ 2M, 20 steps", lambda part: edit_friendly(part, "dpm++ 2m", 20), True
     for method in ("o-belm", "bdia", "edict"):
-        yield f"{method}", lambda part, method=method: exact(part, method), True
+        yield method, lambda part, method=method: exact(part, method), True
+        yield f"{method}, all at cfg 1", lambda part, method=method: exact(part, method, 1.0), True
     yield "null-text, fast", lambda part: null_text(part, "fast"), False
     yield "null-text, fast, residual, 2 inner steps", lambda part: null_text(part, "fast", 2, True), False
     yield "null-text, fast, from the source prompt", lambda part: null_text(part, "fast", start=part.source), False
@@ -135,13 +139,13 @@ def proximal(part: Case) -> Prepared:
     return replace(negative_prompt(part), model=model)
 
 
-def exact(part: Case, method: str) -> Prepared:
+def exact(part: Case, method: str, cfg: float = CFG) -> Prepared:
     from retrace_pack.nodes.exact_inversion import RetraceExactInvert  # pyright: ignore[reportMissingImports]
 
     trajectory = RetraceExactInvert.execute(
-        part.model, part.source, part.empty, {"samples": part.samples}, method, STEPS, CFG, 0.93, 1.0, *WINDOW
+        part.model, part.source, part.empty, {"samples": part.samples}, method, STEPS, cfg, 0.93, 1.0, *WINDOW
     ).result[0]
-    return Prepared(trajectory, part.empty, CFG, trajectory.inversion.unet_evaluations, part.model)
+    return Prepared(trajectory, part.empty, cfg, trajectory.inversion.unet_evaluations, part.model)
 
 
 def edit_friendly(part: Case, solver: str, steps: int) -> Prepared:
