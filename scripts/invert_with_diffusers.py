@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import DDIMScheduler, UNet2DConditionModel
 from PIL import Image
 from torch import Tensor
 
@@ -77,6 +77,8 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--iterations", type=int, default=2)
     options = parser.parse_args()
+    from diffusers import StableDiffusionPipeline  # slow to import, and only this needs it
+
     pipe = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None, local_files_only=True)
     photo = Image.open(options.photo).convert("RGB").resize((options.size, options.size), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.asarray(photo, np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
