@@ -1,4 +1,4 @@
-"""Edit a photo through a running ComfyUI's API, without its graph: upload, queue, follow, download.
+r"""Edit a photo through a running ComfyUI's API, without its graph: upload, queue, follow, download.
 
     python scripts/edit_photo.py photo.png edited.png --checkpoint v1-5-pruned-emaonly-fp16.safetensors \
         --source "a cat on a sofa" --target "a dog on a sofa"
@@ -116,6 +116,8 @@ async def run(session: aiohttp.ClientSession, graph: Graph, progress: Progress) 
                 raise EditError("The prompt was interrupted.")
             elif kind == "execution_success":
                 break
+        else:
+            raise EditError("ComfyUI closed the connection before the prompt was done.")
     async with session.get(f"/history/{queued['prompt_id']}") as answer:
         return (await answer.json())[queued["prompt_id"]]["outputs"]
 
