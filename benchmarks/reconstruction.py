@@ -4,9 +4,9 @@
 
 Held-out scenes of the miniature checkpoints, 50 steps, cfg 7.5. PSNR (dB) is that of the decoded reconstruction against the
 VAE's own round trip and against the image; MSE is that of the latent. UNet work counts a forward pass 1 and a backward pass
-2, for one image, inversion and reconstruction together; "all at cfg 1" inverts and rebuilds there, and edits at 7.5. "kept" is what the trajectory holds, "graph" what autograd keeps of
-one pass. The edit changes the object's colour, from step 10 of 50: how often a judge by pixels reads the new colour, and the
-PSNR outside the object against the VAE round trip.
+2, for one image, inversion and reconstruction together. "kept" is what the trajectory holds, "graph" what autograd keeps of
+one pass. "all at cfg 1" inverts and rebuilds there, and edits at 7.5. The edit changes the object's colour, from step 10 of
+50: how often a judge by pixels reads the new colour, and the PSNR outside the object against the VAE round trip.
 """
 
 from __future__ import annotations
