@@ -55,6 +55,19 @@ def with_differentiable_attention(model_options: dict[str, Any]) -> dict[str, An
     return {**model_options, "transformer_options": transformer_options}
 
 
+def with_separate_skips(model_options: dict[str, Any]) -> dict[str, Any]:
+    """A copy of the options under which a UNet's skip connections are tensors apart from what its next block is given.
+
+    ComfyUI adds a ControlNet's output to a skip connection in place, when autograd or a checkpoint already keeps it as the
+    input of that block.
+    """
+    transformer_options = model_options.get("transformer_options", {})
+    patches = transformer_options.get("patches", {})
+    after_skip = [*patches.get("input_block_patch_after_skip", []), lambda h, _options: h.clone()]
+    patches = {**patches, "input_block_patch_after_skip": after_skip}
+    return {**model_options, "transformer_options": {**transformer_options, "patches": patches}}
+
+
 def normal_tensors(value: Any) -> Any:  # noqa: ANN401  (ComfyUI's conditioning: dictionaries and lists of anything)
     """A copy of ComfyUI's processed conditioning in which every tensor is one that autograd may save."""
     if isinstance(value, Tensor):

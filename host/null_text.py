@@ -16,7 +16,7 @@ from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOp
 from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.schedule import step_windows
 from .conditioning import only_entry
-from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention
+from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
 from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
 
 # Elements that autograd keeps of a pass: 157 thousand for SDXL, 90 thousand for SD1.5 (benchmarks/memory.py).
@@ -105,7 +105,7 @@ class _NullTextSampler(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         network: BaseModel = model_wrap.inner_model
-        model_options = with_differentiable_attention(extra_args["model_options"])
+        model_options = with_separate_skips(with_differentiable_attention(extra_args["model_options"]))
         networks = [network, *_control_networks(model_wrap.conds)]
         checkpointed = not _fits_whole(network, latent_image)
         with differentiable(networks, latent_image.device, checkpointed):
