@@ -54,7 +54,16 @@ COMFYUI = {
 # ComfyUI version: the older trees start in the one made for the default version.
 REQUIREMENTS = {
     "runtime": ["torch", "torchvision", "torchaudio", "opencv-python-headless", "websocket-client"],
-    "tools": ["accelerate", "diffusers", "hypothesis", "playwright", "pyright[nodejs]", "pytest", "pytest-xdist", "ruff"],
+    "tools": [
+        "accelerate",
+        "diffusers",
+        "hypothesis",
+        "playwright",
+        "pyright[nodejs]",
+        "pytest",
+        "pytest-xdist",
+        "ruff",
+    ],
 }
 
 

@@ -14,10 +14,12 @@ import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DConditionModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from PIL import Image
 from torch import Tensor
 
@@ -77,14 +79,16 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--iterations", type=int, default=2)
     options = parser.parse_args()
-    from diffusers import StableDiffusionPipeline  # slow to import, and only this needs it
+    from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
+        StableDiffusionPipeline,  # slow to import, and only this needs it
+    )
 
     pipe = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None, local_files_only=True)
     photo = Image.open(options.photo).convert("RGB").resize((options.size, options.size), Image.Resampling.LANCZOS)
     pixels = torch.from_numpy(np.asarray(photo, np.float32) / 127.5 - 1).permute(2, 0, 1)[None]
     context, _ = pipe.encode_prompt(options.prompt, pipe.device, 1, do_classifier_free_guidance=False)
     latent = pipe.vae.encode(pixels).latent_dist.mean * pipe.vae.config.scaling_factor
-    scheduler = DDIMScheduler.from_config(pipe.scheduler.config)
+    scheduler: Any = DDIMScheduler.from_config(pipe.scheduler.config)
     rebuilt = rebuild(pipe.unet, scheduler, context, latent, options.steps, options.iterations)
     decoded = pipe.vae.decode(rebuilt / pipe.vae.config.scaling_factor).sample[0].clamp(-1, 1)
     Image.fromarray(((decoded.permute(1, 2, 0) + 1) * 127.5).round().byte().numpy()).save(options.result)

@@ -37,7 +37,7 @@ def test_the_loss_plot_tells_a_better_run_from_a_worse_one():
     better = loss_plot([(1e-1, 1e-4), (1e-1, 1e-5)], thresholds, "better")
     worse = loss_plot([(1e-1, 5e-2), (1e-1, 4e-2)], thresholds, "better")
     assert better.shape == worse.shape and better.shape[0] == 1 and better.shape[3] == 3
-    assert 0 <= float(better.min()) and float(better.max()) <= 1
+    assert float(better.min()) >= 0 and float(better.max()) <= 1
     assert not torch.equal(better, worse)
 
 
