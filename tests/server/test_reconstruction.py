@@ -1,0 +1,262 @@
+"""The templates of faithful reconstruction, each queued in a real ComfyUI; null-text embeddings that outlive the server."""
+
+import json
+import os
+import re
+import shutil
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from comfy_server import ComfyServer
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TINY = ROOT / "tests" / "tiny_sd"
+STEPS = 10
+TEXT_MESSAGE = 3
+PROMPTS = {
+    "Source prompt": "a large white triangle on a purple background",
+    "Target prompt": "a large green triangle on a purple background",
+}
+# Template -> the least PSNR of its reconstruction against the VAE's round trip, in dB, with 10 steps.
+FLOORS = {
+    "retrace_null_text": 37.0,
+    "retrace_negative_prompt": 40.0,
+    "retrace_exact": 60.0,
+    "retrace_edit_friendly": 60.0,
+    "retrace_direct": 60.0,
+}
+
+
+def api_prompt(template, object_info):
+    """What the frontend would queue for a template: its widgets by name, its links as [node, output]."""
+    origins = {link[0]: [str(link[1]), link[2]] for link in template["links"]}
+    prompt = {}
+    for node in template["nodes"]:
+        if node["type"] == "MarkdownNote":
+            continue
+        declared = object_info[node["type"]]["input"]
+        options = {name: ([*spec, {}])[1] for part in declared.values() for name, spec in part.items()}
+        values, inputs = iter(node["widgets_values"]), {}
+        for slot in node["inputs"]:
+            name = slot["name"]
+            assert name in options or not node["type"].startswith("Retrace"), f"{node['title']} has no input {name}"
+            if "widget" in slot:
+                inputs[name] = next(values)
+                if options[name].get("control_after_generate") or options[name].get("image_upload"):
+                    next(values)
+            elif slot["link"] is not None:
+                inputs[name] = origins[slot["link"]]
+        assert list(values) == [], f"{node['title']} has more values than inputs"
+        prompt[str(node["id"])] = {
+            "class_type": node["type"],
+            "inputs": inputs,
+            "_meta": {"title": node["title"]},
+        }
+    return prompt
+
+
+def miniature(prompt, steps=STEPS):
+    """A template's prompt with the shipped checkpoint, picture and words, and with fewer steps."""
+    for node in prompt.values():
+        inputs, title = node["inputs"], node["_meta"]["title"]
+        if node["class_type"] == "CheckpointLoaderSimple":
+            inputs["ckpt_name"] = "tiny_sd15.safetensors"
+        if node["class_type"] == "LoadImage":
+            inputs["image"] = "demo.png"
+        if node["class_type"] == "ImageScale":
+            inputs.update(width=128, height=128)
+        if title in PROMPTS:
+            inputs["text"] = PROMPTS[title]
+        for name in ("steps", "start_step", "start_at_step"):
+            if name in inputs:
+                inputs[name] = inputs[name] * steps // 50
+    return prompt
+
+
+def template_prompt(server, name):
+    template = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    return miniature(api_prompt(template, server.get("/object_info")))
+
+
+def psnr(result, node):
+    return float(re.search(r"PSNR (\S+) dB", result.outputs[node]["text"][0])[1])
+
+
+def progress_texts(events, node):
+    """The lines that a node showed while it ran."""
+    for event in events:
+        message = event.data["bytes"] if event.kind == "preview" else b""
+        if message[:4] == struct.pack(">I", TEXT_MESSAGE):
+            (length,) = struct.unpack(">I", message[4:8])
+            if message[8 : 8 + length].decode() == node:
+                yield message[8 + length :].decode()
+
+
+@pytest.fixture(scope="module")
+def finished(server):
+    """Template name -> its prompt, its result and its events; each is run once."""
+    runs = {}
+
+    def run(name):
+        if name not in runs:
+            events = []
+            prompt = template_prompt(server, name)
+            runs[name] = prompt, server.run(prompt, events.append), events
+        return runs[name]
+
+    return run
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_template_gives_the_picture_back_under_guidance_and_edits_it(server, finished, by_title, pixels, name):
+    prompt, result, _ = finished(name)
+    assert psnr(result, by_title(prompt, "Reconstruction against the VAE round trip")) >= FLOORS[name]
+    (source,), (edit,) = (server.images(result, by_title(prompt, title)) for title in ("Source", "Edit"))
+    assert pixels(edit).shape == pixels(source).shape
+    inside = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
+    red, green, blue = pixels(edit)[inside].mean(axis=0)
+    assert green > red + 40 and green > blue + 20, "the white triangle is not green"
+
+
+@pytest.mark.parametrize("name", FLOORS)
+def test_a_template_is_served_with_its_thumbnail_and_names_a_checkpoint_to_download(server, name):
+    assert name in server.get("/workflow_templates")["retrace"]
+    template = json.loads(server.request(f"/api/workflow_templates/retrace/{name}.json"))
+    (loader,) = [node for node in template["nodes"] if node["type"] == "CheckpointLoaderSimple"]
+    (model,) = loader["properties"]["models"]
+    assert loader["widgets_values"] == [model["name"]] and model["directory"] == "checkpoints"
+    assert [node["type"] for node in template["nodes"]].count("MarkdownNote") == 1
+    assert (ROOT / "workflows" / f"{name}.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_the_held_source_is_the_round_trip_itself_and_the_one_let_go_is_not(finished, by_title):
+    prompt, result, _ = finished("retrace_direct")
+    held = psnr(result, by_title(prompt, "Reconstruction against the VAE round trip"))
+    let_go = psnr(result, by_title(prompt, "Let go, against the VAE round trip"))
+    assert let_go < 35 < held
+
+
+def test_edit_sample_and_the_stock_sampler_make_the_same_null_text_edit(server, finished, by_title, pixels):
+    prompt, result, _ = finished("retrace_null_text")
+    (stock,), (own,) = (server.images(result, by_title(prompt, title)) for title in ("Edit", "The same edit"))
+    assert int(np.abs(pixels(stock).astype(int) - pixels(own)).max()) <= 1
+
+
+def test_the_optimisation_tells_of_itself(server, finished, by_title, pixels):
+    prompt, result, events = finished("retrace_null_text")
+    optimise = by_title(prompt, "Optimise")
+    told = [re.match(r"step (\d+) of 10, inner step \d+: loss \S+$", t) for t in progress_texts(events, optimise)]
+    assert {int(line[1]) for line in told if line} == set(range(1, STEPS + 1))
+    assert int(re.match(r"UNet work (\d+) ", result.outputs[optimise]["text"][0])[1]) > STEPS
+    (loss,) = server.images(result, optimise)
+    assert pixels(loss).std() > 5
+    bar = [event.data for event in events if event.kind == "progress" and event.data.get("node") == optimise]
+    values = [data["value"] for data in bar]
+    assert values == sorted(values) and bar[-1]["max"] == STEPS * prompt[optimise]["inputs"]["inner_steps"]
+    history = server.history(result.prompt_id)
+    assert history["outputs"][optimise]["images"] and history["status"]["status_str"] == "success"
+
+
+def edit_from(trajectory, model, clip, vae):
+    """Two edits of an optimised trajectory: by a stock sampler with its embeddings, and by Edit Sample."""
+    return {
+        "target": {
+            "class_type": "CLIPTextEncode",
+            "inputs": {"clip": clip, "text": PROMPTS["Target prompt"]},
+        },
+        "null": {"class_type": "RetraceNullTextConditioning", "inputs": {"trajectory": trajectory}},
+        "state": {"class_type": "RetraceTrajectoryLatent", "inputs": {"trajectory": trajectory, "start_step": 4}},
+        "stock": {
+            "class_type": "KSamplerAdvanced",
+            "inputs": {
+                "model": model,
+                "positive": ["target", 0],
+                "negative": ["null", 0],
+                "latent_image": ["state", 0],
+                "add_noise": "disable",
+                "noise_seed": 0,
+                "steps": STEPS,
+                "cfg": 7.5,
+                "sampler_name": "euler",
+                "scheduler": "ddim_uniform",
+                "start_at_step": 4,
+                "end_at_step": 10000,
+                "return_with_leftover_noise": "disable",
+            },
+        },
+        "own": {
+            "class_type": "RetraceEditSample",
+            "inputs": {
+                "model": model,
+                "trajectory": trajectory,
+                "positive": ["target", 0],
+                "cfg": 7.5,
+                "start_step": 4,
+                "hold_source": True,
+                "pull_back": 0.0,
+                "pull_back_below": 400,
+                "pull_back_quantile": 0.7,
+                "pull_back_dilation": 1,
+            },
+        },
+        **{
+            f"{name} {part}": node
+            for name in ("stock", "own")
+            for part, node in {
+                "decode": {"class_type": "VAEDecode", "inputs": {"samples": [name, 0], "vae": vae}},
+                "save": {
+                    "class_type": "SaveImage",
+                    "inputs": {"images": [f"{name} decode", 0], "filename_prefix": name},
+                },
+            }.items()
+        },
+    }
+
+
+def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(tmp_path):
+    """Invert, optimise, save, restart the server, load, edit."""
+
+    def comfyui():
+        # Without metadata a PNG holds its pixels and nothing of the graph that made it.
+        return ComfyServer(
+            Path(os.environ["COMFYUI_PATH"]),
+            custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
+            models={"checkpoints": TINY},
+            arguments=["--disable-metadata"],
+            directory=tmp_path,
+        )
+
+    def edits(server, result):
+        return [server.images(result, f"{name} save") for name in ("stock", "own")]
+
+    with comfyui() as server:
+        shutil.copy(TINY / "demo.png", server.base / "input")
+        template = template_prompt(server, "retrace_null_text")
+        ids = {content["_meta"]["title"]: node for node, content in template.items()}
+        wanted = ("Checkpoint", "Photo", "Resize", "Source prompt", "Negative prompt", "Encode", "Invert", "Optimise")
+        prompt = {ids[title]: template[ids[title]] for title in wanted}
+        checkpoint, optimise = ids["Checkpoint"], ids["Optimise"]
+        prompt[optimise]["inputs"].update(inner_steps=2, residual=True)
+        prompt["saved"] = {
+            "class_type": "RetraceSaveTrajectory",
+            "inputs": {"trajectory": [optimise, 0], "filename_prefix": "trajectories/optimised"},
+        }
+        prompt |= edit_from([optimise, 0], *([checkpoint, output] for output in range(3)))
+        result = server.run(prompt)
+        before = edits(server, result)
+        name = result.outputs["saved"]["text"][0]
+
+    with comfyui() as server:
+        prompt = {checkpoint: template[checkpoint]}
+        prompt["loaded"] = {"class_type": "RetraceLoadTrajectory", "inputs": {"name": f"{name} [output]"}}
+        prompt |= edit_from(["loaded", 0], *([checkpoint, output] for output in range(3)))
+        result = server.run(prompt)
+        assert "loaded" in result.executed
+        after = edits(server, result)
+
+    assert [len(images) for images in before] == [1, 1]
+    assert after == before
+    assert before[0] != before[1], "the residual, which only Edit Sample knows, must show"
