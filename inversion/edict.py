@@ -50,13 +50,12 @@ def sample_edict(
 ) -> Tensor:
     """Walk a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with 2 n model calls.
 
-        The paper's coupled step, p being `mixing` and DDIM the step from i to i-1 with a given eps:
-        x' = DDIM(x, eps(y, i)), y' = DDIM(y, eps(x', i)), then x = p x' + (1 - p) y', y = p y' + (1 - p) x. The roles of x
-        and y in the first two swap at every other step, those of the mixing never (so in the published code).
-    X
+    The paper's coupled step, p being `mixing` and DDIM the step from i to i-1 with a given eps:
+    x' = DDIM(x, eps(y, i)), y' = DDIM(y, eps(x', i)), then x = p x' + (1 - p) y', y = p y' + (1 - p) x. The roles of x
+    and y in the first two swap at every other step, those of the mixing never (so in the published code).
 
-        Returns the first copy at the last level, float64 [B, C, H, W].
-        Raises ValueError when mixing is not in (0.5, 1), the pair is none or the sigmas do not descend.
+    Returns the first copy at the last level, float64 [B, C, H, W].
+    Raises ValueError when mixing is not in (0.5, 1), the pair is none or the sigmas do not descend.
     """
     _require_mixing(mixing)
     require_pair("EDICT sampling", pair)

@@ -50,8 +50,9 @@ class RetraceExactInvert(io.ComfyNode):
                 io.Combo.Input(
                     "method",
                     options=list(get_args(ExactMethod)),
-                    default="o-belm",
-                    tooltip="o-belm: as cheap as DDIM, and the most stable. bdia: as cheap. edict: twice the model calls.",
+                    default="edict",
+                    tooltip="edict: two model calls a step, and it bears edits. o-belm and bdia: one, as DDIM, but strongly guided "
+                    "edits break up.",
                 ),
                 steps_input(),
                 cfg_input(

@@ -66,6 +66,7 @@ def test_a_queued_prompt_shows_progress_and_preview_on_its_nodes(frontend, small
         "() => Object.fromEntries(Object.entries(seen.progress).map(([k, v]) => [k, v.size]))"
     )
     assert "Invert" in {titles[node] for node in previews}
+    print(progress, previews)
     assert max(count for node, count in progress.items() if titles[node] == "Invert") >= 5
 
 
@@ -85,41 +86,18 @@ def test_a_bad_input_shows_our_message_on_the_node(frontend, small_edit, set_val
     assert failure["node_type"] == "RetraceTrajectoryLatent"
 
 
-def open_help(frontend, title: str) -> None:
-    frontend.page.evaluate(
-        """title => {
-            const node = app.graph.nodes.find(node => node.title === title)
-            app.canvas.deselectAll()
-            app.canvas.select(node)
-            app.canvas.centerOnNode(node)
-            app.canvas.setDirty(true, true)
-        }""",
-        title,
-    )
-    frontend.page.locator('[data-testid="info-button"]').first.click()
-
-
-def test_the_help_panel_shows_our_page(frontend, small_edit):
-    frontend.open(small_edit)
-    open_help(frontend, "Invert")
-    frontend.wait_for_text("Which prompt, and why cfg is 1")
-    frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "help.png")
-
-
-def test_in_chinese_the_nodes_and_the_help_are_chinese(frontend, server, small_edit):
+def test_in_chinese_the_nodes_are_chinese(frontend, server, small_edit):
     chinese = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))["RetraceDDIMInvert"]
     server.request("/settings", {"Comfy.Locale": "zh"})
     try:
         frontend.page.reload()
-        frontend.page.wait_for_function("window.app?.graph && LiteGraph.registered_node_types.RetraceDDIMInvert")
+        frontend.page.wait_for_function("window.app?.graph && !!LiteGraph.registered_node_types.RetraceDDIMInvert")
         frontend.page.wait_for_load_state("networkidle")
         frontend.open(small_edit)
         labels = frontend.page.evaluate(
             "() => app.graph.nodes.find(node => node.title === 'Invert').widgets.map(widget => widget.label)"
         )
         assert chinese["inputs"]["fixed_point_iterations"]["name"] in labels
-        open_help(frontend, "Invert")
-        frontend.wait_for_text(chinese["description"][:20])
         frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "chinese.png")
     finally:
         server.request("/settings", {"Comfy.Locale": "en"})
