@@ -114,7 +114,9 @@ async def run(session: aiohttp.ClientSession, graph: Graph, progress: Progress) 
                 raise EditError(f"{data['node_type']}: {data['exception_message'].strip()}")
             elif kind == "execution_interrupted":
                 raise EditError("The prompt was interrupted.")
-            elif kind == "execution_success":
+            elif (
+                kind == "executing" and data["node"] is None
+            ):  # sent when the history holds the outputs, unlike "success"
                 break
         else:
             raise EditError("ComfyUI closed the connection before the prompt was done.")

@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib.util
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -26,10 +27,16 @@ def script():
     return module
 
 
+def in_a_thread(coroutine):
+    """A browser test before it in this process leaves an event loop running in the main thread."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(asyncio.run, coroutine).result()
+
+
 def test_the_script_edits_a_photo(server, script, pixels, tmp_path):
     told = []
     photo, result = ROOT / "tests" / "tiny_sd" / "demo.png", tmp_path / "edited.png"
-    asyncio.run(script.edit_photo(server.url, photo, result, lambda *step: told.append(step), start_step=6, **SETTINGS))
+    in_a_thread(script.edit_photo(server.url, photo, result, lambda *step: told.append(step), start_step=6, **SETTINGS))
     picture = pixels(result.read_bytes())
     assert picture.shape == (128, 128, 3)
     verdict = judge(picture)
@@ -40,9 +47,9 @@ def test_the_script_edits_a_photo(server, script, pixels, tmp_path):
 def test_the_script_passes_on_what_comfyui_says(server, script, tmp_path):
     photo = ROOT / "tests" / "tiny_sd" / "demo.png"
     with pytest.raises(script.EditError, match="start_step 30 is beyond the trajectory's 20 steps"):
-        asyncio.run(
+        in_a_thread(
             script.edit_photo(server.url, photo, tmp_path / "x.png", lambda *_: None, start_step=30, **SETTINGS)
         )
     with pytest.raises(script.EditError, match="Value not in list"):
         changed = {**SETTINGS, "checkpoint": "nowhere.safetensors"}
-        asyncio.run(script.edit_photo(server.url, photo, tmp_path / "x.png", lambda *_: None, start_step=6, **changed))
+        in_a_thread(script.edit_photo(server.url, photo, tmp_path / "x.png", lambda *_: None, start_step=6, **changed))
