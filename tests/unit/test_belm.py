@@ -5,40 +5,6 @@ import torch
 from retrace_pack.inversion.belm import invert_belm, sample_belm
 from retrace_pack.samplers.schedule import make_schedule
 
-SHAPE = (2, 4, 8, 8)
-
-
-def randn(seed: int) -> torch.Tensor:
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def toy(guidance: float = 1.0, phase: float = 0.0):
-    """A smooth, nonlinear denoiser in float64: two eps networks of the variance-preserving state under guidance."""
-
-    def denoise(x, sigma):
-        x, sigma = x.double(), sigma.double()
-        x_vp = x / (1 + sigma**2).sqrt()
-        uncond = torch.tanh(0.8 * x_vp + 0.2 * x_vp.roll(1, -1))
-        cond = torch.tanh(x_vp + 0.3 * x_vp.roll(1, -2) + phase) * (0.9 + 0.05 * sigma.log())
-        return x - sigma * (uncond + guidance * (cond - uncond))
-
-    return denoise
-
-
-def network_of(denoise):
-    """The eps network of the papers, (x_vp, alpha bar) -> eps, seen through the float32 door that the methods use."""
-
-    def network(x_vp, alpha_bar):
-        sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
-        x = x_vp / alpha_bar.sqrt()
-        return (x - denoise(x.float(), sigma.float())) / sigma
-
-    return network
-
-
-def alpha_bars(sigmas: torch.Tensor) -> torch.Tensor:
-    return 1 / (1 + sigmas**2)
-
 
 def paper_scales(abars):
     """alpha_i and the step h_i = sigma_i / alpha_i - sigma_{i-1} / alpha_{i-1} (h_0 is not used)."""
@@ -74,39 +40,39 @@ def paper_invert(network, z, abars):
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0, 7.5])
 @pytest.mark.parametrize("terminal", ["clean", "first"])
-def test_inversion_equals_the_paper(sigma_table, guidance, terminal):
+def test_inversion_equals_the_paper(sigma_table, toy64, network_of, randn, guidance, terminal):
     sigmas = make_schedule(sigma_table, 10, terminal=terminal).ascending_sigmas
-    denoise, x = toy(guidance), randn(1)
-    abars = alpha_bars(sigmas)
+    denoise, x = toy64(guidance), randn(1)
+    abars = 1 / (1 + sigmas**2)
     pairs = invert_belm(denoise, x / abars[0].sqrt(), sigmas)
-    assert pairs.shape == (11, 2, *SHAPE) and pairs.dtype == torch.float64
+    assert pairs.shape == (11, 2, *x.shape) and pairs.dtype == torch.float64
     for state, abar, wanted in zip(pairs[:, 0], abars, paper_invert(network_of(denoise), x, abars), strict=True):
         assert float((state * abar.sqrt() - wanted).abs().max() / wanted.abs().max()) < 1e-8
     assert torch.equal(pairs[0, 0], pairs[0, 1]) and torch.equal(pairs[1:, 1], pairs[:-1, 0])
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0, 7.5])
-def test_sampling_equals_the_paper_under_another_network(sigma_table, guidance):
+def test_sampling_equals_the_paper_under_another_network(sigma_table, toy64, network_of, randn, guidance):
     """An edit: the walk down with a prompt other than the inversion's, so it is not held by being its inverse."""
     schedule = make_schedule(sigma_table, 10)
-    pair = invert_belm(toy(), randn(1), schedule.ascending_sigmas)[-1]
-    edit = toy(guidance, phase=0.5)
-    abars = alpha_bars(schedule.ascending_sigmas)
+    pair = invert_belm(toy64(), randn(1), schedule.ascending_sigmas)[-1]
+    edit = toy64(guidance, phase=0.5)
+    abars = 1 / (1 + schedule.ascending_sigmas**2)
     expected = paper_sample(network_of(edit), pair[0] * abars[-1].sqrt(), pair[1] * abars[-2].sqrt(), abars)
     torch.testing.assert_close(sample_belm(edit, pair, schedule.sigmas), expected, rtol=1e-8, atol=1e-8)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0, 7.5])
-def test_p11_the_round_trip_is_the_identity_from_every_level(sigma_table, guidance):
+def test_p11_the_round_trip_is_the_identity_from_every_level(sigma_table, toy64, randn, guidance):
     schedule = make_schedule(sigma_table, 50)
-    denoise, x = toy(guidance), randn(2)
+    denoise, x = toy64(guidance), randn(2)
     pairs = invert_belm(denoise, x, schedule.ascending_sigmas)
     for level in (1, 2, 23, 24, 50):
         back = sample_belm(denoise, pairs[level], schedule.sigmas[50 - level :])
         assert float((back - x).square().mean()) < 1e-20
 
 
-def test_it_is_of_second_order():
+def test_it_is_of_second_order(randn):
     """Gaussian data of variance s^2 has x(sigma) = x(0) sqrt(s^2 + sigma^2) / s; twice the steps, a quarter of the error."""
     spread = 0.7
 
@@ -121,23 +87,23 @@ def test_it_is_of_second_order():
     assert 3.5 < error(20) / error(40) < 4.5 and 3.5 < error(40) / error(80) < 4.5
 
 
-def test_it_may_begin_above_level_0(sigma_table):
+def test_it_may_begin_above_level_0(sigma_table, toy64, randn):
     schedule = make_schedule(sigma_table, 10, terminal="first")
-    pairs = invert_belm(toy(3.0), randn(2), schedule.ascending_sigmas)
-    torch.testing.assert_close(sample_belm(toy(3.0), pairs[-1], schedule.sigmas), randn(2))
+    pairs = invert_belm(toy64(3.0), randn(2), schedule.ascending_sigmas)
+    torch.testing.assert_close(sample_belm(toy64(3.0), pairs[-1], schedule.sigmas), randn(2))
 
 
-def test_a_batch_equals_its_rows(sigma_table):
+def test_a_batch_equals_its_rows(sigma_table, toy64, randn):
     schedule = make_schedule(sigma_table, 6)
-    pairs = invert_belm(toy(3.0), randn(3), schedule.ascending_sigmas)
-    images = sample_belm(toy(7.5), pairs[-1], schedule.sigmas)
-    for row in range(SHAPE[0]):
-        alone = invert_belm(toy(3.0), randn(3)[row : row + 1], schedule.ascending_sigmas)
+    pairs = invert_belm(toy64(3.0), randn(3), schedule.ascending_sigmas)
+    images = sample_belm(toy64(7.5), pairs[-1], schedule.sigmas)
+    for row in range(len(images)):
+        alone = invert_belm(toy64(3.0), randn(3)[row : row + 1], schedule.ascending_sigmas)
         torch.testing.assert_close(alone, pairs[:, :, row : row + 1])
-        torch.testing.assert_close(sample_belm(toy(7.5), alone[-1], schedule.sigmas), images[row : row + 1])
+        torch.testing.assert_close(sample_belm(toy64(7.5), alone[-1], schedule.sigmas), images[row : row + 1])
 
 
-def test_the_network_is_asked_once_a_step_in_float32_and_the_pair_saves_the_first_step_back(sigma_table):
+def test_the_network_is_asked_once_a_step_in_float32_and_the_pair_saves_the_first_step_back(sigma_table, randn):
     schedule = make_schedule(sigma_table, 4)
     ascending = schedule.ascending_sigmas
     asked, told = [], []
@@ -154,30 +120,30 @@ def test_the_network_is_asked_once_a_step_in_float32_and_the_pair_saves_the_firs
     sample_belm(denoise, pairs[-1], schedule.sigmas, callback=lambda *step: told.append(step))
     assert asked == levels[-2:0:-1]
     assert [(step, float(sigma)) for step, _, sigma, _ in told] == list(enumerate(schedule.sigmas[:-1].tolist()))[1:]
-    assert all(x.shape == denoised.shape == SHAPE for _, x, _, denoised in told)
+    assert all(x.shape == denoised.shape == randn(1).shape for _, x, _, denoised in told)
 
 
-def test_the_input_is_not_changed(sigma_table):
+def test_the_input_is_not_changed(sigma_table, toy64, randn):
     schedule = make_schedule(sigma_table, 4)
     x = randn(1)
-    pair = invert_belm(toy(), x, schedule.ascending_sigmas)[-1]
+    pair = invert_belm(toy64(), x, schedule.ascending_sigmas)[-1]
     before = pair.clone()
-    sample_belm(toy(), pair, schedule.sigmas)
+    sample_belm(toy64(), pair, schedule.sigmas)
     assert torch.equal(x, randn(1)) and torch.equal(pair, before)
 
 
 @pytest.mark.parametrize("sigmas", [[2.0, 1.0, 0.0], [0.0], [0.0, 0.0, 1.0]])
-def test_sigmas_that_do_not_ascend_are_refused(sigmas):
+def test_sigmas_that_do_not_ascend_are_refused(toy64, randn, sigmas):
     with pytest.raises(ValueError, match="O-BELM inversion.*do not ascend strictly from image to noise"):
-        invert_belm(toy(), randn(1), torch.tensor(sigmas))
+        invert_belm(toy64(), randn(1), torch.tensor(sigmas))
 
 
 @pytest.mark.parametrize("sigmas", [[0.0, 1.0, 2.0], [0.0], [1.0, 0.0, 0.0]])
-def test_sigmas_that_do_not_descend_are_refused(sigmas):
+def test_sigmas_that_do_not_descend_are_refused(toy64, randn, sigmas):
     with pytest.raises(ValueError, match="O-BELM sampling.*do not descend strictly from noise to image"):
-        sample_belm(toy(), randn(1).expand(2, *SHAPE), torch.tensor(sigmas))
+        sample_belm(toy64(), torch.stack([randn(1)] * 2), torch.tensor(sigmas))
 
 
-def test_a_single_state_is_refused(sigma_table):
+def test_a_single_state_is_refused(sigma_table, toy64, randn):
     with pytest.raises(ValueError, match=r"O-BELM sampling: a pair of states.*not \[2, 4, 8, 8\]"):
-        sample_belm(toy(), randn(1), make_schedule(sigma_table, 4).sigmas)
+        sample_belm(toy64(), randn(1), make_schedule(sigma_table, 4).sigmas)

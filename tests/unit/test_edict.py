@@ -5,40 +5,7 @@ import torch
 from retrace_pack.inversion.edict import invert_edict, sample_edict
 from retrace_pack.samplers.schedule import make_schedule
 
-SHAPE = (2, 4, 8, 8)
 P = 0.93
-
-
-def randn(seed: int) -> torch.Tensor:
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def toy(guidance: float = 1.0, phase: float = 0.0):
-    """A smooth, nonlinear denoiser in float64: two eps networks of the variance-preserving state under guidance."""
-
-    def denoise(x, sigma):
-        x, sigma = x.double(), sigma.double()
-        x_vp = x / (1 + sigma**2).sqrt()
-        uncond = torch.tanh(0.8 * x_vp + 0.2 * x_vp.roll(1, -1))
-        cond = torch.tanh(x_vp + 0.3 * x_vp.roll(1, -2) + phase) * (0.9 + 0.05 * sigma.log())
-        return x - sigma * (uncond + guidance * (cond - uncond))
-
-    return denoise
-
-
-def network_of(denoise):
-    """The eps network of the papers, (x_vp, alpha bar) -> eps, seen through the float32 door that the methods use."""
-
-    def network(x_vp, alpha_bar):
-        sigma = ((1 - alpha_bar) / alpha_bar).sqrt()
-        x = x_vp / alpha_bar.sqrt()
-        return (x - denoise(x.float(), sigma.float())) / sigma
-
-    return network
-
-
-def alpha_bars(sigmas: torch.Tensor) -> torch.Tensor:
-    return 1 / (1 + sigmas**2)
 
 
 def paper_coefficients(alpha_bar, alpha_bar_clean):
@@ -81,63 +48,63 @@ def paper_noise(network, x, y, abars):
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0, 7.5])
 @pytest.mark.parametrize("steps", [10, 7])
-def test_inversion_equals_the_paper(sigma_table, guidance, steps):
+def test_inversion_equals_the_paper(sigma_table, toy64, network_of, randn, guidance, steps):
     sigmas = make_schedule(sigma_table, steps).ascending_sigmas
-    denoise, x = toy(guidance), randn(1)
+    denoise, x = toy64(guidance), randn(1)
     pairs = invert_edict(denoise, x, sigmas)
-    assert pairs.shape == (steps + 1, 2, *SHAPE) and pairs.dtype == torch.float64
-    abars = alpha_bars(sigmas)
+    assert pairs.shape == (steps + 1, 2, *x.shape) and pairs.dtype == torch.float64
+    abars = 1 / (1 + sigmas**2)
     for pair, abar, wanted in zip(pairs, abars, paper_noise(network_of(denoise), x, x, abars), strict=True):
         torch.testing.assert_close(pair * abar.sqrt(), torch.stack(wanted), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0, 7.5])
 @pytest.mark.parametrize("steps", [10, 7])
-def test_sampling_equals_the_paper_under_another_network(sigma_table, guidance, steps):
+def test_sampling_equals_the_paper_under_another_network(sigma_table, toy64, network_of, randn, guidance, steps):
     """An edit: the walk down with a prompt other than the inversion's, so it is not held by being its inverse."""
     schedule = make_schedule(sigma_table, steps)
-    pair = invert_edict(toy(), randn(1), schedule.ascending_sigmas)[-1]
-    edit = toy(guidance, phase=0.5)
-    abars = alpha_bars(schedule.ascending_sigmas)
+    pair = invert_edict(toy64(), randn(1), schedule.ascending_sigmas)[-1]
+    edit = toy64(guidance, phase=0.5)
+    abars = 1 / (1 + schedule.ascending_sigmas**2)
     x, y = pair * abars[-1].sqrt()
     expected, _ = paper_denoise(network_of(edit), x, y, abars)
     torch.testing.assert_close(sample_edict(edit, pair, schedule.sigmas), expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("guidance", [1.0, 3.0, 7.5])
-def test_p11_the_round_trip_is_the_identity_from_every_level(sigma_table, guidance):
+def test_p11_the_round_trip_is_the_identity_from_every_level(sigma_table, toy64, randn, guidance):
     schedule = make_schedule(sigma_table, 50)
-    denoise, x = toy(guidance), randn(2)
+    denoise, x = toy64(guidance), randn(2)
     pairs = invert_edict(denoise, x, schedule.ascending_sigmas)
     for level in (1, 2, 23, 24, 50):
         back = sample_edict(denoise, pairs[level], schedule.sigmas[50 - level :])
         assert float((back - x).square().mean()) < 1e-20
 
 
-def test_another_mixing_is_exact_too(sigma_table):
+def test_another_mixing_is_exact_too(sigma_table, toy64, randn):
     schedule = make_schedule(sigma_table, 10)
-    pairs = invert_edict(toy(3.0), randn(2), schedule.ascending_sigmas, mixing=0.8)
-    torch.testing.assert_close(sample_edict(toy(3.0), pairs[-1], schedule.sigmas, mixing=0.8), randn(2))
-    assert float((sample_edict(toy(3.0), pairs[-1], schedule.sigmas) - randn(2)).abs().max()) > 1e-2
+    pairs = invert_edict(toy64(3.0), randn(2), schedule.ascending_sigmas, mixing=0.8)
+    torch.testing.assert_close(sample_edict(toy64(3.0), pairs[-1], schedule.sigmas, mixing=0.8), randn(2))
+    assert float((sample_edict(toy64(3.0), pairs[-1], schedule.sigmas) - randn(2)).abs().max()) > 1e-2
 
 
-def test_it_may_begin_above_level_0(sigma_table):
+def test_it_may_begin_above_level_0(sigma_table, toy64, randn):
     schedule = make_schedule(sigma_table, 10, terminal="first")
-    pairs = invert_edict(toy(3.0), randn(2), schedule.ascending_sigmas)
-    torch.testing.assert_close(sample_edict(toy(3.0), pairs[-1], schedule.sigmas), randn(2))
+    pairs = invert_edict(toy64(3.0), randn(2), schedule.ascending_sigmas)
+    torch.testing.assert_close(sample_edict(toy64(3.0), pairs[-1], schedule.sigmas), randn(2))
 
 
-def test_a_batch_equals_its_rows(sigma_table):
+def test_a_batch_equals_its_rows(sigma_table, toy64, randn):
     schedule = make_schedule(sigma_table, 6)
-    pairs = invert_edict(toy(3.0), randn(3), schedule.ascending_sigmas)
-    images = sample_edict(toy(7.5), pairs[-1], schedule.sigmas)
-    for row in range(SHAPE[0]):
-        alone = invert_edict(toy(3.0), randn(3)[row : row + 1], schedule.ascending_sigmas)
+    pairs = invert_edict(toy64(3.0), randn(3), schedule.ascending_sigmas)
+    images = sample_edict(toy64(7.5), pairs[-1], schedule.sigmas)
+    for row in range(len(images)):
+        alone = invert_edict(toy64(3.0), randn(3)[row : row + 1], schedule.ascending_sigmas)
         torch.testing.assert_close(alone, pairs[:, :, row : row + 1])
-        torch.testing.assert_close(sample_edict(toy(7.5), alone[-1], schedule.sigmas), images[row : row + 1])
+        torch.testing.assert_close(sample_edict(toy64(7.5), alone[-1], schedule.sigmas), images[row : row + 1])
 
 
-def test_the_network_is_asked_twice_a_step_in_float32_and_the_callback_told_once(sigma_table):
+def test_the_network_is_asked_twice_a_step_in_float32_and_the_callback_told_once(sigma_table, randn):
     schedule = make_schedule(sigma_table, 4)
     asked, told = [], []
 
@@ -153,39 +120,39 @@ def test_the_network_is_asked_twice_a_step_in_float32_and_the_callback_told_once
     sample_edict(denoise, pairs[-1], schedule.sigmas, callback=lambda *step: told.append(step))
     assert asked == [(torch.float32, level) for level in reversed(levels) for _ in range(2)]
     assert [(step, float(sigma)) for step, _, sigma, _ in told] == list(enumerate(schedule.sigmas[:-1].tolist()))
-    assert all(x.shape == denoised.shape == SHAPE for _, x, _, denoised in told)
+    assert all(x.shape == denoised.shape == randn(1).shape for _, x, _, denoised in told)
 
 
-def test_the_input_is_not_changed(sigma_table):
+def test_the_input_is_not_changed(sigma_table, toy64, randn):
     schedule = make_schedule(sigma_table, 4)
     x = randn(1)
-    pair = invert_edict(toy(), x, schedule.ascending_sigmas)[-1]
+    pair = invert_edict(toy64(), x, schedule.ascending_sigmas)[-1]
     before = pair.clone()
-    sample_edict(toy(), pair, schedule.sigmas)
+    sample_edict(toy64(), pair, schedule.sigmas)
     assert torch.equal(x, randn(1)) and torch.equal(pair, before)
 
 
 @pytest.mark.parametrize("mixing", [0.5, 1.0, -0.1])
-def test_mixing_out_of_range_is_refused(mixing):
+def test_mixing_out_of_range_is_refused(toy64, randn, mixing):
     sigmas = torch.tensor([0.0, 1.0])
     with pytest.raises(ValueError, match=f"mixing is {mixing}; give more than 0.5 and less than 1"):
-        invert_edict(toy(), randn(1), sigmas, mixing)
+        invert_edict(toy64(), randn(1), sigmas, mixing)
     with pytest.raises(ValueError, match="mixing is"):
-        sample_edict(toy(), randn(1).expand(2, *SHAPE), sigmas.flip(0), mixing)
+        sample_edict(toy64(), torch.stack([randn(1)] * 2), sigmas.flip(0), mixing)
 
 
 @pytest.mark.parametrize("sigmas", [[2.0, 1.0, 0.0], [0.0], [0.0, 0.0, 1.0], [-1.0, 1.0], [0.0, float("nan")]])
-def test_sigmas_that_do_not_ascend_are_refused(sigmas):
+def test_sigmas_that_do_not_ascend_are_refused(toy64, randn, sigmas):
     with pytest.raises(ValueError, match="EDICT inversion.*do not ascend strictly from image to noise"):
-        invert_edict(toy(), randn(1), torch.tensor(sigmas))
+        invert_edict(toy64(), randn(1), torch.tensor(sigmas))
 
 
 @pytest.mark.parametrize("sigmas", [[0.0, 1.0, 2.0], [0.0], [1.0, 0.0, 0.0]])
-def test_sigmas_that_do_not_descend_are_refused(sigmas):
+def test_sigmas_that_do_not_descend_are_refused(toy64, randn, sigmas):
     with pytest.raises(ValueError, match="EDICT sampling.*do not descend strictly from noise to image"):
-        sample_edict(toy(), randn(1).expand(2, *SHAPE), torch.tensor(sigmas))
+        sample_edict(toy64(), torch.stack([randn(1)] * 2), torch.tensor(sigmas))
 
 
-def test_a_single_state_is_refused(sigma_table):
+def test_a_single_state_is_refused(sigma_table, toy64, randn):
     with pytest.raises(ValueError, match=r"pair of states \[2, B, C, H, W\] is needed.*not \[2, 4, 8, 8\]"):
-        sample_edict(toy(), randn(1), make_schedule(sigma_table, 4).sigmas)
+        sample_edict(toy64(), randn(1), make_schedule(sigma_table, 4).sigmas)

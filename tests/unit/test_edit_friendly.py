@@ -11,24 +11,8 @@ SHAPE = (2, 4, 8, 8)
 SOLVERS = [(1, 1.0), (1, 0.4), (2, 1.0)]
 
 
-def randn(seed: int) -> torch.Tensor:
-    return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
 def noise():
     return noise_source(SHAPE, (7,))
-
-
-def toy(guidance: float = 1.0, phase: float = 0.0):
-    """A smooth, nonlinear denoiser in the dtype of x: two eps networks of the variance-preserving state under guidance."""
-
-    def denoise(x, sigma):
-        x_vp = x / (1 + sigma**2).sqrt()
-        uncond = torch.tanh(0.8 * x_vp + 0.2 * x_vp.roll(1, -1))
-        cond = torch.tanh(x_vp + 0.3 * x_vp.roll(1, -2) + phase) * (0.9 + 0.05 * sigma.log())
-        return x - sigma * (uncond + guidance * (cond - uncond))
-
-    return denoise
 
 
 def network_of(denoise):
@@ -62,7 +46,7 @@ def paper_invert(network, clean, abars, eta):
 
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
 @pytest.mark.parametrize("eta", [1.0, 0.4])
-def test_inversion_equals_the_paper(sigma_table, guidance, eta):
+def test_inversion_equals_the_paper(sigma_table, toy, randn, guidance, eta):
     sigmas = make_schedule(sigma_table, 10).ascending_sigmas
     abars = 1 / (1 + sigmas**2)
     denoise, clean = toy(guidance), randn(1)
@@ -76,7 +60,7 @@ def test_inversion_equals_the_paper(sigma_table, guidance, eta):
         torch.testing.assert_close(added, scales[level] * z[level], rtol=1e-9, atol=1e-9)
 
 
-def test_every_level_is_noised_independently(sigma_table):
+def test_every_level_is_noised_independently(sigma_table, toy, randn):
     sigmas = make_schedule(sigma_table, 10).ascending_sigmas
     draw = noise()
     states = invert_edit_friendly(toy(), randn(1), sigmas, noise()).states
@@ -87,7 +71,9 @@ def test_every_level_is_noised_independently(sigma_table):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("guidance", [1.0, 7.5])
 @pytest.mark.parametrize(("order", "eta"), SOLVERS)
-def test_p12_sampling_with_the_maps_gives_the_image_and_every_state(sigma_table, order, eta, guidance, dtype):
+def test_p12_sampling_with_the_maps_gives_the_image_and_every_state(
+    sigma_table, toy, randn, order, eta, guidance, dtype
+):
     """To the last bit, last step included: sampling makes the very sums of the inversion."""
     schedule = make_schedule(sigma_table.to(dtype), 20)
     denoise, x = toy(guidance), randn(2).to(dtype)
@@ -109,7 +95,7 @@ def test_p12_sampling_with_the_maps_gives_the_image_and_every_state(sigma_table,
 
 @pytest.mark.parametrize(("order", "eta"), SOLVERS)
 @pytest.mark.parametrize("level", [1, 2, 11, 19])
-def test_p12_a_start_in_the_middle_is_exact(sigma_table, order, eta, level):
+def test_p12_a_start_in_the_middle_is_exact(sigma_table, toy, randn, order, eta, level):
     schedule = make_schedule(sigma_table, 20)
     sigmas, denoise = schedule.ascending_sigmas, toy(7.5)
     result = invert_edit_friendly(denoise, randn(2), sigmas, noise(), order, eta)
@@ -120,7 +106,7 @@ def test_p12_a_start_in_the_middle_is_exact(sigma_table, order, eta, level):
         assert float((sample_edit_friendly(denoise, *rest) - randn(2)).abs().max()) > 1e-4
 
 
-def test_p12_the_last_map_carries_what_the_published_code_zeroes(sigma_table):
+def test_p12_the_last_map_carries_what_the_published_code_zeroes(sigma_table, toy, randn):
     """To sigma 0 the step adds no noise; without the kept difference the image is what the network last predicted."""
     schedule = make_schedule(sigma_table, 20)
     result = invert_edit_friendly(toy(7.5), randn(2), schedule.ascending_sigmas, noise())
@@ -131,7 +117,7 @@ def test_p12_the_last_map_carries_what_the_published_code_zeroes(sigma_table):
 
 
 @pytest.mark.parametrize("eta", [1.0, 0.4])
-def test_order_1_samples_as_diffusers_ddim(sigma_table, sd_scheduler, eta):
+def test_order_1_samples_as_diffusers_ddim(sigma_table, sd_scheduler, toy, randn, eta):
     """Another network and noise of our own choice, with the noise diffusers would scale by sigma_t itself."""
     schedule = make_schedule(sigma_table, 10, terminal="first")
     reference = sd_scheduler()
@@ -147,7 +133,7 @@ def test_order_1_samples_as_diffusers_ddim(sigma_table, sd_scheduler, eta):
     torch.testing.assert_close(ours / (1 + sigmas[-1] ** 2).sqrt(), x, rtol=1e-4, atol=1e-4)
 
 
-def test_order_2_samples_as_diffusers_sde_dpmsolver(sigma_table):
+def test_order_2_samples_as_diffusers_sde_dpmsolver(sigma_table, toy, randn):
     """SDE-DPM-Solver++(2M) with given noise: first order first and last, the extrapolation between."""
     reference = DPMSolverMultistepScheduler(
         beta_start=0.00085,
@@ -170,7 +156,7 @@ def test_order_2_samples_as_diffusers_sde_dpmsolver(sigma_table):
     torch.testing.assert_close(ours, x.double(), rtol=1e-4, atol=1e-4)
 
 
-def test_order_2_is_the_sum_of_the_paper(sigma_table):
+def test_order_2_is_the_sum_of_the_paper(sigma_table, toy, randn):
     """One step written out: x' = r^2 x + (1 - r^2) D, D extrapolated over log-levels; order 1 is r^2 x + (1 - r^2) D0."""
     before, sigma, after = sigma_table[[900, 700, 400]]
     x_before, x, r2 = randn(1), randn(2), (after / sigma) ** 2
@@ -185,7 +171,7 @@ def test_order_2_is_the_sum_of_the_paper(sigma_table):
 
 
 @pytest.mark.parametrize("order", [1, 2])
-def test_a_batch_equals_its_rows(sigma_table, order):
+def test_a_batch_equals_its_rows(sigma_table, toy, randn, order):
     schedule = make_schedule(sigma_table, 6)
     result = invert_edit_friendly(
         toy(3.0), randn(3), schedule.ascending_sigmas, noise_source(SHAPE, range(SHAPE[0])), order
@@ -200,7 +186,7 @@ def test_a_batch_equals_its_rows(sigma_table, order):
         torch.testing.assert_close(image, images[row : row + 1])
 
 
-def test_one_call_a_step_from_the_noise_end_and_one_more_for_previous(sigma_table):
+def test_one_call_a_step_from_the_noise_end_and_one_more_for_previous(sigma_table, randn):
     schedule = make_schedule(sigma_table, 4)
     levels = schedule.sigmas.tolist()
     asked, told = [], []
@@ -223,7 +209,7 @@ def test_one_call_a_step_from_the_noise_end_and_one_more_for_previous(sigma_tabl
         assert asked == calls and told == list(enumerate(levels[1:-1]))
 
 
-def test_the_input_is_not_changed(sigma_table):
+def test_the_input_is_not_changed(sigma_table, toy, randn):
     schedule = make_schedule(sigma_table, 4)
     x = randn(1)
     result = invert_edit_friendly(toy(), x, schedule.ascending_sigmas, noise())
@@ -241,7 +227,7 @@ def test_the_input_is_not_changed(sigma_table):
         (2, 0.5, "order 2 is defined for eta 1 only, not 0.5"),
     ],
 )
-def test_an_unknown_solver_is_refused(order, eta, message):
+def test_an_unknown_solver_is_refused(toy, randn, order, eta, message):
     sigmas = torch.tensor([0.0, 1.0])
     with pytest.raises(ValueError, match=message):
         invert_edit_friendly(toy(), randn(1), sigmas, noise(), order, eta)
@@ -250,12 +236,12 @@ def test_an_unknown_solver_is_refused(order, eta, message):
 
 
 @pytest.mark.parametrize("sigmas", [[2.0, 1.0, 0.0], [0.0], [0.0, 0.0, 1.0]])
-def test_sigmas_that_do_not_ascend_are_refused(sigmas):
+def test_sigmas_that_do_not_ascend_are_refused(toy, randn, sigmas):
     with pytest.raises(ValueError, match="Edit-friendly inversion.*do not ascend strictly from image to noise"):
         invert_edit_friendly(toy(), randn(1), torch.tensor(sigmas), noise())
 
 
-def test_what_does_not_fit_the_steps_is_refused():
+def test_what_does_not_fit_the_steps_is_refused(toy, randn):
     sigmas, maps = torch.tensor([2.0, 1.0, 0.0]), torch.zeros(3, *SHAPE)
     with pytest.raises(ValueError, match="3 noise maps were given for 2 steps"):
         sample_edit_friendly(toy(), randn(1), sigmas, maps)
