@@ -1,0 +1,172 @@
+"""The ways to rebuild an image: how each makes its trajectory, and how that is continued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from _host import encode_texts
+from torch import Tensor
+
+STEPS, CFG = 50, 7.5
+WINDOW = ("leading", "clean")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A loaded checkpoint with the scenes to rebuild."""
+
+    model: Any
+    clip: Any
+    vae: Any
+    scenes: list[Any]
+    pictures: Tensor
+    samples: Tensor
+
+    def prompts(self, texts: list[str]) -> list[list[Any]]:
+        return encode_texts(self.clip, texts)
+
+    @property
+    def source(self) -> list[list[Any]]:
+        return self.prompts([scene.caption for scene in self.scenes])
+
+    @property
+    def empty(self) -> list[list[Any]]:
+        return self.prompts([""] * len(self.scenes))
+
+    def part(self, chosen: slice) -> Case:
+        return replace(self, scenes=self.scenes[chosen], pictures=self.pictures[chosen], samples=self.samples[chosen])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A trajectory with what it is continued under."""
+
+    trajectory: Any
+    negative: Any
+    cfg: float
+    work: int
+    model: Any
+    source: Any = None
+    graph_bytes: int = 0
+
+
+Prepare = Callable[[Case], Prepared]
+
+
+def methods() -> Iterator[tuple[str, Prepare, bool]]:
+    """Name, how it is prepared, and whether a whole batch can be."""
+    yield "DDIM at cfg 1", lambda part: plain(part, cfg=1.0), True
+    yield "DDIM", plain, True
+    yield "negative-prompt inversion", negative_prompt, True
+    yield "negative-prompt inversion, 4 iterations", lambda part: negative_prompt(part, 4), True
+    yield "proximal guidance on it", proximal, True
+    yield "direct inversion (source held)", lambda part: replace(plain(part), source=part.source), False
+    yield "edit-friendly DDPM", lambda part: edit_friendly(part, "ddpm", STEPS), True
+    yield "edit-friendly DPM++ 2M, 20 steps", lambda part: edit_friendly(part, "dpm++ 2m", 20), True
+    for method in ("o-belm", "bdia", "edict"):
+        yield method, lambda part, method=method: exact(part, method), True
+        yield f"{method}, all at cfg 1", lambda part, method=method: exact(part, method, 1.0), True
+    yield "null-text, fast", lambda part: null_text(part, "fast"), False
+    yield "null-text, fast, residual, 2 inner steps", lambda part: null_text(part, "fast", 2, True), False
+    yield "null-text, fast, from the source prompt", lambda part: null_text(part, "fast", start=part.source), False
+    yield "null-text, reference", lambda part: null_text(part, "reference"), False
+
+
+def plain(part: Case, cfg: float = CFG, iterations: int = 0) -> Prepared:
+    from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore[reportMissingImports]
+
+    trajectory = RetraceDDIMInvert.execute(
+        part.model, part.source, part.empty, {"samples": part.samples}, STEPS, 1.0, iterations, *WINDOW
+    ).result[0]
+    return Prepared(trajectory, part.empty, cfg, trajectory.inversion.unet_evaluations, part.model)
+
+
+def negative_prompt(part: Case, iterations: int = 0) -> Prepared:
+    return replace(plain(part, iterations=iterations), negative=part.source)
+
+
+def proximal(part: Case) -> Prepared:
+    from retrace_pack.nodes.reconstruction import RetraceProximalGuidance  # pyright: ignore[reportMissingImports]
+
+    model = RetraceProximalGuidance.execute(part.model, "soft", 0.7).result[0]
+    return replace(negative_prompt(part), model=model)
+
+
+def exact(part: Case, method: str, cfg: float = CFG) -> Prepared:
+    from retrace_pack.nodes.exact_inversion import RetraceExactInvert  # pyright: ignore[reportMissingImports]
+
+    trajectory = RetraceExactInvert.execute(
+        part.model, part.source, part.empty, {"samples": part.samples}, method, STEPS, cfg, 0.93, 1.0, *WINDOW
+    ).result[0]
+    return Prepared(trajectory, part.empty, cfg, trajectory.inversion.unet_evaluations, part.model)
+
+
+def edit_friendly(part: Case, solver: str, steps: int) -> Prepared:
+    from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert  # pyright: ignore[reportMissingImports]
+
+    trajectory = RetraceEditFriendlyInvert.execute(
+        part.model, part.source, part.empty, {"samples": part.samples}, 0, steps, CFG, solver, 1.0, *WINDOW
+    ).result[0]
+    return Prepared(trajectory, part.empty, CFG, trajectory.inversion.unet_evaluations, part.model)
+
+
+def null_text(part: Case, method: str, inner: int = 10, residual: bool = False, start: Any = None) -> Prepared:  # noqa: ANN401
+    from retrace_pack.host.guided import Guidance  # pyright: ignore[reportMissingImports]
+    from retrace_pack.host.null_text import optimize  # pyright: ignore[reportMissingImports]
+    from retrace_pack.inversion.null_text import NullTextOptions  # pyright: ignore[reportMissingImports]
+
+    begun = plain(part)
+    guidance = Guidance(part.model, part.source, start or part.empty, CFG)
+    options = NullTextOptions(CFG, inner, keep_residual=residual)
+    graphs = SavedBytes(part.model.model)
+    with torch.autograd.graph.saved_tensors_hooks(graphs.pack, lambda kept: kept):
+        trajectory, found = optimize(guidance, begun.trajectory, options, method, graphs.next_pass)
+    return replace(
+        begun, trajectory=trajectory, negative=None, work=begun.work + found.unet_work, graph_bytes=graphs.largest
+    )
+
+
+class SavedBytes:
+    """Counts what autograd keeps of one pass, without the weights."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self.weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+        self.seen: dict[int, int] = {}
+        self.largest = 0
+
+    def pack(self, kept: Tensor) -> Tensor:
+        storage = kept.untyped_storage()
+        if storage.data_ptr() not in self.weights:
+            self.seen[storage.data_ptr()] = storage.nbytes()
+        return kept
+
+    def next_pass(self, *told: object) -> None:
+        self.largest = max(self.largest, sum(self.seen.values()))
+        self.seen.clear()
+
+
+def continued(prepared: Prepared, positive: list[list[Any]], start: float) -> tuple[Tensor, int]:
+    """Latents of the continuation from a share of the steps (those of the held source where one is), and its work."""
+    from retrace_pack.nodes.editing import RetraceEditSample  # pyright: ignore[reportMissingImports]
+
+    trajectory = prepared.trajectory
+    first = round(start * trajectory.steps)
+    latent, source = RetraceEditSample.execute(
+        prepared.model, trajectory, positive, prepared.cfg, first, True, 0.0, 400, 0.7, 1, prepared.negative,
+        prepared.source,
+    ).result  # fmt: skip
+    passes = (trajectory.steps - first) * (1 if prepared.cfg == 1 else 2) * (2 if prepared.source else 1)
+    if trajectory.inversion.method == "edict":
+        passes *= 2
+    return (source if prepared.source and start == 0 else latent)["samples"], passes
+
+
+def trajectory_bytes(trajectory: Any) -> int:  # noqa: ANN401
+    null_text = trajectory.null_text
+    tensors = [trajectory.latents, trajectory.pairs, trajectory.noise_maps]
+    if null_text is not None:
+        tensors += [null_text.embeddings, null_text.residuals]
+    return sum(tensor.nbytes for tensor in tensors if tensor is not None)
