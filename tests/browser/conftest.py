@@ -134,53 +134,27 @@ def template(request):
 
 
 @pytest.fixture
-def small_edit():
+def small_edit(set_value):
     """The main template on the miniature's own size, in few steps."""
     edit = json.loads(json.dumps(TEMPLATES["retrace_edit"]))
     titled = {node["title"]: node for node in edit["nodes"]}
-    set_widget(titled["Resize"], width=128, height=128)
-    set_widget(titled["Invert"], steps=10, fixed_point_iterations=0)
-    set_widget(titled["The state after 16 steps"], start_step=3)
-    set_widget(titled["Rebuild"], steps=10)
+    set_value(titled["Resize"], width=128, height=128)
+    set_value(titled["Invert"], steps=10, fixed_point_iterations=0)
+    set_value(titled["The state after 16 steps"], start_step=3)
+    set_value(titled["Rebuild"], steps=10)
     for title in ("Edit under the target prompt", "Img2img at the same start step"):
-        set_widget(titled[title], steps=10, start_step=3)
+        set_value(titled[title], steps=10, start_step=3)
     return edit
 
 
-def widget_names(node: dict) -> list[str]:
-    """The widgets of a stored node in the order of its widgets_values; None for what the frontend adds after a seed."""
-    names = [slot["name"] for slot in node["inputs"] if "widget" in slot]
-    extra = len(node["widgets_values"]) - len(names)
-    seeds = [at for at, name in enumerate(names) if name in ("seed", "noise_seed")]
-    for at in reversed(seeds[:extra]):
-        names.insert(at + 1, None)
-    return names
-
-
-def set_widget(node: dict, **values) -> None:
-    for name, value in values.items():
-        node["widgets_values"][widget_names(node).index(name)] = value
-
-
-@pytest.fixture
-def set_value():
-    return set_widget
-
-
 @pytest.fixture(scope="session")
-def stored_prompt():
-    """What a stored template says shall be queued: its widgets by name, its links as [node, output]."""
+def set_value(server, widget_names):
+    """Sets widgets of a stored node by their names."""
+    object_info = server.get("/object_info")
 
-    def convert(graph: dict) -> dict:
-        origins = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
-        prompt = {}
-        for node in graph["nodes"]:
-            if node["type"] in ("MarkdownNote", "Note"):
-                continue
-            named = zip(widget_names(node), node.get("widgets_values", []), strict=False)
-            inputs = {name: value for name, value in named if name is not None}
-            inputs |= {slot["name"]: origins[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
-            prompt[str(node["id"])] = {"class_type": node["type"], "title": node.get("title"), "inputs": inputs}
-        return prompt
+    def set_widgets(node: dict, **values) -> None:
+        names = widget_names(node, object_info)
+        for name, value in values.items():
+            node["widgets_values"][names.index(name)] = value
 
-    return convert
+    return set_widgets

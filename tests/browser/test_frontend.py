@@ -11,7 +11,7 @@ def test_the_pack_adds_no_error_to_the_page(frontend):
     assert [error for error in frontend.opening_errors if "retrace" in error.lower()] == []
 
 
-def test_a_template_opens_whole_and_queues_what_it_stores(frontend, template, stored_prompt):
+def test_a_template_opens_whole_and_queues_what_it_stores(frontend, server, template, api_prompt):
     name, graph = template
     frontend.open(graph)
     unknown = (
@@ -22,9 +22,9 @@ def test_a_template_opens_whole_and_queues_what_it_stores(frontend, template, st
     assert frontend.page.evaluate(unknown) == []
     assert frontend.page.evaluate("() => app.graph.nodes.filter(node => node.has_errors).map(node => node.title)") == []
     assert {
-        node: {"class_type": each["class_type"], "title": each["_meta"]["title"], "inputs": each["inputs"]}
+        node: {"class_type": each["class_type"], "inputs": each["inputs"], "_meta": {"title": each["_meta"]["title"]}}
         for node, each in queued.items()
-    } == stored_prompt(graph)
+    } == api_prompt(graph, server.get("/object_info"))
     assert set(frontend.errors) - frontend.opening_errors == set()
 
 

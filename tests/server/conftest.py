@@ -42,6 +42,17 @@ def edit_prompt():
 
 
 @pytest.fixture(scope="session")
+def template_prompt(api_prompt):
+    """(Template, /object_info) -> what the frontend would queue for it as it is shipped."""
+
+    def read(name: str, object_info: dict) -> dict:
+        graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+        return api_prompt(graph, object_info)
+
+    return read
+
+
+@pytest.fixture(scope="session")
 def by_title():
     def find(prompt, title: str) -> str:
         return next(node for node, content in prompt.items() if content["_meta"]["title"] == title)

@@ -19,46 +19,35 @@ TEMPLATES = {
 }
 
 
-def template_prompt(name: str):
-    """What the frontend would queue, with the shipped checkpoint, picture and words, and with fewer steps."""
-    template = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    origins = {link[0]: [str(link[1]), link[2]] for link in template["links"]}
-    prompt = {}
-    for node in template["nodes"]:
-        if node["type"] == "MarkdownNote":
-            continue
-        values, inputs = iter(node["widgets_values"]), {}
-        for slot in node["inputs"]:
-            value = next(values) if "widget" in slot else None
-            if slot["link"] is not None:
-                inputs[slot["name"]] = origins[slot["link"]]
-            elif "widget" in slot:
-                inputs[slot["name"]] = value
-        prompt[str(node["id"])] = {
-            "class_type": node["type"],
-            "inputs": inputs,
-            "_meta": {"title": node["title"]},
+@pytest.fixture(scope="module")
+def miniature(server, template_prompt):
+    """Template -> what the frontend would queue, with the shipped checkpoint, picture and words, and with fewer steps."""
+    object_info = server.get("/object_info")
+
+    def prompt_of(name: str):
+        prompt = template_prompt(name, object_info)
+        changes = {
+            "Checkpoint": {"ckpt_name": "tiny_sd15.safetensors"},
+            "Photo": {"image": "demo.png"},
+            "Resize": {"width": 128, "height": 128},
+            "Source prompt": {"value": SOURCE},
+            "Target prompt": {"value": TEMPLATES[name]},
+            "Invert": {"steps": STEPS},
+            "Edit under attention control": {"cfg": 4.0},
+            "The same swap without it": {"cfg": 4.0},
+            "Attention Mask": {"method.words": "triangle"},
         }
-    changes = {
-        "Checkpoint": {"ckpt_name": "tiny_sd15.safetensors"},
-        "Photo": {"image": "demo.png"},
-        "Resize": {"width": 128, "height": 128},
-        "Source prompt": {"value": SOURCE},
-        "Target prompt": {"value": TEMPLATES[name]},
-        "Invert": {"steps": STEPS},
-        "Edit under attention control": {"cfg": 4.0},
-        "The same swap without it": {"cfg": 4.0},
-        "Attention Mask": {"method.words": "triangle"},
-    }
-    for node in prompt.values():
-        node["inputs"].update(changes.get(node["_meta"]["title"], {}))
-        if node["class_type"] == "RetracePromptToPrompt" and node["inputs"]["blend_words"]:
-            node["inputs"].update(blend_words="triangle", blend_threshold=0.6, cross_replace=0.8, self_replace=0.8)
-    return prompt
+        for node in prompt.values():
+            node["inputs"].update(changes.get(node["_meta"]["title"], {}))
+            if node["class_type"] == "RetracePromptToPrompt" and node["inputs"]["blend_words"]:
+                node["inputs"].update(blend_words="triangle", blend_threshold=0.6, cross_replace=0.8, self_replace=0.8)
+        return prompt
+
+    return prompt_of
 
 
 @pytest.fixture(scope="module")
-def finished(server, by_title):
+def finished(server, miniature):
     """Template -> (title -> its picture), each run once."""
     from io import BytesIO
 
@@ -68,7 +57,7 @@ def finished(server, by_title):
 
     def run(name: str):
         if name not in runs:
-            prompt = template_prompt(name)
+            prompt = miniature(name)
             result = server.run(prompt)
             runs[name] = {
                 node["_meta"]["title"]: np.asarray(Image.open(BytesIO(server.images(result, key)[0])).convert("RGB"))
@@ -120,8 +109,8 @@ def test_a_word_is_found_in_the_picture(finished):
     assert mask[truth].mean() > 0.7
 
 
-def test_a_missing_word_is_told_on_its_node(server, by_title):
-    prompt = template_prompt("retrace_prompt_to_prompt")
+def test_a_missing_word_is_told_on_its_node(server, miniature, by_title):
+    prompt = miniature("retrace_prompt_to_prompt")
     node = by_title(prompt, "Prompt to Prompt")
     prompt[node]["inputs"]["blend_words"] = "zebra"
     with pytest.raises(PromptFailedError, match="Prompt to Prompt: blend_words: the word 'zebra' is not in") as failure:
@@ -129,30 +118,20 @@ def test_a_missing_word_is_told_on_its_node(server, by_title):
     assert failure.value.event["node_id"] == node
 
 
-def blueprint_prompt(values):
+def blueprint_prompt(api_prompt, object_info, values):
     """What the frontend would queue for the blueprint: its inner nodes, with what is given to its inputs."""
     path = ROOT / "subgraphs" / "Edit a real image.json"
     (subgraph,) = json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
-    links = {link["id"]: link for link in subgraph["links"]}
-    prompt = {}
-    for node in subgraph["nodes"]:
-        widgets, inputs = iter(node["widgets_values"]), {}
-        for slot in node["inputs"]:
-            value = next(widgets) if "widget" in slot else None
-            link = links.get(slot["link"])
-            if link is None:
-                given = {slot["name"]: value} if "widget" in slot else {}
-            elif link["origin_id"] < 0:
-                given = {slot["name"]: values[subgraph["inputs"][link["origin_slot"]]["name"]]}
-            else:
-                given = {slot["name"]: [str(link["origin_id"]), link["origin_slot"]]}
-            inputs |= given
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
+    given = [values[declared["name"]] for declared in subgraph["inputs"]]
+    sources = {}
+    for link in subgraph["links"]:
+        origin, slot = link["origin_id"], link["origin_slot"]
+        sources[link["id"]] = given[slot] if origin < 0 else [str(origin), slot]
     (last,) = (link for link in subgraph["links"] if link["target_id"] == -20)
-    return prompt, [str(last["origin_id"]), last["origin_slot"]]
+    return api_prompt(subgraph, object_info, sources), sources[last["id"]]
 
 
-def test_the_blueprint_edits_a_picture(server, by_title):
+def test_the_blueprint_edits_a_picture(server, api_prompt, by_title):
     from io import BytesIO
 
     from judge import judge
@@ -161,6 +140,8 @@ def test_the_blueprint_edits_a_picture(server, by_title):
     listed = server.get("/global_subgraphs")
     assert "Edit a real image" in {entry["name"] for entry in listed.values()}
     prompt, result = blueprint_prompt(
+        api_prompt,
+        server.get("/object_info"),
         {
             "image": ["photo", 0],
             "source_prompt": SOURCE,
@@ -168,7 +149,7 @@ def test_the_blueprint_edits_a_picture(server, by_title):
             "blend_words": "triangle",
             "cfg": 4.0,
             "ckpt_name": "tiny_sd15.safetensors",
-        }
+        },
     )
     prompt[by_title(prompt, "Resize")]["inputs"].update(width=128, height=128)
     prompt[by_title(prompt, "Invert")]["inputs"]["steps"] = STEPS
@@ -181,12 +162,12 @@ def test_the_blueprint_edits_a_picture(server, by_title):
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-def test_a_template_is_whole(server, name):
+def test_a_template_is_whole(server, miniature, name):
     """Listed with its picture, made of nodes that are there, and every input of ours that it sets exists."""
     assert name in server.get("/workflow_templates")["retrace"]
     assert (ROOT / "workflows" / f"{name}.jpg").is_file()
     info = server.get("/object_info")
-    for node in template_prompt(name).values():
+    for node in miniature(name).values():
         declared = info[node["class_type"]]["input"]
         known = {*declared.get("required", {}), *declared.get("optional", {})}
         assert {key.split(".")[0] for key in node["inputs"]} <= known

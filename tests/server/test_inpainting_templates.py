@@ -46,31 +46,6 @@ def painted() -> Image.Image:
     return photo
 
 
-def prompt_of(template: str, object_info, **by_title):
-    """The template's graph in API format, as the frontend makes it of the widgets; `by_title` replaces inputs."""
-    graph = json.loads((ROOT / "workflows" / f"{template}.json").read_text(encoding="utf-8"))
-    sources = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
-    prompt = {}
-    for node in graph["nodes"]:
-        if node["type"] == "MarkdownNote":
-            continue
-        described = object_info[node["type"]]["input"]
-        specs = {**described.get("required", {}), **described.get("optional", {})}
-        values, inputs = iter(node["widgets_values"]), {}
-        for entry in node["inputs"]:
-            if "widget" in entry:
-                inputs[entry["name"]] = next(values)
-                options = specs[entry["name"]][1] if len(specs[entry["name"]]) > 1 else {}
-                if options.get("control_after_generate") or options.get("image_upload"):
-                    next(values)
-            if entry["link"] is not None:
-                inputs[entry["name"]] = sources[entry["link"]]
-        assert list(values) == [], f"{template}: {node['title']} has more widget values than widgets"
-        inputs |= by_title.get(node["title"], {})
-        prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
-    return prompt
-
-
 SMALL = {"width": 128, "height": 128}
 FOR_THE_MINIATURE = {
     "Photo": {"image": "photo.png"},
@@ -101,8 +76,8 @@ CHECKPOINTS = {
 
 
 @pytest.fixture(scope="module")
-def run(inpainting_server):
-    """Template -> {title: picture} of its SaveImage nodes; further keywords replace inputs by title."""
+def run(inpainting_server, template_prompt):
+    """Template -> {title: picture} of its SaveImage nodes."""
     object_info = inpainting_server.get("/object_info")
     finished = {}
 
@@ -110,7 +85,9 @@ def run(inpainting_server):
         if template not in finished:
             checkpoint = {"Checkpoint": {"ckpt_name": f"{CHECKPOINTS[template]}.safetensors"}}
             changes = {**FOR_THE_MINIATURE, **checkpoint, **FOR_TWO_CORES.get(template, {})}
-            prompt = prompt_of(template, object_info, **changes)
+            prompt = template_prompt(template, object_info)
+            for content in prompt.values():
+                content["inputs"] |= changes.get(content["_meta"]["title"], {})
             result = inpainting_server.run(prompt)
             finished[template] = {
                 content["_meta"]["title"]: pixels(inpainting_server.images(result, node)[0])

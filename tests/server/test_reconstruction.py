@@ -30,34 +30,6 @@ FLOORS = {
 }
 
 
-def api_prompt(template, object_info):
-    """What the frontend would queue for a template: its widgets by name, its links as [node, output]."""
-    origins = {link[0]: [str(link[1]), link[2]] for link in template["links"]}
-    prompt = {}
-    for node in template["nodes"]:
-        if node["type"] == "MarkdownNote":
-            continue
-        declared = object_info[node["type"]]["input"]
-        options = {name: ([*spec, {}])[1] for part in declared.values() for name, spec in part.items()}
-        values, inputs = iter(node["widgets_values"]), {}
-        for slot in node["inputs"]:
-            name = slot["name"]
-            assert name in options or not node["type"].startswith("Retrace"), f"{node['title']} has no input {name}"
-            if "widget" in slot:
-                inputs[name] = next(values)
-                if options[name].get("control_after_generate") or options[name].get("image_upload"):
-                    next(values)
-            elif slot["link"] is not None:
-                inputs[name] = origins[slot["link"]]
-        assert list(values) == [], f"{node['title']} has more values than inputs"
-        prompt[str(node["id"])] = {
-            "class_type": node["type"],
-            "inputs": inputs,
-            "_meta": {"title": node["title"]},
-        }
-    return prompt
-
-
 def miniature(prompt, steps=STEPS):
     """A template's prompt with the shipped checkpoint, picture and words, and with fewer steps."""
     for node in prompt.values():
@@ -76,11 +48,6 @@ def miniature(prompt, steps=STEPS):
     return prompt
 
 
-def template_prompt(server, name):
-    template = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-    return miniature(api_prompt(template, server.get("/object_info")))
-
-
 def psnr(result, node):
     return float(re.search(r"PSNR (\S+) dB", result.outputs[node]["text"][0])[1])
 
@@ -96,14 +63,14 @@ def progress_texts(events, node):
 
 
 @pytest.fixture(scope="module")
-def finished(server):
+def finished(server, template_prompt):
     """Template name -> its prompt, its result and its events; each is run once."""
     runs = {}
 
     def run(name):
         if name not in runs:
             events = []
-            prompt = template_prompt(server, name)
+            prompt = miniature(template_prompt(name, server.get("/object_info")))
             runs[name] = prompt, server.run(prompt, events.append), events
         return runs[name]
 
@@ -216,7 +183,7 @@ def edit_from(trajectory, model, clip, vae):
     }
 
 
-def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(tmp_path):
+def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(template_prompt, tmp_path):
     """Invert, optimise, save, restart the server, load, edit."""
 
     def comfyui():
@@ -234,7 +201,7 @@ def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(tmp_path):
 
     with comfyui() as server:
         shutil.copy(TINY / "demo.png", server.base / "input")
-        template = template_prompt(server, "retrace_null_text")
+        template = miniature(template_prompt("retrace_null_text", server.get("/object_info")))
         ids = {content["_meta"]["title"]: node for node, content in template.items()}
         wanted = ("Checkpoint", "Photo", "Resize", "Source prompt", "Negative prompt", "Encode", "Invert", "Optimise")
         prompt = {ids[title]: template[ids[title]] for title in wanted}
