@@ -80,18 +80,28 @@ def patch_plug_and_play(
 
 
 @dataclass
-class _RunningMasaCtrl:
+class _RunningWithSource:
+    """What every edit here knows while it runs: the source is the first row of the batch."""
+
     node: str
-    start_step: int
-    guide: MaskGuide | None
-    run: SamplingRun = field(default_factory=SamplingRun)
+    run: SamplingRun = field(default_factory=SamplingRun, kw_only=True)
 
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
-        _require_rows(run, self.node)
+        if run.rows < 2:
+            raise ValueError(
+                f"{self.node}: the latent batch has one row, but it takes the source in the first row and a target in "
+                "each further one; repeat the latent (RepeatLatentBatch) and give a conditioning with as many rows."
+            )
         self.run = run
 
     def end(self) -> None:
         pass
+
+
+@dataclass
+class _RunningMasaCtrl(_RunningWithSource):
+    start_step: int
+    guide: MaskGuide | None
 
     def mutual(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
         if self.run.step(options) < self.start_step:
@@ -114,19 +124,10 @@ class _RunningMasaCtrl:
 
 
 @dataclass
-class _RunningPlugAndPlay:
-    node: str
+class _RunningPlugAndPlay(_RunningWithSource):
     attention_fraction: float
     feature_fraction: float
     block: int
-    run: SamplingRun = field(default_factory=SamplingRun)
-
-    def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
-        _require_rows(run, self.node)
-        self.run = run
-
-    def end(self) -> None:
-        pass
 
     def itself(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
         if self.run.step(options) >= int(self.attention_fraction * self.run.steps):
@@ -146,14 +147,6 @@ class _RunningPlugAndPlay:
         chunks = _all_chunks(options)
         passed = block.skip_connection(x)
         return from_the_source(out, self.run.rows, chunks) + (passed - from_the_source(passed, self.run.rows, chunks))
-
-
-def _require_rows(run: SamplingRun, node: str) -> None:
-    if run.rows < 2:
-        raise ValueError(
-            f"{node}: the latent batch has one row, but it takes the source in the first row and a target in each "
-            "further one; repeat the latent (RepeatLatentBatch) and give a conditioning with as many rows."
-        )
 
 
 def _all_chunks(options: Options) -> range:
