@@ -4,6 +4,7 @@
 alone, so that the test does not need comfy-cli.
 """
 
+import json
 import os
 import re
 import shutil
@@ -33,8 +34,17 @@ def test_the_archive_holds_what_a_user_needs_and_no_more(packed):
     assert (
         sorted(name for name in packed if name.split("/")[0] in DEVELOPERS_ONLY or name.endswith(".safetensors")) == []
     )
-    assert {"install.py", "prestartup_script.py", "requirements.txt"}.isdisjoint(packed)
+    assert {"install.py", "prestartup_script.py"}.isdisjoint(packed)
     assert sum((ROOT / name).stat().st_size for name in packed) < 4_000_000
+
+
+def test_a_manager_installs_what_pyproject_asks_for(packed):
+    """ComfyUI-Manager installs the lines of requirements.txt and does not look at pyproject's dependencies."""
+    declared = re.search(
+        r"^dependencies = (\[.*\])$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert declared is not None and "requirements.txt" in packed
+    assert (ROOT / "requirements.txt").read_text(encoding="utf-8").split() == json.loads(declared[1])
 
 
 def test_a_fresh_comfyui_lists_every_node_of_the_archive(packed, tmp_path):
