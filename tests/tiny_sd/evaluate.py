@@ -24,6 +24,7 @@ for folder in (str(HERE), os.environ.setdefault("COMFYUI_PATH", str(HERE.parent.
 from comfy.cli_args import args as comfy_arguments  # noqa: E402
 
 comfy_arguments.cpu = not torch.cuda.is_available()
+comfy_arguments.use_pytorch_cross_attention = True
 
 import comfy.sample  # noqa: E402
 import comfy.samplers  # noqa: E402
