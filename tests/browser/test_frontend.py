@@ -85,6 +85,29 @@ def test_a_bad_input_shows_our_message_on_the_node(frontend, small_edit, set_val
     assert failure["node_type"] == "RetraceTrajectoryLatent"
 
 
+def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
+    """As a person opens it: a click on the node's title, and one on the "i" of the toolbox that appears over it."""
+    frontend.open(json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8")))
+    title = frontend.page.evaluate(
+        """() => {
+            const node = app.graph.nodes.find(node => node.title === 'Invert')
+            app.canvas.ds.scale = 0.8
+            app.canvas.centerOnNode(node)
+            const {left, top} = app.canvas.canvas.getBoundingClientRect()
+            const [x, y] = app.canvas.convertOffsetToCanvas([node.pos[0] + node.size[0] / 2, node.pos[1] - 15])
+            return [left + x, top + y]
+        }"""
+    )
+    frontend.page.wait_for_timeout(1000)
+    frontend.page.mouse.click(*title)
+    frontend.page.get_by_test_id("info-button").click()
+    try:
+        frontend.wait_for_text("Each iteration asks the network again at the state just found")
+        frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "help.png")
+    finally:
+        frontend.page.evaluate("() => app.canvas.deselectAll()")
+
+
 def test_in_chinese_the_nodes_are_chinese(frontend, server, small_edit):
     chinese = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))["RetraceDDIMInvert"]
     server.request("/settings", {"Comfy.Locale": "zh"})
