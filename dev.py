@@ -228,12 +228,12 @@ def test(version: str, arguments: Sequence[str]) -> int:
     Hence not `python -m pytest`, which would add the root, whose nodes/ would then be taken for ComfyUI's nodes.py;
     and pytest looks for packages no higher than tests/.
 
-    Two processes share the files (`-n 0` for one), because most tests keep no more than one core busy.
+    Two processes share the files (`-n 0` for one), because most tests keep no more than one core busy. At the end the slowest are told.
     """
     comfyui = prepare(version, "runtime", "tools")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
-    parallel = ["--numprocesses", "2", "--dist", "loadfile"]
-    return run("pytest", "--confcutdir", ROOT / "tests", *parallel, *arguments, comfyui=comfyui, cwd=ROOT)
+    options = ["--numprocesses", "2", "--dist", "loadfile", "--durations", "20"]
+    return run("pytest", "--confcutdir", ROOT / "tests", *options, *arguments, comfyui=comfyui, cwd=ROOT)
 
 
 def lint(version: str, arguments: Sequence[str]) -> int:

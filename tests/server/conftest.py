@@ -15,24 +15,18 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
 
 
-def start_server(**options) -> ComfyServer:
-    server = ComfyServer(
+@pytest.fixture(scope="session")
+def server():
+    with ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
         custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
         models={"checkpoints": TINY},
-        **options,
-    )
-    server.start()
-    for name in ("demo.png", "demo_mask.png"):
-        shutil.copy(TINY / name, server.base / "input" / name)
-    return server
-
-
-@pytest.fixture(scope="session")
-def server():
-    running = start_server()
-    yield running
-    running.stop()
+        # As on a GPU, and half again as fast in the miniature; servers that tests start for themselves do without it.
+        arguments=("--use-pytorch-cross-attention",),
+    ) as running:
+        for name in ("demo.png", "demo_mask.png"):
+            shutil.copy(TINY / name, running.base / "input" / name)
+        yield running
 
 
 @pytest.fixture

@@ -29,7 +29,10 @@ def inpainting_server(tmp_path_factory):
     models = {f"{path.parent.name}/{path.name}": path for path in folder.glob("*/*.safetensors")}
     models |= {f"checkpoints/{path.name}": path for path in TINY.glob("*.safetensors")}
     with ComfyServer(
-        Path(os.environ["COMFYUI_PATH"]), custom_nodes={"retrace": ROOT, "tiny_sd": TINY}, models=models
+        Path(os.environ["COMFYUI_PATH"]),
+        custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
+        models=models,
+        arguments=("--use-pytorch-cross-attention",),
     ) as server:
         painted().save(server.base / "input" / "photo.png")
         yield server
