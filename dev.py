@@ -228,7 +228,8 @@ def test(version: str, arguments: Sequence[str]) -> int:
     Hence not `python -m pytest`, which would add the root, whose nodes/ would then be taken for ComfyUI's nodes.py;
     and pytest looks for packages no higher than tests/.
 
-    Two processes share the files (`-n 0` for one), because most tests keep no more than one core busy. At the end the slowest are told.
+    Two processes share the files (`-n 0` for one), because most tests keep no more than one core busy.
+    At the end the slowest are told.
     """
     comfyui = prepare(version, "runtime", "tools")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
