@@ -1,11 +1,38 @@
 """Tiny models in this process, for tests of host/ and nodes/."""
+# ruff: noqa: E402  (the device is chosen before the rest of ComfyUI is imported)
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from comfy.cli_args import args
 
 # Before any module of ComfyUI asks for the device: parity is measured on the CPU in float32, also where there is a GPU.
 args.cpu = True
+
+import comfy.sd
+import layouts
+import scenes
+from random_models import random_conditioning, random_model
+from retrace_pack.host.editing import AFTER_STEP
+from retrace_pack.host.guided import Guidance
+from retrace_pack.host.null_text import optimize
+from retrace_pack.inversion.null_text import NullTextOptions
+from retrace_pack.measuring.compare import compare_images
+from retrace_pack.nodes.editing import RetraceEditSample
+from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
+from retrace_pack.nodes.inversion import RetraceDDIMInvert
+from retrace_pack.nodes.null_text import RetraceNullTextOptimize
+from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
+
+import nodes
+
+TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
 
 
 @pytest.fixture(autouse=True)
@@ -18,8 +45,6 @@ def inference_mode():
 @pytest.fixture(scope="session")
 def models():
     """Layout -> (MODEL, CONDITIONING) with random weights, made once."""
-    from random_models import random_conditioning, random_model
-
     made = {}
 
     def get(layout: str):
@@ -35,3 +60,151 @@ def models():
 def latent():
     """A LATENT of two images, 16 x 16."""
     return {"samples": torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(0))}
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model, the prompts of a test and the latents of an image (or two), inverted and sampled on from."""
+
+    model: Any
+    source: Any
+    negative: Any
+    samples: torch.Tensor
+    steps: int
+    iterations: int = 0
+    """Of the fixed point, in the plain inversion."""
+    target: Any = None
+    vae: Any = None
+    cfg: float = 7.5
+
+    def invert(self, terminal: str = "clean"):
+        """The plain trajectory."""
+        return RetraceDDIMInvert.execute(
+            self.model, self.source, self.source, {"samples": self.samples}, self.steps, 1.0, self.iterations, "leading",
+            terminal,
+        ).result[0]  # fmt: skip
+
+    def exact(self, method: str, cfg: float = 1.0):
+        return RetraceExactInvert.execute(
+            self.model, self.source, self.negative, {"samples": self.samples}, method, self.steps, cfg, 0.93, 1.0,
+            "leading", "clean",
+        ).result[0]  # fmt: skip
+
+    def edit_friendly(self, solver: str, cfg: float = 3.5):
+        return RetraceEditFriendlyInvert.execute(
+            self.model, self.source, self.negative, {"samples": self.samples}, 0, self.steps, cfg, solver, 1.0,
+            "leading", "clean",
+        ).result[0]  # fmt: skip
+
+    def optimize(
+        self, trajectory, method: str = "fast", callback: Callable[..., object] = lambda *said: None, **options
+    ):
+        """Null-text optimisation: the optimised trajectory and the record of it, which the node draws only."""
+        guidance = Guidance(self.model, self.source, self.negative, self.cfg)
+        return optimize(
+            guidance, trajectory, NullTextOptions(**{"cfg": self.cfg, "inner_steps": 3, **options}), method, callback
+        )
+
+    def optimize_node(self, trajectory, **changes):
+        """(Optimised trajectory, negative, plot of the losses)."""
+        inputs = {
+            "cfg": self.cfg, "inner_steps": 3, "learning_rate": 0.01, "epsilon": 1e-5, "method": "fast",
+            "residual": False,
+        }  # fmt: skip
+        return RetraceNullTextOptimize.execute(
+            self.model, trajectory, self.source, self.negative, **{**inputs, **changes}
+        ).result
+
+    def edit(self, trajectory, positive=None, **changes):
+        """Edit Sample's two LATENTs as tensors, (edit, source); null embeddings take the place of the negative."""
+        inputs = {
+            "cfg": self.cfg, "start_step": 0, "hold_source": True, "pull_back": 0.0, "pull_back_below": 999,
+            "pull_back_quantile": 0.7, "pull_back_dilation": 0, "source": None,
+            "negative": self.negative if trajectory.null_text is None else None,
+        }  # fmt: skip
+        output = RetraceEditSample.execute(self.model, trajectory, positive or self.source, **{**inputs, **changes})
+        return tuple(latent["samples"] for latent in output.result)
+
+    def k_sampler(self, trajectory, negative=None, cfg: float | None = None, sampler_name: str = "euler", start_step=0):
+        """KSamplerAdvanced on from a plain trajectory."""
+        latent = RetraceTrajectoryLatent.execute(trajectory, start_step).result[0]
+        return nodes.KSamplerAdvanced().sample(
+            self.model, "disable", 0, trajectory.steps, cfg or self.cfg, sampler_name, "ddim_uniform", self.source,
+            negative or self.negative, latent, start_step, 10000, "disable",
+        )[0]["samples"]  # fmt: skip
+
+    def hooked(self, *hooks):
+        """With functions that Edit Sample calls after each step."""
+        model = self.model.clone()
+        model.model_options["transformer_options"][AFTER_STEP] = list(hooks)
+        return replace(self, model=model)
+
+    def error(self, samples) -> float:
+        """Mean square against the image."""
+        return float((samples - self.samples).square().mean())
+
+    @cached_property
+    def round_trip(self):
+        return self.vae.decode(self.samples)
+
+    def psnr(self, samples) -> float:
+        """Against the image's round trip through the VAE, in dB."""
+        return compare_images(self.vae.decode(samples), self.round_trip).mean_psnr
+
+
+@pytest.fixture(scope="session")
+def random_task(models):
+    """(Layout, number of images) -> Task with random weights."""
+
+    def make(layout: str = "sd15", images: int = 1):
+        model = models(layout)[0]
+        source, target, negative = (random_conditioning(model, seed) for seed in (1, 2, 3))
+        # As large as the latents of pictures, which decibels are measured against.
+        samples = 5 * torch.randn(images, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        return Task(model, source, negative, samples, steps=8, iterations=2, target=target)
+
+    return make
+
+
+@pytest.fixture
+def task(random_task):
+    return random_task()
+
+
+@pytest.fixture(scope="session")
+def short_task(models):
+    """Layout -> Task with random weights, of the few steps that an optimisation has time for."""
+
+    def make(layout: str = "sd15"):
+        model = models(layout)[0]
+        source, negative = random_conditioning(model, 1), random_conditioning(model, 2)
+        samples = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+        return Task(model, source, negative, samples, steps=5)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """Name of a trained miniature -> Task of a held-out scene in it, made once."""
+
+    @cache
+    def get(name: str = "tiny_sd15"):
+        layouts.register()
+        with torch.inference_mode():
+            model, clip, vae = comfy.sd.load_checkpoint_guess_config(str(TINY / f"{name}.safetensors"))[:3]
+            scene = scenes.random_scene(np.random.default_rng(3), held_out=True)
+            colour = "green" if scene.objects[0].colour != "green" else "red"
+            captions = (scene.caption, scene.with_object(colour=colour).caption, "")
+            source, target, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in captions)
+            samples = vae.encode(torch.from_numpy(scenes.render(scene)[None]).float() / 255)
+        # ddim_uniform is the leading grid where the number of steps divides 1000.
+        return Task(model, source, empty, samples, steps=10, target=target, vae=vae)
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def relative():
+    """The largest difference, as a share of the largest that is expected."""
+    return lambda ours, expected: float((ours - expected).abs().max() / expected.abs().max())
