@@ -264,9 +264,14 @@ class ComfyServer:
         """The decoded JSON of a GET."""
         return json.loads(self.request(path, **query))
 
-    def queue(self, prompt: Prompt) -> str:
-        """Queue a prompt and return its id; PromptRejectedError where the server refuses it."""
-        payload = {"prompt": prompt, "client_id": self.client_id}
+    def queue(self, prompt: Prompt, workflow: Mapping[str, Any] | None = None) -> str:
+        """Queue a prompt and return its id; PromptRejectedError where the server refuses it.
+
+        The pictures that it saves carry the `workflow` (UI format): dropped on ComfyUI they open it.
+        """
+        payload: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id}
+        if workflow is not None:
+            payload["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
         try:
             return json.loads(self.request("/prompt", payload))["prompt_id"]
         except AnswerError as error:
@@ -311,10 +316,16 @@ class ComfyServer:
             if time.monotonic() > deadline:
                 raise ComfyError(f"The prompt did not end within {timeout:g} seconds.{self._log_tail()}")
 
-    def run(self, prompt: Prompt, on_event: Callable[[Event], object] | None = None, timeout: float = 600.0) -> Result:
+    def run(
+        self,
+        prompt: Prompt,
+        on_event: Callable[[Event], object] | None = None,
+        timeout: float = 600.0,
+        workflow: Mapping[str, Any] | None = None,
+    ) -> Result:
         """Queue a prompt, follow it to its end and return what it made; raise where it failed or was interrupted."""
         started = time.monotonic()
-        prompt_id = self.queue(prompt)
+        prompt_id = self.queue(prompt, workflow)
         executed: list[str] = []
         cached: set[str] = set()
         for event in self.follow(prompt_id, timeout):

@@ -7,6 +7,7 @@ Diffusion 1.x, 2.x or SDXL checkpoint and photo. The pictures go to demo-output/
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -17,11 +18,15 @@ from typing import Any
 from comfy_server import ComfyError, ComfyServer, Prompt, Result
 from contact_sheet import Tile, contact_sheet
 from photo import native_side, save_fitted
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from progress import Progress
+from stored_graph import filled_in
 
 ROOT = Path(__file__).resolve().parent.parent
 MINIATURE = ROOT / "tests" / "tiny_sd"
 WORKFLOW = ROOT / "tests" / "server" / "prompts" / "edit.json"
+TEMPLATE = ROOT / "workflows" / "retrace_edit.json"
 IMAGE_TITLES = ("Source", "Reconstruction", "Edit", "Img2img")
 
 EditablePrompt = dict[str, dict[str, Any]]
@@ -149,8 +154,24 @@ def collect(server: ComfyServer, prompt: Prompt, result: Result) -> dict[str, by
     return {name: images[0] for name, images in pictures.items() if images}
 
 
+def workflow_of(prompt: Prompt, options: argparse.Namespace, server: ComfyServer) -> dict[str, Any] | None:
+    """The template as it is run here, for the pictures to carry; a workflow of the user's own has none."""
+    if options.workflow != WORKFLOW:
+        return None
+    return filled_in(json.loads(TEMPLATE.read_text(encoding="utf-8")), prompt, server.get("/object_info"))
+
+
+def carried(png: bytes) -> PngInfo:
+    """The graph that ComfyUI wrote into a picture it saved, to be written into another one."""
+    info = PngInfo()
+    for key, text in Image.open(io.BytesIO(png)).info.items():
+        if key in ("prompt", "workflow"):
+            info.add_text(key, text)
+    return info
+
+
 def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> None:
-    """Write the pictures one by one and side by side."""
+    """Write the pictures one by one and side by side. Each carries the graph, and opens it when dropped on ComfyUI."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = {"Source": "Source prompt", "Edit": "Target prompt", "Img2img": "Target prompt"}
     tiles = []
@@ -158,7 +179,7 @@ def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> 
         (folder / f"{name.lower()}.png").write_bytes(png)
         prompts = [prompt[node]["inputs"].get("text") for node in nodes(prompt, titled=captions.get(name, ""))]
         tiles.append(Tile(png, name, next((text for text in prompts if isinstance(text, str)), "")))
-    contact_sheet(tiles).save(folder / "side-by-side.png")
+    contact_sheet(tiles).save(folder / "side-by-side.png", pnginfo=carried(tiles[0].png))
 
 
 def print_table(rows: list[tuple[str, str]]) -> None:
@@ -178,7 +199,8 @@ def run(options: argparse.Namespace) -> None:
         device = server.get("/system_stats")["devices"][0]["name"]
         place_images(prompt, options, server.base / "input")
         with Progress({node_id: title(node) for node_id, node in prompt.items()}) as progress:
-            result = server.run(prompt, progress, timeout=24 * 3600)
+            workflow = workflow_of(prompt, options, server)
+            result = server.run(prompt, progress, timeout=24 * 3600, workflow=workflow)
         pictures = collect(server, prompt, result)
     if not pictures:
         raise ComfyError(f"The workflow made none of the pictures {', '.join(IMAGE_TITLES)}.")

@@ -101,6 +101,9 @@ class Frontend:
     def wait_for_text(self, text: str) -> None:
         self.page.wait_for_function("text => document.body.innerText.includes(text)", arg=text)
 
+    def wait_for_node(self, title: str) -> None:
+        self.page.wait_for_function("title => app.graph.nodes.some(node => node.title === title)", arg=title)
+
     def screenshot(self, name: str) -> None:
         """Everything that the graph shows, as an artefact of the run."""
         self.page.evaluate(

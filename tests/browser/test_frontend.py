@@ -1,5 +1,6 @@
 """What a person sees: the templates, a run, a refusal and the help in ComfyUI's own frontend."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -83,6 +84,27 @@ def test_a_bad_input_shows_our_message_on_the_node(frontend, small_edit, set_val
     message = "start_step 60 is beyond the trajectory's 10 steps; choose 0 to 9"
     assert message in failure["exception_message"]
     assert failure["node_type"] == "RetraceTrajectoryLatent"
+
+
+def test_the_picture_of_the_readme_opens_its_workflow_when_dropped(frontend):
+    frontend.errors.clear()
+    frontend.page.evaluate(
+        """content => {
+            const bytes = Uint8Array.from(atob(content), character => character.charCodeAt(0))
+            const dataTransfer = new DataTransfer()
+            dataTransfer.items.add(new File([bytes], 'edit.png', {type: 'image/png'}))
+            app.canvas.canvas.dispatchEvent(new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true}))
+        }""",
+        base64.b64encode((ROOT / "docs" / "edit.png").read_bytes()).decode(),
+    )
+    frontend.wait_for_node("The state after 28 steps")
+    template = json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8"))
+    opened = frontend.page.evaluate("() => app.graph.nodes.map(node => [String(node.id), node.type])")
+    assert sorted(opened) == sorted([str(node["id"]), node["type"]] for node in template["nodes"])
+    tested = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
+    for node, each in frontend.prompt().items():
+        if each["class_type"] != "LoadImage":  # the demo gives its picture a name of its own
+            assert each == tested[node]
 
 
 def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
