@@ -26,8 +26,8 @@ def test_proximal_guidance_at_its_ends(task, relative, shrinkage):
     patch = RetraceProximalGuidance.execute
     asked = (task.target, task.negative, task.cfg, 4 * task.samples)
     full = run(patch(task.model, shrinkage, 1.0).result[0], *asked)
-    # All of the direction is dropped: what is left is the negative alone.
-    torch.testing.assert_close(full, run(task.model, task.negative, task.negative, 1.0, asked[3]), rtol=1e-5, atol=1e-5)
+    # All of the direction is dropped: what is left is the negative alone, which a batch of two rounds otherwise than one row.
+    torch.testing.assert_close(full, run(task.model, task.negative, task.negative, 1.0, asked[3]), rtol=1e-5, atol=3e-5)
     plain = run(task.model, *asked)
     none = run(patch(task.model, "hard", 0.0).result[0], *asked)
     # Only the smallest entry itself does not lie above the quantile 0.
