@@ -7,6 +7,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.self_attention import MaskGuide, patch_masactrl, patch_plug_and_play
+from ..samplers.blend_mask import checked_mask
+from .refusals import in_the_name_of
 from .types import model_input
 
 MASACTRL = "MasaCtrl"
@@ -73,9 +75,21 @@ class RetraceMasaCtrl(io.ComfyNode):
             )
         guide = None
         if source_mask is not None:
-            target = source_mask if target_mask is None else target_mask
-            guide = MaskGuide(source_mask[:1, None], target[:1, None])
+            source = _only_mask(source_mask, "source_mask")
+            guide = MaskGuide(source, source if target_mask is None else _only_mask(target_mask, "target_mask"))
         return io.NodeOutput(patch_masactrl(model, start_step, start_layer, guide, MASACTRL))
+
+
+def _only_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
+    """The mask [1, 1, H, W] of the input `name`, which every target shares."""
+    with in_the_name_of(f"{MASACTRL}: {name}"):
+        planes = checked_mask(mask)
+    if len(planes) != 1:
+        raise ValueError(
+            f"{MASACTRL}: {name} holds {len(planes)} masks, but one counts for every target; give one mask, and sample targets "
+            "with masks of their own one at a time."
+        )
+    return planes[None]
 
 
 class RetracePlugAndPlay(io.ComfyNode):

@@ -313,6 +313,30 @@ def test_a_batch_or_a_conditioning_that_does_not_fit_is_refused_before_the_netwo
         RetraceMasaCtrl.execute(model, 0, 0.0, None, torch.ones(1, 8, 8))
 
 
+@pytest.mark.parametrize(("mask", "message"), [
+    (torch.ones(2, 8, 8), "holds 2 masks, but one counts for every target; give one mask"),
+    (torch.full((1, 8, 8), torch.nan), "the mask holds NaN"),
+    (torch.ones(1, 8, 8, 3), r"the mask has the shape \(1, 8, 8, 3\)"),
+])  # fmt: skip
+def test_a_mask_that_is_not_one_mask_is_refused(models, mask, message):
+    model, good = models("sd15")[0], torch.ones(1, 8, 8)
+    with pytest.raises(ValueError, match=f"^MasaCtrl: source_mask.* {message}"):
+        RetraceMasaCtrl.execute(model, 0, 0.0, mask)
+    with pytest.raises(ValueError, match=f"^MasaCtrl: target_mask.* {message}"):
+        RetraceMasaCtrl.execute(model, 0, 0.0, good, mask)
+
+
+def test_a_mask_without_a_batch_is_read_whole(models):
+    model = models("sd15")[0]
+    mask = torch.zeros(8, 8)
+    mask[2:6, 2:6] = 1
+    bare, batched = (
+        sample(RetraceMasaCtrl.execute(model, 0, 0.0, each).result[0], rows(model, 1, 2), strangers())
+        for each in (mask, mask[None])
+    )
+    assert torch.equal(bare, batched)
+
+
 def test_a_run_leaves_nothing_to_the_next(models):
     """Maps of an interrupted run would open the blend elsewhere."""
     model = models("sd15")[0]
