@@ -74,13 +74,12 @@ class InvertedImage:
 
     def at(self, sigma: Tensor) -> Tensor:
         upper = self._upper(sigma)
-        low, high = self.sigmas[upper - 1], self.sigmas[upper]
-        return torch.lerp(self.states[upper - 1], self.states[upper], ((sigma - low) / (high - low)).clamp(0, 1))
+        share = (sigma - self.sigmas[upper - 1]) / self._rise(upper)
+        return torch.lerp(self.states[upper - 1], self.states[upper], share.clamp(0, 1))
 
     def denoised_at(self, sigma: Tensor) -> Tensor:
         upper = self._upper(sigma)
-        rise = self.sigmas[upper] - self.sigmas[upper - 1]
-        eps = (self.states[upper] - self.states[upper - 1]) / rise
+        eps = (self.states[upper] - self.states[upper - 1]) / self._rise(upper)
         return self.states[upper] - self.sigmas[upper] * eps
 
     def _upper(self, sigma: Tensor) -> int:
@@ -91,6 +90,11 @@ class InvertedImage:
                 f"{float(self.sigmas[-1]):.4f}; give it the trajectory's own SIGMAS (Trajectory Latent)."
             )
         return max(1, int((self.sigmas < sigma * (1 - SAME_LEVEL)).sum()))
+
+    def _rise(self, upper: int) -> Tensor:
+        rise = self.sigmas[upper] - self.sigmas[upper - 1]
+        # Two equal levels (a terminal at the first level, met by a grid that begins there) say nothing of a direction.
+        return torch.where(rise > 0, rise, torch.inf)
 
 
 def steps_of_strength(steps: int, strength: float) -> int:
