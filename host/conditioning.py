@@ -25,6 +25,11 @@ def only_entry(conditioning: Conditioning, name: str) -> tuple[Tensor, dict[str,
     return embedding, settings
 
 
+def covers_a_part(settings: dict[str, Any]) -> bool:
+    """Whether ComfyUI gives the network a crop of the latent for an entry with these settings, instead of the whole."""
+    return settings.get("area") is not None or bool(settings.get("set_area_to_bounds"))
+
+
 def interpolate_conditioning(source: Conditioning, empty: Conditioning, amount: float) -> Conditioning:
     """The source prompt (amount 0) to the empty one (1), embedding and pooled embedding alike; settings are the source's."""
     embedding, settings = only_entry(source, "source")
@@ -36,14 +41,31 @@ def interpolate_conditioning(source: Conditioning, empty: Conditioning, amount: 
 
 
 def stack_rows(conditionings: list[Conditioning], names: list[str]) -> Conditioning:
-    """One CONDITIONING whose rows are the given ones, in order; settings are the first's, pooled embeddings are stacked.
+    """One CONDITIONING whose rows are the given ones, in order; pooled embeddings are stacked.
 
-    Prompts of different length are repeated to a common one, which attention does not notice.
+    Prompts of different length are repeated to a common one, which attention does not notice. Raises ValueError for
+    settings (a ControlNet, an area, SDXL's sizes) that are not the same in all: the rows are asked together.
     """
     entries = [only_entry(conditioning, name) for conditioning, name in zip(conditionings, names, strict=True)]
+    for name, (_, settings) in zip(names, entries, strict=True):
+        if different := _differing(settings, entries[0][1]):
+            raise ValueError(
+                f"{name} and {names[0]} differ in {', '.join(different)}, but they are rows of one conditioning; give both the "
+                "same, or set it on a conditioning that holds both rows (Prompt to Prompt's), with nothing in source."
+            )
     length = math.lcm(*(embedding.shape[1] for embedding, _ in entries))
     rows = torch.cat([embedding.repeat(1, length // embedding.shape[1], 1) for embedding, _ in entries])
     settings = {**entries[0][1]}
     if all(entry.get(POOLED) is not None for _, entry in entries):
         settings[POOLED] = torch.cat([entry[POOLED] for _, entry in entries])
     return [[rows, settings]]
+
+
+def _differing(settings: dict[str, Any], others: dict[str, Any]) -> list[str]:
+    """The names of the settings that only one has, or that are not the same; the pooled embedding is the row's own."""
+    names = sorted((settings.keys() | others.keys()) - {POOLED})
+    return [name for name in names if not _same(settings.get(name), others.get(name))]
+
+
+def _same(setting: object, other: object) -> bool:
+    return setting is other or (not isinstance(setting, Tensor) and not isinstance(other, Tensor) and setting == other)

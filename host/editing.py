@@ -21,7 +21,7 @@ from ..samplers.proximal import pull_back
 from .conditioning import stack_rows
 from .guidance_patches import GuidanceDirection
 from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, run_guided
-from .null_text import null_text_conditioning
+from .null_text import is_null_text_of, null_text_conditioning
 
 AFTER_STEP, ANNOUNCEMENT = "retrace_after_step", "retrace_edit_sample"
 
@@ -54,9 +54,7 @@ class EditOptions:
     pull_back: PullBack | None = None
 
 
-def continue_trajectory(
-    guidance: Guidance, trajectory: Trajectory, options: EditOptions, uses_null_text: bool
-) -> tuple[Tensor, int]:
+def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: EditOptions) -> tuple[Tensor, int]:
     """Sample from the trajectory's state at the start step; a row for each row of the conditioning.
 
     A trajectory of one image is repeated for every row. Returns the samples of a LATENT [R, C, H, W] and the network
@@ -86,7 +84,7 @@ def continue_trajectory(
             result = _continue_noise_maps(denoise, latent, process_in, trajectory, level, report)
         else:
             path = process_in(trajectory.latents[: level + 1]).to(latent)
-            changes = _after_steps(guidance.model, path, trajectory, options, direction, uses_null_text)
+            changes = _after_steps(guidance, path, trajectory, options, direction)
 
             def after_step(step: int, x: Tensor) -> Tensor:
                 for change in changes:
@@ -123,13 +121,21 @@ def with_source_row(source: Conditioning, positive: Conditioning, trajectory: Tr
 def resolve_negative(
     trajectory: Trajectory, positive: Conditioning, negative: Conditioning | None, cfg: float
 ) -> Conditioning:
-    """The given negative, else the trajectory's null embeddings, else (at cfg 1, where none is asked) the positive.
+    """The given negative, else (at cfg 1, where none is asked) the positive, else the trajectory's null embeddings.
 
-    Raises ValueError when there is nothing to guide away from.
+    Raises ValueError when there is nothing to guide away from, or when the null embeddings were made with more than a prompt.
     """
     if negative is not None:
         return negative
+    if cfg == 1:
+        return positive
     if trajectory.null_text is not None:
+        if trajectory.null_text.settings:
+            raise ValueError(
+                f"the trajectory's null embeddings were made with {', '.join(trajectory.null_text.settings)} on the negative, "
+                "which the trajectory does not keep; connect that negative to Null Text Conditioning, and what comes out of it "
+                "to negative here."
+            )
         if trajectory.null_text.cfg != cfg:
             logging.warning(
                 "Edit Sample: the null embeddings were made for cfg %g, this edit has cfg %g; "
@@ -138,8 +144,6 @@ def resolve_negative(
                 cfg,
             )
         return null_text_conditioning(trajectory, None)
-    if cfg == 1:
-        return positive
     raise ValueError(
         f"cfg is {cfg:g}, but there is no negative and the trajectory has no null embeddings; connect a negative, "
         "send the trajectory through Null Text Optimize, or set cfg to 1."
@@ -213,12 +217,11 @@ def _continue_noise_maps(
 
 
 def _after_steps(
-    model: ModelPatcher,
+    guidance: Guidance,
     path: Tensor,
     trajectory: Trajectory,
     options: EditOptions,
     direction: GuidanceDirection,
-    uses_null_text: bool,
 ) -> Sequence[EveryStep]:
     """What changes x after a step, in this order: residuals, the pull back, the held source, then patches of the MODEL.
 
@@ -227,8 +230,8 @@ def _after_steps(
     changes: list[EveryStep] = []
     last = len(path) - 2
     null_text = trajectory.null_text
-    if uses_null_text and null_text is not None and null_text.residuals is not None:
-        residuals = model.model.process_latent_in(null_text.residuals).to(path)
+    if null_text is not None and null_text.residuals is not None and _walks_as_optimised(guidance, trajectory):
+        residuals = guidance.model.model.process_latent_in(null_text.residuals).to(path)
         changes.append(lambda step, x, sigma: x + residuals[last - step])
     pull = options.pull_back
     if pull is not None:
@@ -242,5 +245,11 @@ def _after_steps(
     if options.hold_source and path.shape[1] == 1:
         # With one row alone there is no edit beside the source, and holding it would leave nothing to sample.
         changes.append(lambda step, x, sigma: torch.cat([path[last - step], x[1:]]) if len(x) > 1 else x)
-    changes.extend(model.model_options["transformer_options"].get(AFTER_STEP, []))
+    changes.extend(guidance.model.model_options["transformer_options"].get(AFTER_STEP, []))
     return changes
+
+
+def _walks_as_optimised(guidance: Guidance, trajectory: Trajectory) -> bool:
+    """Whether the steps are those of the optimisation: residuals are what these miss the trajectory by, and no others."""
+    null_text = trajectory.null_text
+    return null_text is not None and null_text.cfg == guidance.cfg and is_null_text_of(guidance.negative, trajectory)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOptions, optimize_null_text
 from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.schedule import step_windows
-from .conditioning import only_entry
+from .conditioning import POOLED, only_entry
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
 from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
 
@@ -33,9 +33,15 @@ def optimize(
     """The trajectory with null embeddings that make `guidance` walk it back, and what the optimisation tells of itself.
 
     Whatever is in the conditioning (ControlNet, areas, a LoRA in the MODEL) takes part. The optimisation begins at the
-    embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, and for a negative of several parts.
+    embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, for a negative of several parts, and
+    for a ControlNet on the positive that ComfyUI would copy to the negative.
     """
     embedding, settings = only_entry(guidance.negative, "negative")
+    if any(entry.get("control_apply_to_uncond") for _, entry in guidance.positive):
+        raise ValueError(
+            "positive has a ControlNet by Apply ControlNet (OLD), which ComfyUI would give to one step's embedding and to no "
+            "other; use Apply ControlNet, with positive and negative."
+        )
     process_in, process_out = guidance.model.model.process_latent_in, guidance.model.model.process_latent_out
     sampler = _NullTextSampler(process_in(trajectory.latents), trajectory.sigmas, embedding, options, method, callback)
     image = trajectory.latents[0]
@@ -51,9 +57,13 @@ def optimize(
     )
     found = sampler.result
     residuals = process_out(found.residuals).cpu() if options.keep_residual else None
-    pooled = settings.get("pooled_output")
+    pooled = settings.get(POOLED)
     null_text = NullEmbeddings(
-        found.embeddings.cpu(), None if pooled is None else pooled.float().cpu(), residuals, options.cfg
+        found.embeddings.cpu(),
+        None if pooled is None else pooled.float().cpu(),
+        residuals,
+        options.cfg,
+        tuple(sorted(settings.keys() - {POOLED})),
     )
     return trajectory.with_null_text(null_text), found
 
@@ -66,7 +76,7 @@ def null_text_conditioning(trajectory: Trajectory, negative: Conditioning | None
     null_text = trajectory.null_text
     if null_text is None:
         raise ValueError("the trajectory has no null embeddings; send it through Null Text Optimize first.")
-    settings = {} if null_text.pooled is None else {"pooled_output": null_text.pooled}
+    settings = {} if null_text.pooled is None else {POOLED: null_text.pooled}
     if negative is not None:
         settings |= only_entry(negative, "negative")[1]
     windows = step_windows(trajectory.sigmas.flip(0), trajectory.model.sigma_table)
@@ -74,6 +84,18 @@ def null_text_conditioning(trajectory: Trajectory, negative: Conditioning | None
         [embedding[None], {**settings, "start_percent": start, "end_percent": end}]
         for embedding, (start, end) in zip(null_text.embeddings.flip(0), windows, strict=True)
     ]
+
+
+def is_null_text_of(negative: Conditioning, trajectory: Trajectory) -> bool:
+    """Whether the negative holds the trajectory's own null embeddings, step by step."""
+    null_text = trajectory.null_text
+    return (
+        null_text is not None
+        and len(negative) == trajectory.steps
+        and all(
+            torch.equal(entry[0][0], own) for entry, own in zip(negative, null_text.embeddings.flip(0), strict=True)
+        )
+    )
 
 
 @dataclass

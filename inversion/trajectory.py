@@ -69,12 +69,14 @@ class NullEmbeddings:
         pooled: float32 [1, P], the fixed pooled embedding of models that have one (SDXL), or None.
         residuals: float32 [N, 1, C, H, W], what each step missed the trajectory by, in the scale of its latents, or None.
         cfg: the guidance scale they were made for.
+        settings: the names of what else the negative carried (a ControlNet, SDXL's sizes), which is not kept here.
     """
 
     embeddings: Tensor
     pooled: Tensor | None
     residuals: Tensor | None
     cfg: float
+    settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ..samplers.schedule import Spacing, Terminal
 from .trajectory import InversionFacts, ModelFacts, NullEmbeddings, Trajectory
 
 FORMAT = "retrace.trajectory"
-VERSION = 2
+VERSION = 3
 TENSORS = ("latents", "sigmas", "residuals", "sigma_table")
 NULL_TEXT = "null_text."
 
@@ -44,7 +44,7 @@ def save_trajectory(trajectory: Trajectory, path: Path) -> None:
     }
     if trajectory.null_text is not None:
         null_text = asdict(trajectory.null_text)
-        metadata["null_text_cfg"] = json.dumps(null_text.pop("cfg"))
+        metadata |= {f"null_text_{name}": json.dumps(null_text.pop(name)) for name in ("cfg", "settings")}
         tensors |= {NULL_TEXT + name: tensor for name, tensor in null_text.items()}
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
     os.close(handle)
@@ -94,6 +94,7 @@ def _null_text(tensors: dict[str, Tensor], metadata: dict[str, str]) -> NullEmbe
         tensors.get(NULL_TEXT + "pooled"),
         tensors.get(NULL_TEXT + "residuals"),
         json.loads(metadata["null_text_cfg"]),
+        tuple(json.loads(metadata["null_text_settings"])),
     )
 
 
@@ -168,6 +169,7 @@ def _are_named(trajectory: Trajectory) -> bool:
         and all(isinstance(number, (int, float)) for number in (inversion.cfg, inversion.unet_evaluations))
         and isinstance(inversion.settings, dict)
         and all(isinstance(number, (int, float)) for number in inversion.settings.values())
+        and all(isinstance(name, str) for name in (trajectory.null_text.settings if trajectory.null_text else ()))
     )
 
 

@@ -134,7 +134,7 @@ class RetraceEditSample(io.ComfyNode):
                 positive = with_source_row(source, positive, trajectory)
             guidance = Guidance(model, positive, resolve_negative(trajectory, positive, negative, cfg), cfg)
             options = EditOptions(start_step, hold_source, pull)
-            samples, evaluations = continue_trajectory(guidance, trajectory, options, negative is None)
+            samples, evaluations = continue_trajectory(guidance, trajectory, options)
         has_source = len(samples) > trajectory.latents.shape[1]
         edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])
         text = f"{evaluations} UNet evaluations for each of {len(samples)} row{'s' if len(samples) > 1 else ''}"

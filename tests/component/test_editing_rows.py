@@ -113,6 +113,17 @@ def test_rows_that_do_not_fit_are_refused(random_task):
             task.edit(trajectory, **changes)
 
 
+@pytest.mark.parametrize("given_to", ["source", "positive"])
+def test_what_only_one_of_the_rows_carries_is_refused(task, given_to):
+    """ComfyUI asks both rows with the settings of one entry: a ControlNet would act on both or on neither."""
+    rows = {"source": task.source, "positive": task.target}
+    rows[given_to] = [[rows[given_to][0][0], {**rows[given_to][0][1], "strength": 0.5}]]
+    with pytest.raises(
+        ValueError, match="^Edit Sample: positive and source differ in strength, but they are rows of one"
+    ):
+        task.edit(task.invert(), **rows)
+
+
 def test_a_source_of_several_parts_is_refused(task):
     with pytest.raises(ValueError, match="^Edit Sample: source has 2 parts"):
         task.edit(task.invert(), source=task.source * 2)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import comfy.cldm.cldm
 import comfy.controlnet
 import comfy.ops
+import pytest
 import torch
 from random_models import initialise
 from retrace_pack.host import null_text as host
@@ -46,9 +47,33 @@ def test_a_controlnet_takes_part(short_task, relative):
     rebuilt = controlled.edit(optimized, negative=conditioning)[0]
     assert task.error(rebuilt) < 0.5 * task.error(controlled.edit(trajectory)[0])
     assert relative(controlled.k_sampler(optimized, conditioning), rebuilt) < 1e-4
+    with pytest.raises(
+        ValueError, match="Edit Sample: the trajectory's null embeddings were made with .*control.* on the neg"
+    ):
+        controlled.edit(optimized)
     other, _ = task.optimize(trajectory)
     assert not torch.allclose(other.null_text.embeddings, optimized.null_text.embeddings, rtol=1e-2)
     assert all(torch.equal(*pair) for pair in zip(weights, control.control_model.parameters(), strict=True))
+
+
+def test_a_controlnet_and_a_residual_go_together(short_task):
+    task = short_task()
+    controlled = under_control(task, random_control(task.model))
+    optimized, _ = controlled.optimize(controlled.invert(), keep_residual=True)
+    without = replace(optimized, null_text=replace(optimized.null_text, residuals=None))
+    negative = null_text_conditioning(optimized, controlled.negative)
+    missed, left = (task.error(controlled.edit(each, negative=negative)[0]) for each in (without, optimized))
+    # What is left is rounding, which a random network under this guidance enlarges.
+    assert left < 1e-3 * missed
+
+
+def test_a_controlnet_that_comfyui_copies_to_the_negative_is_refused(short_task):
+    task = short_task()
+    (source,) = nodes.ControlNetApply().apply_controlnet(
+        task.source, random_control(task.model), torch.rand(1, 64, 64, 3), 1.0
+    )
+    with pytest.raises(ValueError, match=r"positive has a ControlNet by Apply ControlNet \(OLD\)"):
+        replace(task, source=source).optimize(task.invert())
 
 
 def test_checkpoints_around_a_controlnet_change_nothing(short_task, monkeypatch):

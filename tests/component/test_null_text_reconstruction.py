@@ -88,9 +88,26 @@ def test_a_residual_makes_the_reconstruction_exact(trained):
     for start_step in (0, 4):
         rebuilt = task.edit(optimized, start_step=start_step)[0]
         assert task.psnr(rebuilt) >= 60
-    # Another negative is another path, for which the residuals were not made.
-    other = task.edit(optimized, negative=null_text_conditioning(optimized, None))[0]
-    assert task.psnr(other) < 60
+    # The same embeddings by way of a CONDITIONING are the same path.
+    assert torch.equal(task.edit(optimized, negative=null_text_conditioning(optimized, None), start_step=4)[0], rebuilt)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"cfg": 1.0}, {"cfg": 5.0}, {"negative": True}], ids=["cfg 1", "cfg 5", "a negative"]
+)
+def test_residuals_are_for_the_steps_that_they_were_made_for(task, changes):
+    """Under another guidance or another negative they are left alone, as if there were none."""
+    optimized, _ = task.optimize(task.invert(), keep_residual=True)
+    without = replace(optimized, null_text=replace(optimized.null_text, residuals=None))
+    changes = {**changes, "negative": task.negative} if "negative" in changes else changes
+    assert torch.equal(task.edit(optimized, **changes)[0], task.edit(without, **changes)[0])
+    assert not torch.equal(task.edit(optimized)[0], task.edit(without)[0])
+
+
+def test_at_cfg_1_no_null_embedding_is_asked(task):
+    trajectory = task.invert()
+    optimized, _ = task.optimize(trajectory)
+    assert torch.equal(task.edit(optimized, cfg=1.0)[0], task.edit(trajectory, cfg=1.0)[0])
 
 
 def test_v_prediction(trained, relative):

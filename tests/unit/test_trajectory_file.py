@@ -146,10 +146,10 @@ def test_what_a_method_needs_to_continue_comes_back_to_the_last_bit(trajectory, 
 @pytest.mark.parametrize("pooled", [None, POOLED])
 @pytest.mark.parametrize("residuals", [None, MISSED])
 def test_null_embeddings_come_back_to_the_last_bit(of_one_image, tmp_path, pooled, residuals):
-    saved = of_one_image.with_null_text(NullEmbeddings(EMBEDDINGS, pooled, residuals, 7.5))
+    saved = of_one_image.with_null_text(NullEmbeddings(EMBEDDINGS, pooled, residuals, 7.5, ("control",)))
     save_trajectory(saved, tmp_path / "cat.safetensors")
     loaded = load_trajectory(tmp_path / "cat.safetensors")
-    assert loaded.kind == "plain" and loaded.null_text.cfg == 7.5
+    assert loaded.kind == "plain" and loaded.null_text.cfg == 7.5 and loaded.null_text.settings == ("control",)
     for name in ("embeddings", "pooled", "residuals"):
         same_or_missing(getattr(loaded.null_text, name), getattr(saved.null_text, name))
 
@@ -192,11 +192,11 @@ def test_pairs_and_noise_maps_that_do_not_fit_are_refused(trajectory, tmp_path, 
         load_trajectory(path)
 
 
-def write_null_text(trajectory, path, extra=None, cfg="7.5"):
+def write_null_text(trajectory, path, extra=None, cfg="7.5", settings="[]"):
     tensors, metadata = parts(trajectory)
     null_text = {"embeddings": EMBEDDINGS, "pooled": POOLED, "residuals": MISSED, **(extra or {})}
     tensors |= {f"null_text.{name}": tensor for name, tensor in null_text.items() if tensor is not None}
-    return write(path, tensors, {**metadata, "null_text_cfg": cfg})
+    return write(path, tensors, {**metadata, "null_text_cfg": cfg, "null_text_settings": settings})
 
 
 @pytest.mark.parametrize(
@@ -232,6 +232,13 @@ def test_null_embeddings_for_a_batch_are_refused(trajectory, tmp_path):
 @pytest.mark.parametrize("cfg", ["NaN", "Infinity", '"high"', "[7.5]", "{", "null"])
 def test_a_null_text_cfg_that_is_no_number_is_refused(of_one_image, tmp_path, cfg):
     path = write_null_text(of_one_image, tmp_path / "odd.safetensors", cfg=cfg)
+    with pytest.raises(ValueError, match=r"odd.safetensors is (damaged or incomplete|not a usable trajectory)"):
+        load_trajectory(path)
+
+
+@pytest.mark.parametrize("settings", ["5", "[5]", "null", "{"])
+def test_null_text_settings_that_are_no_names_are_refused(of_one_image, tmp_path, settings):
+    path = write_null_text(of_one_image, tmp_path / "odd.safetensors", settings=settings)
     with pytest.raises(ValueError, match=r"odd.safetensors is (damaged or incomplete|not a usable trajectory)"):
         load_trajectory(path)
 
