@@ -31,6 +31,7 @@ from .attention import (
     split_heads,
     step_at,
 )
+from .conditioning import covers_a_part
 from .editing import AFTER_STEP, ANNOUNCEMENT
 
 
@@ -82,6 +83,11 @@ class _RunningPromptEdit:
                     f"{self.node}: the positive conditioning has the shape {tuple(entry['cross_attn'].shape)}, which is not "
                     f"that of the {prompts} prompts; connect the conditioning of {self.node} to the sampler's positive input."
                 )
+        if self.edit.blend is not None and any(covers_a_part(entry) for entry in positive):
+            raise ValueError(
+                f"{self.node}: the positive conditioning has an area, but blend_words are looked for in the whole picture; leave "
+                "out Conditioning (Set Area) and the mask bounds of Conditioning (Set Mask), or the blend_words."
+            )
         self.run = run
         self.word_maps.clear()
 

@@ -23,6 +23,7 @@ from .attention import (
     plain_attention,
     quarter_level,
 )
+from .conditioning import covers_a_part
 
 CLOSED = -1e4
 """Added to a score, in any dtype, where attention must not go; finite, so that a mask that closes everything gives no NaN."""
@@ -102,6 +103,14 @@ class _RunningWithSource:
 class _RunningMasaCtrl(_RunningWithSource):
     start_step: int
     guide: MaskGuide | None
+
+    def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
+        super().begin(run, positive)
+        if self.guide is not None and any(covers_a_part(entry) for entry in positive):
+            raise ValueError(
+                f"{self.node}: the positive conditioning has an area, but source_mask and target_mask are those of the whole "
+                "picture; leave out Conditioning (Set Area) and the mask bounds of Conditioning (Set Mask), or the masks."
+            )
 
     def mutual(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
         if self.run.step(options) < self.start_step:

@@ -337,6 +337,33 @@ def test_a_mask_without_a_batch_is_read_whole(models):
     assert torch.equal(bare, batched)
 
 
+@pytest.mark.parametrize("settings", [
+    {"area": (8, 8, 4, 4)},
+    {"area": ("percentage", 0.5, 0.5, 0.25, 0.25)},
+    {"mask": torch.ones(1, 8, 8), "set_area_to_bounds": True},
+])  # fmt: skip
+def test_an_area_is_refused_where_maps_or_masks_are_those_of_the_whole_picture(models, monkeypatch, settings):
+    """ComfyUI runs the network on a crop then, and the edit would act in another place."""
+    model = models("sd15")[0]
+    ((embedding, others),) = rows(model, 1, 2)
+    positive = [[embedding, {**others, **settings}]]
+    for patched in (p2p(model, edit()), RetraceMasaCtrl.execute(model, 0, 0.0).result[0]):
+        assert bool(torch.isfinite(sample(patched, positive, strangers())).all())
+    monkeypatch.setattr(model.model, "apply_model", None)
+    with pytest.raises(ValueError, match="^Prompt to Prompt: the positive .* an area, .* or the blend_words"):
+        sample(p2p(model, edit(blend=BLEND)), positive, strangers())
+    with pytest.raises(ValueError, match="^MasaCtrl: the positive .* an area, .* or the masks"):
+        sample(RetraceMasaCtrl.execute(model, 0, 0.0, torch.ones(1, 8, 8)).result[0], positive, strangers())
+
+
+def test_a_mask_without_an_area_crops_nothing(models):
+    model = models("sd15")[0]
+    ((embedding, others),) = rows(model, 1, 2)
+    positive = [[embedding, {**others, "mask": torch.ones(1, 8, 8), "set_area_to_bounds": False}]]
+    for patched in (p2p(model, edit(blend=BLEND)), RetraceMasaCtrl.execute(model, 0, 0.0, torch.ones(8, 8)).result[0]):
+        assert bool(torch.isfinite(sample(patched, positive, strangers())).all())
+
+
 def test_a_run_leaves_nothing_to_the_next(models):
     """Maps of an interrupted run would open the blend elsewhere."""
     model = models("sd15")[0]
