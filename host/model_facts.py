@@ -32,6 +32,11 @@ def model_facts(model: ModelPatcher, node: str) -> ModelFacts:
     """The facts a trajectory is checked by. Raises ValueError, naming `node`, for a model that cannot be inverted here."""
     sampling: Any = model.get_model_object("model_sampling")
     prediction = _prediction(model, sampling, node)
+    if len(sampling.sigmas) != sampling.num_timesteps:
+        raise ValueError(
+            f"{node}: the model keeps {len(sampling.sigmas)} of its {sampling.num_timesteps} noise levels, as "
+            "ModelSamplingDiscrete's lcm does: a distilled model is not the ODE that inversion walks along; leave out that node."
+        )
     return ModelFacts(
         sigma_table=_normal_copy(sampling.sigmas),
         prediction=prediction,

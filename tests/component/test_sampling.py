@@ -287,6 +287,7 @@ def test_a_lora_added_later_only_warns_another_kind_is_refused(models, latent, c
 
 def test_flow_models_and_models_without_levels_are_refused_by_name(models, latent):
     import comfy.model_sampling as sampling
+    from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscreteDistilled
 
     model, cond = models("sd15")
     config = model.model.model_config
@@ -296,6 +297,10 @@ def test_flow_models_and_models_without_levels_are_refused_by_name(models, laten
             r"\(BaseModel\) is a flow-matching one, as Flux and SD3",
         ),
         ((sampling.ModelSamplingContinuousEDM, sampling.EDM), r"\(BaseModel\) has no table of discrete noise levels"),
+        (
+            (ModelSamplingDiscreteDistilled, LCM),
+            "keeps 50 of its 1000 noise levels, as ModelSamplingDiscrete's lcm does",
+        ),
     ):
         other = model.clone()
         other.add_object_patch("model_sampling", type("Sampling", bases, {})(config))
