@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..samplers.blend_mask import feather_mask, grow_mask
+
 HISTOGRAM_BINS = 256
 
 
@@ -53,23 +55,8 @@ def map_to_mask(maps: Tensor, threshold: float | None, grow: int, feather: int) 
     Args:
         threshold: a pixel above it belongs to the mask; None finds one for each image by Otsu's method.
         grow: pixels by which the mask is grown, shrunk where negative.
-        feather: pixels over which its edge fades.
+        feather: about the pixels over which its edge fades, to either side.
     """
     levels = [otsu_threshold(each) if threshold is None else threshold for each in maps]
-    mask = (maps > torch.tensor(levels).to(maps).view(-1, 1, 1)).float()[:, None]
-    if grow > 0:
-        mask = F.max_pool2d(mask, 2 * grow + 1, stride=1, padding=grow)
-    elif grow < 0:
-        mask = 1 - F.max_pool2d(1 - mask, 1 - 2 * grow, stride=1, padding=-grow)
-    return _blurred(mask, feather)[:, 0]
-
-
-def _blurred(mask: Tensor, radius: int) -> Tensor:
-    """A Gaussian of sigma radius / 2, cut at the radius, over [B, 1, H, W]."""
-    if radius == 0:
-        return mask
-    at = torch.arange(-radius, radius + 1, dtype=torch.float32, device=mask.device)
-    weights = torch.exp(-2 * (at / radius).square())
-    weights /= weights.sum()
-    padded = F.pad(mask, (radius,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, weights.view(1, 1, 1, -1)), weights.view(1, 1, -1, 1))
+    mask = (maps > torch.tensor(levels).to(maps).view(-1, 1, 1)).float()
+    return feather_mask(grow_mask(mask, grow), feather)

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from retrace_pack.attention.masks import difference_map, map_to_mask, mean_map, otsu_threshold
 from retrace_pack.attention.rows import from_the_source
+from retrace_pack.samplers.blend_mask import feather_mask
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -46,7 +48,21 @@ def test_a_map_becomes_a_mask():
     assert int(map_to_mask(maps, 0.5, -1, 0).sum()) == 3 * 5
     soft = map_to_mask(maps, 0.5, 0, 3)
     assert 0 < float(soft[0, 4, 8]) < 0.5 < float(soft[0, 7, 8]) <= 1
-    assert float(soft.sum()) == pytest.approx(35, rel=1e-4) and float(soft[0, 0, 0]) == 0
+    assert float(soft.sum()) == pytest.approx(35, rel=1e-4) and float(soft[0, 0, 0]) < 1e-4
+
+
+@pytest.mark.parametrize("grow", [-7, -2, -1, 1, 2, 7])
+def test_growing_and_shrinking_take_the_whole_square_around_a_pixel(grow):
+    maps = torch.rand(2, 24, 17, generator=torch.Generator().manual_seed(0))
+    maps[:, 4:20, 3:] += 0.7
+    mask, size = (maps > 0.5).float(), 2 * abs(grow) + 1
+    pooled = F.max_pool2d(mask if grow > 0 else 1 - mask, size, stride=1, padding=size // 2)
+    assert torch.equal(map_to_mask(maps, 0.5, grow, 0), pooled if grow > 0 else 1 - pooled)
+
+
+def test_an_edge_fades_as_that_of_any_mask():
+    maps = torch.rand(2, 24, 17, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(map_to_mask(maps, 0.5, 0, 3), feather_mask((maps > 0.5).float(), 3))
 
 
 def test_each_image_has_its_own_threshold():
