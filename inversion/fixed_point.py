@@ -33,10 +33,11 @@ def next_estimate(asked: Sequence[Tensor], answers: Sequence[Tensor], accelerati
 def _anderson(asked: Tensor, answers: Tensor) -> Tensor:
     """The affine combination of the last answers [m, B, C, H, W] whose combined residual g(z) - z is smallest, row by row
     (Anderson 1965; Walker and Ni 2011, eq. 1.1 with beta 1)."""
-    residuals = (answers - asked).flatten(2).transpose(0, 1).double()
+    # float64 lives on the CPU: not every device has it, and a few residuals are small beside the network.
+    residuals = (answers - asked).flatten(2).transpose(0, 1).cpu().double()
     gram = residuals @ residuals.transpose(1, 2)
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
-    identity = torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
+    identity = torch.eye(gram.shape[1], dtype=gram.dtype)
     weights = torch.linalg.solve(gram / scale[:, None, None] + RIDGE * identity, torch.ones_like(gram[:, :, :1]))
-    weights = (weights / weights.sum(dim=1, keepdim=True)).to(answers.dtype)
+    weights = (weights / weights.sum(dim=1, keepdim=True)).to(answers)
     return torch.einsum("bm,mb...->b...", weights[:, :, 0], answers)
