@@ -129,7 +129,8 @@ def _copied_weights(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _recomputed(module: nn.Module) -> Iterator[None]:
-    forward = module.forward
+    # Another pack may have put a forward of its own on the module.
+    before, forward = module.__dict__.get("forward"), module.forward
 
     def recomputed(*args: Any) -> Tensor:  # noqa: ANN401  (a block's own arguments)
         # The blocks share one dictionary of options and write their place into it as the pass goes on.
@@ -140,4 +141,7 @@ def _recomputed(module: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        del module.forward
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before

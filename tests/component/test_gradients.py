@@ -203,6 +203,25 @@ def test_the_weight_functions_of_others_are_kept_before_ours(question, monkeypat
     assert not torch.allclose(gradient, plain, rtol=1e-2)
 
 
+def test_the_forward_of_others_is_what_is_recomputed_and_stays(question, monkeypatch):
+    """Another pack may have put a forward of its own on a block of the model that all share."""
+    block = question.model.model.diffusion_model.middle_block[1]
+    forward, plain, calls = block.forward, question.gradient(), []
+
+    def doubled(*args):
+        calls.append(args)
+        return 2 * forward(*args)
+
+    monkeypatch.setitem(block.__dict__, "forward", doubled)
+    before = state(question.model)
+    gradient = question.gradient(checkpointed=True)
+    # Once on the way forward and once more on the way back.
+    assert len(calls) == 2
+    assert_untouched(question.model, before)
+    assert question.along(gradient) == pytest.approx(question.slope(), rel=1e-2)
+    assert not torch.allclose(gradient, plain, rtol=1e-2)
+
+
 def test_a_lora_takes_part_and_leaves_with_its_model(models):
     model = models("sd15")[0]
     weight = model.model_state_dict()[LORA_KEY]
