@@ -30,11 +30,6 @@ def covers_a_part(settings: dict[str, Any]) -> bool:
     return settings.get("area") is not None or bool(settings.get("set_area_to_bounds"))
 
 
-def covers_a_part(settings: dict[str, Any]) -> bool:
-    """Whether ComfyUI gives the network a crop of the latent for an entry with these settings, instead of the whole."""
-    return settings.get("area") is not None or bool(settings.get("set_area_to_bounds"))
-
-
 def interpolate_conditioning(source: Conditioning, empty: Conditioning, amount: float) -> Conditioning:
     """The source prompt (amount 0) to the empty one (1), embedding and pooled embedding alike; settings are the source's."""
     embedding, settings = only_entry(source, "source")
