@@ -214,12 +214,15 @@ def plot(tables: dict[str, list[tuple[Record, int]]], path: Path) -> None:
             down = 470 - 430 * (decibel - 10) / 145
             draw.line([(left, down), (left + 660, down)], (220, 220, 220))
             draw.text((left - 8, down), str(decibel), (40, 40, 44), font, anchor="rm")
-        for index, (row, _) in enumerate(rows):
+        points: dict[tuple[int, int], list[str]] = {}
+        for number, (row, _) in enumerate(rows, 1):
             across = left + 20 + 440 * (np.log10(row.work) - 1.6) / max(0.1, most - 1.6)
             down = 470 - 430 * (min(row.to_roundtrip, 150) - 10) / 145
+            points.setdefault((round(across), round(down)), []).append(str(number))
+            draw.text((left + 400, 35 + 17 * number), f"{number} {row.method}", (40, 40, 44), font)
+        for (across, down), numbers in points.items():
             draw.ellipse([across - 5, down - 5, across + 5, down + 5], (36, 96, 180))
-            draw.text((across + 8, down), str(index + 1), (36, 96, 180), font, anchor="lm")
-            draw.text((left + 400, 52 + 17 * index), f"{index + 1} {row.method}", (40, 40, 44), font)
+            draw.text((across + 8, down), ", ".join(numbers), (36, 96, 180), font, anchor="lm")
         draw.text((left + 20, 482), "work 50 to several thousand, logarithmic", (40, 40, 44), font)
     canvas.save(path)
 
