@@ -17,12 +17,18 @@ from torch import Tensor
 
 from ..samplers.prediction import Prediction
 from ..samplers.schedule import Spacing, Terminal
-from .trajectory import InversionFacts, ModelFacts, NullEmbeddings, Trajectory
+from .trajectory import InversionFacts, Kind, ModelFacts, NullEmbeddings, Trajectory
 
 FORMAT = "retrace.trajectory"
 VERSION = 3
 TENSORS = ("latents", "sigmas", "residuals", "sigma_table")
 NULL_TEXT = "null_text."
+
+# Which methods continue what is not plain, each with the settings that it cannot do without.
+CONTINUING: dict[Kind, dict[str, set[str]]] = {
+    "pair": {"edict": {"mixing"}, "bdia": {"gamma"}, "o-belm": set()},
+    "noise maps": {"edit-friendly": {"order", "eta"}},
+}
 
 
 def save_trajectory(trajectory: Trajectory, path: Path) -> None:
@@ -127,6 +133,9 @@ def _require_consistent(trajectory: Trajectory, path: Path) -> None:
         problem = "its pairs, noise maps or null embeddings do not fit its steps and latents, or are not finite"
     elif not _are_named(trajectory):
         problem = "its facts are not what Save Trajectory writes"
+    elif not _can_be_continued(trajectory):
+        method, settings = trajectory.inversion.method, ", ".join(trajectory.inversion.settings) or "none"
+        problem = f"its method {method!r} (settings: {settings}) cannot continue from its {trajectory.kind}"
     if problem:
         raise ValueError(f"{path.name} is not a usable trajectory: {problem}; save it again.")
 
@@ -165,12 +174,22 @@ def _are_named(trajectory: Trajectory) -> bool:
         model.prediction in get_args(Prediction)
         and inversion.spacing in get_args(Spacing)
         and inversion.terminal in get_args(Terminal)
-        and all(isinstance(text, str) for text in (model.latent_format, model.weights, inversion.prompts))
+        and all(
+            isinstance(text, str) for text in (model.latent_format, model.weights, inversion.method, inversion.prompts)
+        )
         and all(isinstance(number, (int, float)) for number in (inversion.cfg, inversion.unet_evaluations))
         and isinstance(inversion.settings, dict)
         and all(isinstance(number, (int, float)) for number in inversion.settings.values())
+        and all(-math.inf < number < math.inf for number in inversion.settings.values())
         and all(isinstance(name, str) for name in (trajectory.null_text.settings if trajectory.null_text else ()))
     )
+
+
+def _can_be_continued(trajectory: Trajectory) -> bool:
+    if trajectory.kind == "plain":
+        return True
+    needed = CONTINUING[trajectory.kind].get(trajectory.inversion.method)
+    return needed is not None and needed <= trajectory.inversion.settings.keys()
 
 
 def _ascends(sigmas: Tensor) -> bool:

@@ -132,15 +132,56 @@ def test_tensors_that_do_not_fit_are_refused(trajectory, tmp_path, change, messa
         load_trajectory(path)
 
 
-@pytest.mark.parametrize("extra", [{"pairs": PAIRS}, {"noise_maps": NOISE_MAPS}])
-def test_what_a_method_needs_to_continue_comes_back_to_the_last_bit(trajectory, tmp_path, extra):
-    saved = replace(trajectory, **extra, inversion=replace(trajectory.inversion, settings={"mixing": 0.93}))
+def by(trajectory: Trajectory, method: str, settings: dict[str, float]) -> Trajectory:
+    return replace(trajectory, inversion=replace(trajectory.inversion, method=method, settings=settings))
+
+
+@pytest.mark.parametrize(
+    ("extra", "method", "settings"),
+    [
+        ({"pairs": PAIRS}, "edict", {"mixing": 0.93}),
+        ({"pairs": PAIRS}, "bdia", {"gamma": 1.0}),
+        ({"pairs": PAIRS}, "o-belm", {}),
+        ({"noise_maps": NOISE_MAPS}, "edit-friendly", {"order": 2, "eta": 1.0}),
+    ],
+)
+def test_what_a_method_needs_to_continue_comes_back_to_the_last_bit(trajectory, tmp_path, extra, method, settings):
+    saved = by(replace(trajectory, **extra), method, settings)
     save_trajectory(saved, tmp_path / "cat.safetensors")
     loaded = load_trajectory(tmp_path / "cat.safetensors")
     for name in ("latents", "pairs", "noise_maps"):
         same_or_missing(getattr(loaded, name), getattr(saved, name))
     assert loaded.kind == saved.kind != "plain"
     assert loaded.inversion == saved.inversion
+
+
+@pytest.mark.parametrize(
+    ("extra", "method", "settings"),
+    [
+        ({"pairs": PAIRS}, "edict", {}),
+        ({"pairs": PAIRS}, "edict", {"gamma": 1.0}),
+        ({"pairs": PAIRS}, "bdia", {"mixing": 0.93}),
+        ({"pairs": PAIRS}, "ddim", {}),
+        ({"pairs": PAIRS}, "edit-friendly", {"order": 1, "eta": 1.0}),
+        ({"noise_maps": NOISE_MAPS}, "edit-friendly", {"order": 1}),
+        ({"noise_maps": NOISE_MAPS}, "edit-friendly", {"eta": 1.0}),
+        ({"noise_maps": NOISE_MAPS}, "edict", {"mixing": 0.93}),
+    ],
+)
+def test_a_method_that_cannot_continue_with_what_is_there_is_refused(trajectory, tmp_path, extra, method, settings):
+    save_trajectory(by(replace(trajectory, **extra), method, settings), tmp_path / "odd.safetensors")
+    message = f"odd.safetensors is not a usable trajectory: its method '{method}' .* cannot continue from its "
+    with pytest.raises(ValueError, match=message):
+        load_trajectory(tmp_path / "odd.safetensors")
+
+
+@pytest.mark.parametrize("change", [{"method": ["edict"]}, {"settings": {"mixing": float("nan")}}, {"settings": []}])
+def test_facts_of_another_kind_are_refused(trajectory, tmp_path, change):
+    tensors, metadata = parts(trajectory)
+    crafted = json.dumps({**asdict(trajectory.inversion), **change})
+    path = write(tmp_path / "odd.safetensors", {**tensors, "pairs": PAIRS}, {**metadata, "inversion": crafted})
+    with pytest.raises(ValueError, match="odd.safetensors is not a usable trajectory: its facts are not what Save"):
+        load_trajectory(path)
 
 
 @pytest.mark.parametrize("pooled", [None, POOLED])
