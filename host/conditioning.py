@@ -25,6 +25,17 @@ def only_entry(conditioning: Conditioning, name: str) -> tuple[Tensor, dict[str,
     return embedding, settings
 
 
+def only_row(conditioning: Conditioning, name: str) -> tuple[Tensor, dict[str, Any]]:
+    """`only_entry`, whose embedding is [1, T, D]. Raises ValueError for several rows, naming the input."""
+    embedding, settings = only_entry(conditioning, name)
+    if len(embedding) != 1:
+        raise ValueError(
+            f"{name} has {len(embedding)} rows (prompts of a batch, as Prompt to Prompt gives them); give the one prompt of a "
+            "CLIP Text Encode."
+        )
+    return embedding, settings
+
+
 def covers_a_part(settings: dict[str, Any]) -> bool:
     """Whether ComfyUI gives the network a crop of the latent for an entry with these settings, instead of the whole."""
     return settings.get("area") is not None or bool(settings.get("set_area_to_bounds"))
@@ -32,8 +43,8 @@ def covers_a_part(settings: dict[str, Any]) -> bool:
 
 def interpolate_conditioning(source: Conditioning, empty: Conditioning, amount: float) -> Conditioning:
     """The source prompt (amount 0) to the empty one (1), embedding and pooled embedding alike; settings are the source's."""
-    embedding, settings = only_entry(source, "source")
-    other, others = only_entry(empty, "empty")
+    embedding, settings = only_row(source, "source")
+    other, others = only_row(empty, "empty")
     mixed = {**settings}
     if settings.get(POOLED) is not None and others.get(POOLED) is not None:
         mixed[POOLED] = interpolate_embeddings(settings[POOLED], others[POOLED], amount)

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOptions, optimize_null_text
 from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.schedule import step_windows
-from .conditioning import POOLED, only_entry
+from .conditioning import POOLED, only_entry, only_row
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
 from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
 
@@ -33,10 +33,10 @@ def optimize(
     """The trajectory with null embeddings that make `guidance` walk it back, and what the optimisation tells of itself.
 
     Whatever is in the conditioning (ControlNet, areas, a LoRA in the MODEL) takes part. The optimisation begins at the
-    embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, for a negative of several parts, and
-    for a ControlNet on the positive that ComfyUI would copy to the negative.
+    embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, for a negative of several parts or
+    rows, and for a ControlNet on the positive that ComfyUI would copy to the negative.
     """
-    embedding, settings = only_entry(guidance.negative, "negative")
+    embedding, settings = only_row(guidance.negative, "negative")
     if any(entry.get("control_apply_to_uncond") for _, entry in guidance.positive):
         raise ValueError(
             "positive has a ControlNet by Apply ControlNet (OLD), which ComfyUI would give to one step's embedding and to no "

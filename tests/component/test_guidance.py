@@ -88,6 +88,11 @@ def test_the_interpolated_negative(random_task):
         torch.testing.assert_close(mixed, (first + second) / (2 * half_angle.cos()))
     with pytest.raises(ValueError, match="^Negative Prompt: empty has 2 parts"):
         execute(task.source, task.negative * 2, 0.5)
+    ((embedding, settings),) = task.source
+    rows = [[embedding.repeat(2, 1, 1), settings]]
+    for inputs, name in (((rows, task.negative), "source"), ((task.source, rows), "empty")):
+        with pytest.raises(ValueError, match=f"^Negative Prompt: {name} has 2 rows .* give the one prompt"):
+            execute(*inputs, 0.5)
 
 
 def test_without_a_negative(task, relative, caplog):

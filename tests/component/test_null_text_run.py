@@ -93,12 +93,15 @@ def test_what_it_cannot_do_is_refused_in_plain_words(models, short_task):
     second = torch.randn(task.samples.shape, generator=torch.Generator().manual_seed(1))
     batch = replace(task, samples=torch.cat([task.samples, second]), steps=2).invert()
     two_parts, other = replace(task, negative=task.negative * 2), replace(task, model=models("sd2_v")[0])
+    ((embedding, settings),) = task.negative
+    two_rows = replace(task, negative=[[embedding.repeat(2, 1, 1), settings]])
     for asked, given, changes, message in (
         (task, batch, {}, "holds 2 images, .* invert them one at a time"),
         (task, trajectory, {"cfg": 1.0}, "cfg is 1, at which the null embedding is never asked"),
         (task, trajectory, {"inner_steps": -1}, "inner_steps is -1; give 0 or more"),
         (task, pair, {}, "was made by o-belm and continues from its pair"),
         (two_parts, trajectory, {}, "negative has 2 parts .* give the one prompt of a CLIP Text"),
+        (two_rows, trajectory, {}, "negative has 2 rows .* give the one prompt of a CLIP Text"),
         (other, trajectory, {}, "the trajectory's prediction is 'epsilon', but the model's is"),
     ):
         with pytest.raises(ValueError, match=f"^Null Text Optimize: .*{message}"):
