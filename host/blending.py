@@ -25,7 +25,6 @@ from ..samplers.blending import (
     blend_around_calls,
     masks_over_time,
 )
-from ..samplers.noise import noise_source
 from ..samplers.prediction import variance_exploding, variance_preserving
 from ..samplers.schedule import Schedule
 from .guided import EvaluationCount, Guidance, run_guided
@@ -234,22 +233,23 @@ def wrapped(inner: object, plan: BlendPlan, node: str) -> BlendSampler:
 def blend_latent(
     guidance: Guidance,
     samples: Tensor,
+    noise: Tensor,
     plan: BlendPlan,
     schedule: Schedule,
     pure_noise: bool,
     eta: float,
-    seeds: tuple[int, ...],
+    seed: int,
     noise_mask: Tensor | None,
     node: str,
 ) -> tuple[Tensor, int]:
     """DDIM with blending from the schedule's first level to the image: the references' pipelines as one call.
 
-    samples [B, C, H, W] of a LATENT; `pure_noise`: start from noise that has nothing of the image in it.
+    samples and noise [B, C, H, W], of a LATENT; `pure_noise`: start from noise that has nothing of the image in it; `seed`:
+    of the run, whose steps draw the noise of eta.
     Returns the samples of a LATENT and the number of network evaluations for one image.
     """
     count = EvaluationCount()
     start: Start = "pure noise" if pure_noise else "noised image"
-    sampler = BlendSampler(ddim_sampler(eta, seeds=seeds), plan, node, start, finished=True)
-    noise = noise_source(samples.shape, seeds)()
-    result = run_guided(guidance, count, samples, noise, sampler, schedule.sigmas, seeds[0], noise_mask)
+    sampler = BlendSampler(ddim_sampler(eta), plan, node, start, finished=True)
+    result = run_guided(guidance, count, samples, noise, sampler, schedule.sigmas, seed, noise_mask)
     return variance_preserving(result, schedule.sigmas[-1].to(result)), count.rows // samples.shape[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import comfy.sample
 import comfy.samplers
 from torch import Tensor
 
@@ -12,7 +13,13 @@ from ..samplers.ddim import UNLIMITED, AfterStep, DenoisedRange, sample_ddim
 from ..samplers.noise import NoiseSource, noise_source
 from ..samplers.prediction import variance_preserving
 from .guided import EvaluationCount, Guidance, guided_denoiser, run_guided
+from .latents import Latent
 from .model_facts import refuse_flow
+
+
+def initial_noise(latent: Latent, samples: Tensor, seed: int) -> Tensor:
+    """Core's noise for the samples of a LATENT: a row taken out of a batch (its batch_index) gets what it has in there."""
+    return comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))  # pyright: ignore  (nested for nested ones)
 
 
 def sample_latent(

@@ -15,6 +15,7 @@ from ..host.guided import Guidance
 from ..host.latents import latent_samples, with_samples
 from ..host.model_facts import model_facts
 from ..host.report import report
+from ..host.sampling import initial_noise
 from ..inversion.trajectory import Trajectory
 from ..samplers.blending import MaskOverTime, Source, steps_of_strength
 from ..samplers.schedule import Spacing, Terminal, make_schedule
@@ -189,8 +190,9 @@ class RetraceLatentBlendSample(io.ComfyNode):
         pure_noise = strength == 1 and kept_from != "legacy"
         window = schedule.window(steps - count, steps)
         guidance = Guidance(model, positive, negative, cfg)
+        noise = initial_noise(latent, samples, seed)
         result, evaluations = blend_latent(
-            guidance, samples, plan, window, pure_noise, eta, (seed,), latent.get("noise_mask"), node
+            guidance, samples, noise, plan, window, pure_noise, eta, seed, latent.get("noise_mask"), node
         )
         return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
 

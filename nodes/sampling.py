@@ -12,7 +12,7 @@ from ..host.guided import Guidance
 from ..host.latents import latent_samples, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..host.sampling import sample_latent
+from ..host.sampling import initial_noise, sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .refusals import in_the_name_of
@@ -113,8 +113,10 @@ class RetraceDDIMSample(io.ComfyNode):
         with in_the_name_of(NODE):
             schedule = make_schedule(facts.sigma_table, steps, spacing, terminal).window(start_step, end_step)
             seeds = choose_seeds(seed, row_seeds, len(samples), same_noise)
-        if add_noise:
+        if add_noise and (same_noise or row_seeds.strip()):
             noise = noise_source(samples.shape, seeds)()
+        elif add_noise:
+            noise = initial_noise(latent, samples, seed)
         else:
             latent = without_noise_mask(latent, NODE)
             noise = torch.zeros_like(samples)

@@ -30,8 +30,9 @@ def choose_seeds(seed: int, row_seeds: str, batch: int, same_for_every_row: bool
 def noise_source(shape: Sequence[int], seeds: Sequence[int]) -> NoiseSource:
     """A function that draws standard normal noise of `shape` [B, ...] (float32, CPU) each time it is called.
 
-    One seed draws the whole batch from one generator (as ComfyUI's own noise does); B seeds draw each row from its own
-    generator, so that a row does not depend on its neighbours. The draws of one source differ from call to call.
+    One seed draws the whole batch from one generator (as ComfyUI's own noise does, but for a LATENT with a batch_index);
+    B seeds draw each row from its own generator, so that a row does not depend on its neighbours. The draws of one source
+    differ from call to call.
     Raises ValueError when there are neither 1 nor B seeds.
     """
     batch = shape[0]

@@ -241,6 +241,18 @@ def test_rows_can_have_masks_of_their_own(models, latent):
     assert not torch.allclose(result[1, ..., :8], before[1, ..., :8], atol=0.1)
 
 
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_a_row_taken_out_of_a_batch_gets_its_own_noise(models, latent, mask, strength):
+    """By the batch_index that Latent From Batch sets, as in core."""
+    import nodes
+
+    model, cond = models("sd15")
+    batch = {"samples": latent["samples"].repeat(2, 1, 1, 1)}
+    (alone,) = nodes.LatentFromBatch().frombatch(batch, 2, 1)
+    ours, row = (paint(model, cond, each, mask, strength=strength).result[0]["samples"] for each in (alone, batch))
+    torch.testing.assert_close(ours[0], row[2], rtol=1e-4, atol=1e-4)
+
+
 def test_an_inverted_latent_without_noise_can_be_what_is_painted_from(models, latent, mask):
     """With DisableNoise the inside starts from the inversion itself: under the same prompt the image comes back."""
     model, cond = models("sd15")

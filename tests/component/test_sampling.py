@@ -195,6 +195,22 @@ def test_img2img_equals_ksampler_advanced(models, latent, start_step):
     assert float((ours - core).abs().max() / core.abs().max()) < 1e-4
 
 
+def test_a_row_taken_out_of_a_batch_gets_its_own_noise(models, latent):
+    """By the batch_index that Latent From Batch sets, as in core; rows with seeds of their own do not hang on their place."""
+    import nodes
+
+    model, cond = models("sd15")
+    batch = {"samples": latent["samples"].repeat(2, 1, 1, 1)}
+    (alone,) = nodes.LatentFromBatch().frombatch(batch, 2, 1)
+
+    def rows(given, **changes):
+        return sample(model, cond, given, start_step=4, add_noise=True, **changes).result[0]["samples"]
+
+    for changes in ({}, {"same_noise": True}):
+        torch.testing.assert_close(rows(alone, **changes)[0], rows(batch, **changes)[2], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(rows(alone, row_seeds="9")[0], rows(batch, row_seeds="1,2,9,4")[2], rtol=1e-4, atol=1e-4)
+
+
 def test_the_sampler_node_refuses_flow_models(models, latent):
     import comfy.model_sampling as sampling
     import comfy.sample
