@@ -5,6 +5,7 @@
     python dev.py test     run the whole test suite; further arguments go to pytest
     python dev.py lint     ruff and pyright
     python dev.py bench    run the benchmarks, or those named
+    python dev.py pictures make the pictures of the help pages, or those of the nodes named
     python dev.py serve    a ComfyUI with this pack to click in; further arguments go to ComfyUI
     python dev.py setup    only make the environment that the others need
 
@@ -217,6 +218,11 @@ def demo(version: str, arguments: Sequence[str]) -> int:
     return run("python", ROOT / "demo" / "run.py", *arguments, comfyui=prepare(version, "runtime"))
 
 
+def pictures(version: str, arguments: Sequence[str]) -> int:
+    """Make the pictures of the help pages: what each node itself made in a real ComfyUI."""
+    return run("python", ROOT / "demo" / "pictures.py", *arguments, comfyui=prepare(version, "runtime"))
+
+
 def serve(version: str, arguments: Sequence[str]) -> int:
     """Run a ComfyUI with this pack until it is stopped."""
     return run("python", ROOT / "demo" / "serve.py", *arguments, comfyui=prepare(version, "runtime"))
@@ -256,7 +262,7 @@ def bench(version: str, arguments: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {
-    command.__name__: command for command in (setup, demo, test, lint, bench, serve)
+    command.__name__: command for command in (setup, demo, test, lint, bench, pictures, serve)
 }
 
 

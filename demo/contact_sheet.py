@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
@@ -51,3 +51,41 @@ def scaled(picture: Image.Image, least_side: int, most_side: int) -> Image.Image
         return picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
     picture.thumbnail((most_side, most_side), Image.Resampling.LANCZOS)
     return picture
+
+
+def labelled_rows(pictures: Mapping[str, Image.Image]) -> Image.Image:
+    """Pictures side by side, each with its label below; one that is much wider than high has a row of its own."""
+    wide = {label: picture for label, picture in pictures.items() if picture.width > 1.5 * picture.height}
+    rest = {label: picture for label, picture in pictures.items() if label not in wide}
+    rows = [labelled_row({label: picture}) for label, picture in wide.items()] + ([labelled_row(rest)] if rest else [])
+    stacked = Image.new("RGB", (max(row.width for row in rows), sum(row.height for row in rows)), _BACKGROUND)
+    y = 0
+    for row in rows:
+        stacked.paste(row, (0, y))
+        y += row.height
+    return stacked
+
+
+def labelled_row(pictures: Mapping[str, Image.Image], width: int = 640, gap: int = 8) -> Image.Image:
+    """Pictures of one height side by side, no wider than `width`; those of the miniature are at most twice enlarged."""
+    room = width - gap * (len(pictures) - 1)
+    shapes = sum(picture.width / picture.height for picture in pictures.values())
+    tallest = max(picture.height for picture in pictures.values())
+    height = min(tallest if tallest > 128 else 2 * tallest, int(room / shapes))
+    cells = {label: enlarged(picture, height) for label, picture in pictures.items()}
+    font = ImageFont.load_default(size=17)
+    size = (sum(cell.width + gap for cell in cells.values()) - gap, height + (26 if any(cells) else 0))
+    row = Image.new("RGB", size, _BACKGROUND)
+    draw, x = ImageDraw.Draw(row), 0
+    for label, cell in cells.items():
+        row.paste(cell, (x, 0))
+        draw.text((x + cell.width / 2, height + 4), label, fill=_INK, font=font, anchor="ma")
+        x += cell.width + gap
+    return row
+
+
+def enlarged(picture: Image.Image, height: int) -> Image.Image:
+    """The picture in this height; one of latent size keeps its pixels as squares, for they are what it shows."""
+    size = (max(1, round(picture.width * height / picture.height)), height)
+    small = picture.height <= 32
+    return picture.resize(size, Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)

@@ -108,7 +108,10 @@ def test_the_picture_of_the_readme_opens_its_workflow_when_dropped(frontend):
 
 
 def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
-    """As a person opens it: a click on the node's title, and one on the "i" of the toolbox that appears over it."""
+    """As a person opens it: a click on the node's title, and one on the "i" of the toolbox that appears over it.
+
+    The page is shown with its picture.
+    """
     frontend.open(json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8")))
     title = frontend.page.evaluate(
         """() => {
@@ -125,6 +128,9 @@ def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
     frontend.page.get_by_test_id("info-button").click()
     try:
         frontend.wait_for_text("Each iteration asks the network again at the state just found")
+        frontend.page.wait_for_function(
+            "() => document.querySelector('img[src$=\"/pictures/RetraceDDIMInvert.jpg\"]')?.naturalWidth > 0"
+        )
         frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "help.png")
     finally:
         frontend.page.evaluate("() => app.canvas.deselectAll()")

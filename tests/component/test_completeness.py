@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from retrace_pack.nodes import FAMILIES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -82,6 +83,19 @@ def test_a_help_page_explains_every_input_and_output(node_id, page):
 
 
 @each_node
+@pytest.mark.parametrize("page", ["{}.md", "{}/zh.md"])
+def test_a_help_page_shows_what_the_node_made(node_id, page):
+    """`dev.py pictures` makes them. Small: they come with the pack, and the panel is some 350 pixels wide."""
+    text = (ROOT / "web" / "docs" / page.format(node_id)).read_text(encoding="utf-8")
+    ((words, address),) = re.findall(r"!\[(.*?)\]\((.*?)\)", text)
+    assert address == f"pictures/{node_id}.jpg"
+    assert bool(re.search("[\u4e00-\u9fff]", words)) == page.endswith("zh.md") and len(words) > 10
+    path = ROOT / "web" / "docs" / address
+    assert path.stat().st_size <= 30_000
+    assert Image.open(path).format == "JPEG" and 200 <= Image.open(path).width <= 640
+
+
+@each_node
 def test_a_node_is_translated(node_id):
     schema, chinese = SCHEMAS[node_id], CHINESE[node_id]
     assert chinese["display_name"] and chinese["description"]
@@ -102,5 +116,6 @@ def test_a_chinese_text_is_chinese(node_id):
 
 
 def test_no_translation_and_no_page_is_of_a_node_that_is_gone():
-    pages = {path.stem for path in (ROOT / "web" / "docs").iterdir()}
+    docs = ROOT / "web" / "docs"
+    pages = {path.stem for path in (*docs.iterdir(), *(docs / "pictures").iterdir()) if path.name != "pictures"}
     assert sorted((set(CHINESE) | pages) - set(SCHEMAS)) == []

@@ -49,6 +49,15 @@ def test_a_node_has_a_help_page(server, node_id):
     assert len(page) > 300
 
 
+@pytest.mark.parametrize("page", ["{}.md", "{}/zh.md"])
+@pytest.mark.parametrize("node_id", NODE_IDS)
+def test_the_picture_of_a_help_page_is_served(server, node_id, page):
+    """Where the frontend looks for it: a page's addresses are below docs/, whatever folder the page itself is in."""
+    text = server.request(f"/extensions/retrace/docs/{page.format(node_id)}").decode()
+    (address,) = re.findall(r"!\[.*?\]\((.*?)\)", text)
+    assert server.request(f"/extensions/retrace/docs/{address}").startswith(b"\xff\xd8")
+
+
 def test_the_template_is_listed_and_served(server):
     assert "retrace_edit" in server.get("/workflow_templates")["retrace"]
     template = json.loads(server.request("/api/workflow_templates/retrace/retrace_edit.json"))
