@@ -178,10 +178,8 @@ class RetraceLatentBlendSample(io.ComfyNode):
         plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
         plan.require_complete(node)
         with in_the_name_of(node):
-            schedule, count = (
-                make_schedule(facts.sigma_table, steps, spacing, terminal),
-                steps_of_strength(steps, strength),
-            )
+            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+            count = steps_of_strength(steps, strength)
         if count == 0:
             text = f"strength {strength:g} of {steps} steps leaves no step: the latent is passed on as it is"
             logging.warning("%s: %s", node, text)
