@@ -48,9 +48,16 @@ def test_a_queued_prompt_shows_progress_and_preview_on_its_nodes(frontend, small
             window.seen = {progress: {}, shown: new Set(), previews: new Set(), finished: false}
             app.api.addEventListener('progress', ({detail}) => {
                 (seen.progress[detail.node] ??= new Set()).add(detail.value)
-                // The page draws it a moment later, and a busy machine draws not all of them.
-                setTimeout(() => { if (app.graph.getNodeById(detail.node)?.progress) seen.shown.add(String(detail.node)) }, 50)
             })
+            // What a node is given to draw is noted when it is given: on a busy machine it may be gone before one looks.
+            for (const node of app.graph.nodes) {
+                let progress = node.progress
+                Object.defineProperty(node, 'progress', {
+                    configurable: true,
+                    get: () => progress,
+                    set: value => { progress = value; if (value) seen.shown.add(String(node.id)) },
+                })
+            }
             app.api.addEventListener('b_preview_with_metadata', ({detail}) => seen.previews.add(String(detail.displayNodeId)))
             app.api.addEventListener('execution_success', () => { seen.finished = true })
         }"""
