@@ -79,13 +79,14 @@ def jpeg(picture: Image.Image) -> bytes:
     return encoded
 
 
-def make_server(folder: Path) -> ComfyServer:
+def make_server(folder: Path, pictures: Sequence[Picture]) -> ComfyServer:
     """A ComfyUI with the miniature and, made in `folder`, a checkpoint of the depth layout and an estimator of depth."""
     subprocess.run([sys.executable, MINIATURE / "layout_files.py", folder], check=True)
-    subprocess.run([sys.executable, MINIATURE / "train_depth.py", folder / DEPTH_MODEL], check=True)
     files = (MINIATURE / "tiny_sd15.safetensors", folder / "checkpoints" / "tiny_depth.safetensors")
     models = {f"checkpoints/{file.name}": file for file in files}
-    models[f"transformers/{DEPTH_MODEL}"] = folder / DEPTH_MODEL
+    if any(picture.node_id == "RetraceEstimateDepth" for picture in pictures):  # minutes, for one picture
+        subprocess.run([sys.executable, MINIATURE / "train_depth.py", folder / DEPTH_MODEL], check=True)
+        models[f"transformers/{DEPTH_MODEL}"] = folder / DEPTH_MODEL
     packs = {"retrace": ROOT, "tiny_sd": MINIATURE, "depth_lens": ROOT / "demo" / "depth_lens"}
     return ComfyServer(Path(os.environ["COMFYUI_PATH"]), packs, models, arguments=("--cache-lru", "64"))
 
@@ -97,7 +98,7 @@ def main() -> int:
     try:
         with ExitStack() as resources:
             folder = Path(resources.enter_context(tempfile.TemporaryDirectory()))
-            server = resources.enter_context(make_server(folder))
+            server = resources.enter_context(make_server(folder, pictures))
             for name in ("demo.png", "demo_mask.png"):
                 shutil.copy(MINIATURE / name, server.base / "input" / name)
             for picture in pictures:
