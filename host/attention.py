@@ -12,6 +12,9 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..samplers.schedule import step_at
+from .conditioning import covers_a_part
+
 Options = dict[str, Any]
 Attention = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
 """ComfyUI's form of a replaced attention: (q, k, v [rows, tokens, heads * dim], options) -> [rows, tokens, heads * dim]."""
@@ -62,10 +65,12 @@ class SamplingRun:
 
     Attributes:
         rows: rows of the latent batch. steps: how many steps the run has.
+        in_parts: whether the network is asked for crops of the latent: ComfyUI copies an area to every other prompt.
     """
 
     rows: int = 0
     steps: int = 0
+    in_parts: bool = False
     _sigma: Tensor | None = field(default=None, repr=False)
     _step: int = 0
 
@@ -133,7 +138,8 @@ def install(
     ) -> Tensor:
         guider: Any = executor.class_obj
         _require_installed(guider.model_options, installed, node)
-        edit.begin(SamplingRun(len(noise), len(sigmas) - 1), guider.conds.get("positive", []))
+        in_parts = any(covers_a_part(entry) for entries in guider.conds.values() for entry in entries)
+        edit.begin(SamplingRun(len(noise), len(sigmas) - 1, in_parts), guider.conds.get("positive", []))
         try:
             return executor(noise, latent, sampler, sigmas, *args, **more)
         finally:
@@ -177,11 +183,6 @@ def map_size(options: Options) -> tuple[int, int]:
     """Height and width of the layer that is being run."""
     height, width = options["activations_shape"][2:]
     return height, width
-
-
-def step_at(sigmas: Tensor, sigma: Tensor) -> int:
-    """The last step whose level in sigmas [N+1] is not below sigma; rounding apart."""
-    return max(0, int((sigmas[:-1] >= sigma * (1 - 1e-4)).sum()) - 1)
 
 
 def _unet_layers(network: Any) -> tuple[Layer, ...]:  # noqa: ANN401  (torch types its blocks as plain modules)

@@ -14,7 +14,6 @@ from torch import Tensor
 from ..inversion.trajectory import Trajectory
 from ..samplers.blend_mask import checked_mask
 from ..samplers.blending import (
-    SAME_LEVEL,
     Background,
     InvertedImage,
     MaskOverTime,
@@ -26,7 +25,7 @@ from ..samplers.blending import (
     masks_over_time,
 )
 from ..samplers.prediction import variance_exploding, variance_preserving
-from ..samplers.schedule import Schedule
+from ..samplers.schedule import SAME_LEVEL, Schedule
 from .guided import EvaluationCount, Guidance, run_guided
 from .model_facts import model_facts, refuse_flow
 from .sampling import DDIMSampler, ddim_sampler

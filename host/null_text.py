@@ -15,7 +15,7 @@ from torch import Tensor
 from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOptions, optimize_null_text
 from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.schedule import step_windows
-from .conditioning import POOLED, only_entry, only_row
+from .conditioning import POOLED, only_row
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
 from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
 
@@ -71,14 +71,14 @@ def optimize(
 def null_text_conditioning(trajectory: Trajectory, negative: Conditioning | None) -> Conditioning:
     """One CONDITIONING entry a step, each seen at its own level alone, with the settings of `negative` in every one.
 
-    Raises ValueError when the trajectory has no null embeddings.
+    Raises ValueError when the trajectory has no null embeddings, and for a negative of several parts or rows.
     """
     null_text = trajectory.null_text
     if null_text is None:
         raise ValueError("the trajectory has no null embeddings; send it through Null Text Optimize first.")
     settings = {} if null_text.pooled is None else {POOLED: null_text.pooled}
     if negative is not None:
-        settings |= only_entry(negative, "negative")[1]
+        settings |= only_row(negative, "negative")[1]
     windows = step_windows(trajectory.sigmas.flip(0), trajectory.model.sigma_table)
     return [
         [embedding[None], {**settings, "start_percent": start, "end_percent": end}]

@@ -14,6 +14,7 @@ from ..attention.controllers import CrossEdit, cross_tokens, edit_cross, self_is
 from ..attention.local_blend import LocalBlend, blend_rows, word_map
 from ..attention.prompt_edit import PromptEdit
 from ..attention.rows import from_the_source
+from ..samplers.schedule import step_at
 from .attention import (
     Edit,
     Kind,
@@ -29,9 +30,7 @@ from .attention import (
     probabilities,
     quarter_level,
     split_heads,
-    step_at,
 )
-from .conditioning import covers_a_part
 from .editing import AFTER_STEP, ANNOUNCEMENT
 
 
@@ -83,9 +82,9 @@ class _RunningPromptEdit:
                     f"{self.node}: the positive conditioning has the shape {tuple(entry['cross_attn'].shape)}, which is not "
                     f"that of the {prompts} prompts; connect the conditioning of {self.node} to the sampler's positive input."
                 )
-        if self.edit.blend is not None and any(covers_a_part(entry) for entry in positive):
+        if self.edit.blend is not None and run.in_parts:
             raise ValueError(
-                f"{self.node}: the positive conditioning has an area, but blend_words are looked for in the whole picture; leave "
+                f"{self.node}: a conditioning has an area, but blend_words are looked for in the whole picture; leave "
                 "out Conditioning (Set Area) and the mask bounds of Conditioning (Set Mask), or the blend_words."
             )
         self.run = run

@@ -23,7 +23,6 @@ from .attention import (
     plain_attention,
     quarter_level,
 )
-from .conditioning import covers_a_part
 
 CLOSED = -1e4
 """Added to a score, in any dtype, where attention must not go; finite, so that a mask that closes everything gives no NaN."""
@@ -106,9 +105,9 @@ class _RunningMasaCtrl(_RunningWithSource):
 
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
         super().begin(run, positive)
-        if self.guide is not None and any(covers_a_part(entry) for entry in positive):
+        if self.guide is not None and run.in_parts:
             raise ValueError(
-                f"{self.node}: the positive conditioning has an area, but source_mask and target_mask are those of the whole "
+                f"{self.node}: a conditioning has an area, but source_mask and target_mask are those of the whole "
                 "picture; leave out Conditioning (Set Area) and the mask bounds of Conditioning (Set Mask), or the masks."
             )
 

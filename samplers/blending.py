@@ -19,12 +19,10 @@ from torch import Tensor
 
 from .ddim import AfterStep, Denoise
 from .prediction import add_noise, variance_exploding, variance_preserving
+from .schedule import SAME_LEVEL, step_at
 
 Source = Literal["legacy", "matched", "trajectory"]
 MaskOverTime = Literal["constant", "shrinking", "change map"]
-
-# Two levels nearer than this (relative) are one: float32 sigmas on their way through a sampler.
-SAME_LEVEL = 1e-5
 
 
 class Background(Protocol):
@@ -175,8 +173,3 @@ def blend_around_calls(denoise: Denoise, background: Background, masks: Tensor, 
         return blend(denoise(blend(x, background.at(sigma), mask), sigma), background.denoised_at(sigma), mask)
 
     return blended
-
-
-def step_at(sigmas: Tensor, sigma: Tensor) -> int:
-    """Which step of the descending `sigmas` [N+1] a network call at `sigma` belongs to: how many levels lie above it."""
-    return int((sigmas[:-1] > sigma * (1 + SAME_LEVEL)).sum())

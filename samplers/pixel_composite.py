@@ -17,6 +17,9 @@ from .blend_mask import LATENT_SCALE, checked_mask
 
 Blend = Literal["feather", "poisson"]
 
+CONTRAST_PRIOR = 0.05**2
+"""The variance of surroundings whose contrast counts as much as the assumption that there is none to correct."""
+
 
 def composite_pixels(
     source: Tensor, edited: Tensor, mask: Tensor, feather: int = 0, match_colour: bool = False, blend: Blend = "feather"
@@ -75,17 +78,17 @@ def feathered_inside(mask: Tensor, pixels: int) -> Tensor:
 def matched_colour(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """The edit [B, H, W, 3] with the source's mean and deviation of each channel over the kept pixels (mask 0).
 
-    An image that keeps nothing, or one grey, has nothing to be matched by and stays as it is.
+    Plain surroundings say nothing of contrast: their deviation is the autoencoder's own noise, and to match that would bleach
+    or grey what was painted. So each variance counts beside `CONTRAST_PRIOR`. An image that keeps nothing stays as it is.
     """
     kept = (mask == 0)[..., None].to(source)
     count = kept.sum((1, 2), keepdim=True)
-    means, deviations = [], []
+    means, variances = [], []
     for image in (edited, source):
         mean = (image * kept).sum((1, 2), keepdim=True) / count.clamp(min=1)
         means.append(mean)
-        deviations.append((((image - mean).square() * kept).sum((1, 2), keepdim=True) / count.clamp(min=1)).sqrt())
-    flat = (deviations[0] < 1e-3) | (deviations[1] < 1e-3)
-    gain = torch.where(flat, 1.0, deviations[1] / deviations[0].clamp(min=1e-3))
+        variances.append(((image - mean).square() * kept).sum((1, 2), keepdim=True) / count.clamp(min=1))
+    gain = ((variances[1] + CONTRAST_PRIOR) / (variances[0] + CONTRAST_PRIOR)).sqrt()
     matched = (edited - means[0]) * gain + means[1]
     return torch.where(count > 0, matched, edited).clamp(0, 1)
 

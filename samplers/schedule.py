@@ -12,6 +12,8 @@ Spacing = Literal["leading", "trailing", "linspace"]
 Terminal = Literal["clean", "first"]
 
 COMFYUI_LAST_TIMESTEP = 999
+SAME_LEVEL = 1e-5
+"""Two levels nearer than this, relatively, are one; a sampler hands them on in float32."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,11 @@ def step_windows(sigmas: Tensor, sigma_table: Tensor) -> list[tuple[float, float
         for later, earlier in zip(timesteps[:-1], timesteps[1:], strict=True)
     ]
     return list(zip([0.0, *bounds], [*bounds, 1.0], strict=True))
+
+
+def step_at(sigmas: Tensor, sigma: Tensor) -> int:
+    """Which step of the descending `sigmas` [N+1] a network call at `sigma` belongs to; between two levels that of the noisier."""
+    return max(0, int((sigmas[:-1] >= sigma * (1 - SAME_LEVEL)).sum()) - 1)
 
 
 def _timesteps(length: int, steps: int, spacing: Spacing, steps_offset: int) -> tuple[int, ...]:

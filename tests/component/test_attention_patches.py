@@ -47,12 +47,12 @@ def rows(model, *seeds):
     ]
 
 
-def sample(model, positive, samples, cfg=3.0, negative_tokens=TOKENS, steps=STEPS):
+def sample(model, positive, samples, cfg=3.0, negative_tokens=TOKENS, steps=STEPS, **of_the_negative):
     import comfy.sample
     import comfy.samplers
 
-    negative = random_conditioning(model, 9)
-    negative[0][0] = negative[0][0].repeat(1, negative_tokens // TOKENS, 1)
+    ((embedding, settings),) = random_conditioning(model, 9)
+    negative = [[embedding.repeat(1, negative_tokens // TOKENS, 1), {**settings, **of_the_negative}]]
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", steps)
     euler = comfy.samplers.sampler_object("euler")
     zero = torch.zeros_like(samples)
@@ -342,18 +342,22 @@ def test_a_mask_without_a_batch_is_read_whole(models):
     {"area": ("percentage", 0.5, 0.5, 0.25, 0.25)},
     {"mask": torch.ones(1, 8, 8), "set_area_to_bounds": True},
 ])  # fmt: skip
-def test_an_area_is_refused_where_maps_or_masks_are_those_of_the_whole_picture(models, monkeypatch, settings):
-    """ComfyUI runs the network on a crop then, and the edit would act in another place."""
+@pytest.mark.parametrize("of", ["positive", "negative"])
+def test_an_area_is_refused_where_maps_or_masks_are_those_of_the_whole_picture(models, monkeypatch, settings, of):
+    """ComfyUI runs the network on a crop then, and the edit would act in another place; an area of one prompt is given to
+    the other as well."""
     model = models("sd15")[0]
     ((embedding, others),) = rows(model, 1, 2)
-    positive = [[embedding, {**others, **settings}]]
+    positive = [[embedding, {**others, **(settings if of == "positive" else {})}]]
+    of_the_negative = settings if of == "negative" else {}
     for patched in (p2p(model, edit()), RetraceMasaCtrl.execute(model, 0, 0.0).result[0]):
-        assert bool(torch.isfinite(sample(patched, positive, strangers())).all())
+        assert bool(torch.isfinite(sample(patched, positive, strangers(), **of_the_negative)).all())
     monkeypatch.setattr(model.model, "apply_model", None)
-    with pytest.raises(ValueError, match="^Prompt to Prompt: the positive .* an area, .* or the blend_words"):
-        sample(p2p(model, edit(blend=BLEND)), positive, strangers())
-    with pytest.raises(ValueError, match="^MasaCtrl: the positive .* an area, .* or the masks"):
-        sample(RetraceMasaCtrl.execute(model, 0, 0.0, torch.ones(1, 8, 8)).result[0], positive, strangers())
+    with pytest.raises(ValueError, match="^Prompt to Prompt: a conditioning has an area, .* or the blend_words"):
+        sample(p2p(model, edit(blend=BLEND)), positive, strangers(), **of_the_negative)
+    with pytest.raises(ValueError, match="^MasaCtrl: a conditioning has an area, .* or the masks"):
+        masked = RetraceMasaCtrl.execute(model, 0, 0.0, torch.ones(1, 8, 8)).result[0]
+        sample(masked, positive, strangers(), **of_the_negative)
 
 
 def test_a_mask_without_an_area_crops_nothing(models):

@@ -71,6 +71,8 @@ def test_a_saved_and_loaded_trajectory_gives_the_same_conditioning(trained, opti
     assert torch.equal(task.k_sampler(loaded, again), task.k_sampler(trajectory, negative))
     carried = RetraceNullTextConditioning.execute(loaded, [[task.negative[0][0], {"strength": 0.5}]]).result[0]
     assert all(entry[1]["strength"] == 0.5 for entry in carried)
+    with pytest.raises(ValueError, match="^Null Text Conditioning: negative has 2 rows"):
+        RetraceNullTextConditioning.execute(loaded, [[task.negative[0][0].repeat(2, 1, 1), {}]])
 
 
 def test_a_plain_trajectory_has_no_conditioning_to_give(trained):

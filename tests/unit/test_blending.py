@@ -10,7 +10,6 @@ from retrace_pack.samplers.blending import (
     blend_after_steps,
     blend_around_calls,
     masks_over_time,
-    step_at,
     steps_of_strength,
 )
 from retrace_pack.samplers.ddim import sample_ddim
@@ -179,12 +178,6 @@ def test_a_change_map_frees_a_pixel_when_its_time_has_come():
     change = torch.tensor([0.0, 0.1, 0.5, 0.75, 1.0]).view(1, 1, 1, 5)
     masks = masks_over_time(change, 4, "change map")[:, 0, 0, 0]
     assert masks.tolist() == [[0, 0, 0, 0, 1], [0, 0, 0, 1, 1], [0, 0, 1, 1, 1], [0, 0, 1, 1, 1], [0, 1, 1, 1, 1]]
-
-
-def test_calls_between_two_levels_belong_to_the_step_in_progress(sigmas):
-    for step, sigma in enumerate(sigmas[:-1]):
-        assert step_at(sigmas, sigma) == step == step_at(sigmas.float(), sigma.float() * (1 + 1e-7))
-    assert step_at(sigmas, (sigmas[3] + sigmas[4]) / 2) == 4
 
 
 def test_nothing_is_changed_in_place(inverted, sigmas):

@@ -80,9 +80,26 @@ def test_the_colour_is_matched_by_what_is_kept():
     mask = torch.zeros(1, 32, 32)
     mask[:, 8:24, 8:24] = 1
     shifted = source * torch.tensor([1.3, 0.8, 1.0]) + torch.tensor([-0.05, 0.1, 0.05])
-    torch.testing.assert_close(matched_colour(shifted, source, mask), source, atol=1e-5, rtol=0)
+    matched, kept = matched_colour(shifted, source, mask), mask == 0
+    torch.testing.assert_close(matched[kept].mean(0), source[kept].mean(0), atol=1e-5, rtol=0)
+    torch.testing.assert_close(matched[kept].std(0), source[kept].std(0), atol=0, rtol=0.05)
+    assert float((matched - source).abs().max()) < 0.2 * float((shifted - source).abs().max())
     full = torch.ones(1, 32, 32)
     assert torch.equal(matched_colour(shifted, source, full), shifted.clamp(0, 1))
+
+
+@pytest.mark.parametrize("noises", [(0.01, 0.06), (0.06, 0.01), (0.0, 0.06)])
+def test_plain_surroundings_leave_the_contrast_of_what_was_painted(noises):
+    """What the autoencoder makes of a plain wall is its own noise; to match that bleached or greyed the object."""
+    of_source, of_edited = noises
+    source, edited = (
+        0.1 + noise * (rand(1, 32, 32, 3, seed=seed) - 0.5) for seed, noise in enumerate((of_source, of_edited))
+    )
+    mask = torch.zeros(1, 32, 32)
+    mask[:, 8:24, 8:24] = 1
+    edited[:, 12:20, 12:20] = torch.tensor([0.2, 0.3, 0.8])
+    matched = matched_colour(edited, source, mask)[:, 12:20, 12:20]
+    torch.testing.assert_close(matched, edited[:, 12:20, 12:20], atol=0.05, rtol=0)
 
 
 def test_poisson_does_not_move_the_picture_and_hides_a_shift():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from retrace_pack.samplers.schedule import make_schedule, step_windows
+from retrace_pack.samplers.schedule import make_schedule, step_at, step_windows
 
 
 @pytest.mark.parametrize("steps", [50, 30, 13, 7, 999])
@@ -115,3 +115,13 @@ def test_every_level_lies_in_its_own_window_alone(sigma_table, spacing, steps):
     bounds = [(level(start), level(end)) for start, end in windows]
     for index, sigma in enumerate(sigmas[:-1].tolist()):
         assert [place for place, (start, end) in enumerate(bounds) if end <= sigma <= start] == [index]
+
+
+def test_calls_between_two_levels_belong_to_the_step_in_progress(sigma_table):
+    sigmas = make_schedule(sigma_table, 12).sigmas
+    for step, sigma in enumerate(sigmas[:-1]):
+        for rounding in (1 - 1e-7, 1 + 1e-7):
+            assert step_at(sigmas, sigma) == step == step_at(sigmas.float(), sigma.float() * rounding)
+    assert step_at(sigmas, (sigmas[3] + sigmas[4]) / 2) == 3
+    assert step_at(sigmas, sigmas[-2] / 2) == 11
+    assert step_at(sigmas, 2 * sigmas[0]) == 0
