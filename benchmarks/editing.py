@@ -223,12 +223,12 @@ def kept_region(case: Case) -> Tensor:
 def succeeded(case: Case, picture: Tensor) -> bool:
     """Whether the picture [128, 128, 3] shows the wanted attribute."""
     import scenes
-    from judge import SMALLEST_AREA, _nearest_colours, judge, largest_blob
+    from judge import SMALLEST_AREA, judge, largest_blob, nearest_colours
 
     pixels = (picture * 255).round().clamp(0, 255).byte().numpy()
     wanted = case.target.objects[-1]
     if case.kind == "added":
-        of_colour = _nearest_colours(pixels) == list(scenes.PALETTE).index(wanted.colour)
+        of_colour = nearest_colours(pixels) == list(scenes.PALETTE).index(wanted.colour)
         return int(largest_blob(of_colour).sum()) >= SMALLEST_AREA
     verdict = judge(pixels)
     shown = {"colour": verdict.colour, "shape": verdict.shape, "background": verdict.background}[case.kind]

@@ -3,8 +3,9 @@
     python dev.py bench inpainting [--scenes 100] [--steps 50]
 
 Each scene's object is replaced, inside of a box around it on the latent's grid, by another of another colour and shape. Core's
-way is SetLatentNoiseMask, euler on ddim_uniform and ImageCompositeMasked; ours are Latent Blend Sample (matched, trajectory)
-and Pixel Composite. "unrestricted" samples the same prompts from the same noise without any picture. All in one run.
+way is SetLatentNoiseMask, euler on ddim_uniform and ImageCompositeMasked; ours are Latent Blend Sample (matched, trajectory,
+trajectory with inherit_noise: "inherited") and Pixel Composite. "unrestricted" samples the same prompts from the same noise
+without any picture. All in one run.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from torch import Tensor
 CFG, SEED, BATCH, FEATHER = 7.5, 1, 10, 4
 # Two latent pixels around the object: in a tighter box a small one finds no place that suits the noise it is made from.
 MARGIN, LATENT_PIXEL = 16, 8
-METHODS = ("core", "matched", "trajectory", "unrestricted")
+METHODS = ("core", "matched", "trajectory", "inherited", "unrestricted")
 
 
 @dataclass(frozen=True)
@@ -120,13 +121,15 @@ def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int
     edited = stock(latent["samples"], masks[:, None])
     images = {"core": ImageCompositeMasked.execute(pictures, edited, 0, 0, False, masks)[0]}
     trajectory = RetraceDDIMInvert.execute(model, source, source, latent, steps, 1.0, 1, "leading", "clean").result[0]
-    for kept_from in ("matched", "trajectory"):
+    for method, kept_from, inherited in (
+        ("matched", "matched", False), ("trajectory", "trajectory", False), ("inherited", "trajectory", True),
+    ):  # fmt: skip
         painted = RetraceLatentBlendSample.execute(
             model, positive, negative, latent, seed, steps, CFG, 1.0, kept_from, "constant", 3, 0.0, "leading", "clean",
-            masks, trajectory,
+            inherited, masks, trajectory,
         ).result[0]  # fmt: skip
         decoded = vae.decode(painted["samples"])
-        images[kept_from] = RetracePixelComposite.execute(pictures, decoded, masks, FEATHER, True, "feather").result[0]
+        images[method] = RetracePixelComposite.execute(pictures, decoded, masks, FEATHER, True, "feather").result[0]
     images["unrestricted"] = stock(torch.zeros_like(latent["samples"]), None)
     return images
 

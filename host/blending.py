@@ -30,7 +30,7 @@ from .guided import EvaluationCount, Guidance, run_guided
 from .model_facts import model_facts, refuse_flow
 from .sampling import DDIMSampler, ddim_sampler
 
-Start = Literal["given", "noised image", "pure noise"]
+Start = Literal["given", "noised image", "pure noise", "background"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,18 @@ class BlendPlan:
             except ValueError as error:
                 raise ValueError(f"{node}: {error}") from error
 
+    def start(self, strength: float, inherit_noise: bool, node: str) -> Start:
+        """What a run of this strength begins from. Raises ValueError, naming `node`, where there is no noise to inherit."""
+        if inherit_noise:
+            if self.source != "trajectory":
+                raise ValueError(
+                    f"{node}: inherit_noise is on, but kept_from is {self.source!r}, which has no inverted image to take noise "
+                    "from; choose kept_from 'trajectory', or turn it off."
+                )
+            return "background"
+        # legacy starts from the noised image at every strength, the newer pipeline from pure noise at strength 1.
+        return "pure noise" if strength == 1 and self.source != "legacy" else "noised image"
+
 
 @dataclass(frozen=True)
 class BlendSampler(comfy.samplers.Sampler):
@@ -68,7 +80,9 @@ class BlendSampler(comfy.samplers.Sampler):
     Our own DDIM is blended after each step, as the references do it; any other sampler around its network calls.
 
     Attributes:
-        start: "given" is the host's: noise of the guider added to its latent; the others are the two of the references.
+        start: "given" is the host's: noise of the guider added to its latent; "noised image" and "pure noise" are those of the
+            references; "background" is the whole of the background at the first level, which for an inverted image still
+            knows where its things stood.
         finished: read the last level as the image's, also above sigma 0; None: only at sigma 0.
     """
 
@@ -168,6 +182,8 @@ class BlendSampler(comfy.samplers.Sampler):
         return torch.stack([calls[0], *calls] if isinstance(self.inner, DDIMSampler) else [*calls, calls[-1]])
 
     def _started(self, x: Tensor, background: Background, noise: Tensor, masks: Tensor, sigmas: Tensor) -> Tensor:
+        if self.start == "background":
+            return background.at(sigmas[0])
         if self.start == "pure noise":
             x = variance_exploding(noise, sigmas[0])
         elif self.start == "noised image":
@@ -235,7 +251,7 @@ def blend_latent(
     noise: Tensor,
     plan: BlendPlan,
     schedule: Schedule,
-    pure_noise: bool,
+    start: Start,
     eta: float,
     seed: int,
     noise_mask: Tensor | None,
@@ -243,12 +259,11 @@ def blend_latent(
 ) -> tuple[Tensor, int]:
     """DDIM with blending from the schedule's first level to the image: the references' pipelines as one call.
 
-    samples and noise [B, C, H, W], of a LATENT; `pure_noise`: start from noise that has nothing of the image in it; `seed`:
-    of the run, whose steps draw the noise of eta.
+    samples and noise [B, C, H, W], of a LATENT; `start`: see `BlendSampler`; `seed`: of the run, whose steps draw the noise
+    of eta.
     Returns the samples of a LATENT and the number of network evaluations for one image.
     """
     count = EvaluationCount()
-    start: Start = "pure noise" if pure_noise else "noised image"
     sampler = BlendSampler(ddim_sampler(eta), plan, node, start, finished=True)
     result = run_guided(guidance, count, samples, noise, sampler, schedule.sigmas, seed, noise_mask)
     return variance_preserving(result, schedule.sigmas[-1].to(result)), count.rows // samples.shape[0]

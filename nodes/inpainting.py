@@ -146,6 +146,13 @@ class RetraceLatentBlendSample(io.ComfyNode):
                 eta_input(),
                 spacing_input(),
                 terminal_input(),
+                io.Boolean.Input(
+                    "inherit_noise",
+                    default=False,
+                    optional=True,
+                    tooltip="For kept_from trajectory: begin from the inverted image's own noise inside the mask as well, so that "
+                    "the new thing stands where the old one stood. Off: fresh noise by the seed.",
+                ),
                 *optional_inputs(),
             ],
             hidden=[io.Hidden.unique_id],
@@ -169,6 +176,7 @@ class RetraceLatentBlendSample(io.ComfyNode):
         eta: float,
         spacing: Spacing,
         terminal: Terminal,
+        inherit_noise: bool = False,
         mask: Tensor | None = None,
         trajectory: Trajectory | None = None,
     ) -> io.NodeOutput:
@@ -177,6 +185,7 @@ class RetraceLatentBlendSample(io.ComfyNode):
         samples = latent_samples(latent, model, node)
         plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
         plan.require_complete(node)
+        start = plan.start(strength, inherit_noise, node)
         with in_the_name_of(node):
             schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
             count = steps_of_strength(steps, strength)
@@ -184,13 +193,11 @@ class RetraceLatentBlendSample(io.ComfyNode):
             text = f"strength {strength:g} of {steps} steps leaves no step: the latent is passed on as it is"
             logging.warning("%s: %s", node, text)
             return io.NodeOutput(latent, ui=report(cls, text))
-        # legacy starts from the noised image at every strength, the newer pipeline from pure noise at strength 1.
-        pure_noise = strength == 1 and kept_from != "legacy"
         window = schedule.window(steps - count, steps)
         guidance = Guidance(model, positive, negative, cfg)
         noise = initial_noise(latent, samples, seed)
         result, evaluations = blend_latent(
-            guidance, samples, noise, plan, window, pure_noise, eta, seed, latent.get("noise_mask"), node
+            guidance, samples, noise, plan, window, start, eta, seed, latent.get("noise_mask"), node
         )
         return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
 

@@ -16,7 +16,7 @@ STEPS = 8
 def paint(model, positive, latent, mask=None, trajectory=None, **changes):
     inputs = {
         "seed": 3, "steps": STEPS, "cfg": 1.0, "strength": 1.0, "kept_from": "matched", "mask_over_time": "constant",
-        "dilations": 3, "eta": 0.0, "spacing": "leading", "terminal": "clean",
+        "dilations": 3, "eta": 0.0, "spacing": "leading", "terminal": "clean", "inherit_noise": False,
     }  # fmt: skip
     return RetraceLatentBlendSample.execute(
         model, positive, positive, latent, **{**inputs, **changes}, mask=mask, trajectory=trajectory
@@ -261,8 +261,29 @@ def test_an_inverted_latent_without_noise_can_be_what_is_painted_from(models, la
     for sampler in (ddim(), euler()):
         blended = RetraceLatentBlend.execute(sampler, "trajectory", "constant", 3, mask, trajectory).result[0]
         result = run(model, cond, state, blended, sigmas, torch.zeros_like(state["samples"]))
-        error = float((result - latent["samples"]).square().mean().sqrt() / latent["samples"].std())
-        assert error < 0.05
+        assert relative_error(result, latent) < 0.05
+
+
+def relative_error(result, latent):
+    return float((result - latent["samples"]).square().mean().sqrt() / latent["samples"].std())
+
+
+def test_the_noise_inside_can_be_the_trajectorys_own(models, latent, mask):
+    """Under the prompt of the inversion the whole image comes back, inside of the mask too, whatever the seed."""
+    model, cond = models("sd15")
+    trajectory = RetraceDDIMInvert.execute(model, cond, cond, latent, 20, 1.0, 4, "leading", "clean").result[0]
+    changes = {"kept_from": "trajectory", "steps": 20, "strength": 0.5}
+    own, fresh = (
+        paint(model, cond, latent, mask, trajectory, inherit_noise=inherited, **changes).result[0]["samples"]
+        for inherited in (True, False)
+    )
+    assert relative_error(own, latent) < 0.1 < 0.5 < relative_error(fresh, latent)
+    # At strength 1 the state before the first step is the trajectory's last, not the seed's noise.
+    first, second = (
+        paint(model, cond, latent, mask, trajectory, inherit_noise=True, **{**changes, "strength": 1.0, "seed": seed})
+        for seed in (1, 2)
+    )
+    assert torch.equal(*(each.result[0]["samples"] for each in (first, second)))
 
 
 def test_nothing_is_changed_in_place(models, latent, mask):
@@ -279,6 +300,7 @@ def test_nothing_is_changed_in_place(models, latent, mask):
     ({"mask": torch.full((1, 16, 16), 255.0)}, "the mask's values run from 255 to 255"),
     ({"mask": torch.ones(3, 16, 16)}, "there are 3 masks for a latent batch of 2; give one mask, or one for each"),
     ({"kept_from": "trajectory"}, "kept_from is 'trajectory', but there is no trajectory; connect DDIM Invert"),
+    ({"inherit_noise": True}, "inherit_noise is on, but kept_from is 'matched', which has no inverted image"),
     ({"strength": 1.5}, "strength is 1.5; give 0"),
     ({"strength": float("nan")}, "strength is nan; give 0"),
     ({"steps": 1000}, "begin at timestep 1000, beyond the model's last"),

@@ -26,12 +26,9 @@ class Verdict:
 
 def judge(picture: np.ndarray) -> Verdict:
     """The background's colour, and the colour and shape of the largest object, of a uint8 [128, 128, 3] picture."""
-    nearest = _nearest_colours(picture)
+    nearest = nearest_colours(picture)
     names = list(scenes.PALETTE)
-    border = np.concatenate(
-        [nearest[:BORDER].ravel(), nearest[-BORDER:].ravel(), nearest[:, :BORDER].ravel(), nearest[:, -BORDER:].ravel()]
-    )
-    background = int(np.bincount(border, minlength=len(names)).argmax())
+    background = _background(nearest)
     mask = largest_blob(nearest != background)
     if mask.sum() < SMALLEST_AREA:
         return Verdict(names[background], None, None)
@@ -39,6 +36,12 @@ def judge(picture: np.ndarray) -> Verdict:
     counted = nearest[core] if core.any() else nearest[mask]
     colour = int(np.bincount(counted[counted != background], minlength=len(names)).argmax())
     return Verdict(names[background], names[colour], best_shape(mask))
+
+
+def object_region(picture: np.ndarray) -> np.ndarray:
+    """Where the largest object of a uint8 [128, 128, 3] picture is, bool [128, 128]."""
+    nearest = nearest_colours(picture)
+    return largest_blob(nearest != _background(nearest))
 
 
 def largest_blob(mask: np.ndarray) -> np.ndarray:
@@ -79,7 +82,15 @@ def _reference(shape: str) -> tuple[float, float, float]:
     )
 
 
-def _nearest_colours(picture: np.ndarray) -> np.ndarray:
+def _background(nearest: np.ndarray) -> int:
+    """The colour that most of the picture's border has."""
+    border = np.concatenate(
+        [nearest[:BORDER].ravel(), nearest[-BORDER:].ravel(), nearest[:, :BORDER].ravel(), nearest[:, -BORDER:].ravel()]
+    )
+    return int(np.bincount(border, minlength=len(scenes.PALETTE)).argmax())
+
+
+def nearest_colours(picture: np.ndarray) -> np.ndarray:
     """The palette's colour nearest to each pixel, whatever its shade, as an index [H, W]."""
     palette = np.array(list(scenes.PALETTE.values()), np.float32)
     shaded = np.clip(palette[:, None] * SHADES[None, :, None], 0, 255)

@@ -15,17 +15,15 @@ HERE = Path(__file__).resolve().parent
 UNET = "model.diffusion_model."
 FIRST_CONVOLUTION = f"{UNET}input_blocks.0.0.weight"
 UNET_WIDTH, TIME_WIDTH, NOISE_LEVELS = 64, 256, 1000
-HINT_CHANNELS = (3, 16, 16, 32, 32, 96, 96, 256, UNET_WIDTH)
 State = dict[str, torch.Tensor]
 
 
 def write_all(folder: Path) -> None:
-    """checkpoints/ and controlnet/ below `folder`, one file a layout."""
+    """checkpoints/ below `folder`, one file a layout."""
     for name, make in (
         ("checkpoints/tiny_inpainting", inpainting),
         ("checkpoints/tiny_depth", depth),
         ("checkpoints/tiny_x4", x4_upscaler),
-        ("controlnet/tiny_controlnet_random", controlnet),
     ):
         path = folder / f"{name}.safetensors"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,31 +52,11 @@ def x4_upscaler() -> State:
     return state
 
 
-def controlnet() -> State:
-    """A ControlNet beside tiny_sd15: its encoder, a random hint block and small random output convolutions."""
-    trained = load_file(HERE / "tiny_sd15.safetensors")
-    parts = ("time_embed.", "input_blocks.", "middle_block.")
-    state = {
-        key.removeprefix(UNET): value for key, value in trained.items() if key.removeprefix(UNET).startswith(parts)
-    }
-    for index, (inside, outside) in enumerate(zip(HINT_CHANNELS[:-1], HINT_CHANNELS[1:], strict=True)):
-        state |= _convolution(f"input_hint_block.{2 * index}", inside, outside, 3)
-    blocks = sorted({int(key.split(".")[1]) for key in state if key.startswith("input_blocks.")})
-    for block in blocks:
-        width = UNET_WIDTH if block < 3 else 2 * UNET_WIDTH
-        state |= _convolution(f"zero_convs.{block}.0", width, width, 1)
-    return state | _convolution("middle_block_out.0", 2 * UNET_WIDTH, 2 * UNET_WIDTH, 1)
-
-
 def _widened(state: State, channels: int) -> State:
     """The UNet's first convolution takes further channels, with small random weights."""
     first = state[FIRST_CONVOLUTION]
     further = _random(first.shape[0], channels - first.shape[1], *first.shape[2:])
     return {**state, FIRST_CONVOLUTION: torch.cat([first, further.to(first)], dim=1)}
-
-
-def _convolution(name: str, inside: int, outside: int, size: int) -> State:
-    return {f"{name}.weight": _random(outside, inside, size, size), f"{name}.bias": torch.zeros(outside).half()}
 
 
 def _random(*shape: int) -> torch.Tensor:
