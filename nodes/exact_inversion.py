@@ -23,6 +23,7 @@ from .types import (
     model_input,
     negative_input,
     positive_input,
+    seed_input,
     spacing_input,
     steps_input,
     terminal_input,
@@ -123,14 +124,7 @@ class RetraceEditFriendlyInvert(io.ComfyNode):
                 positive_input("The prompt that describes the image as it is."),
                 negative_input("Only asked when cfg is not 1; usually the empty prompt."),
                 latent_input(),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="For the noise of the levels; another one gives another edit, the same image.",
-                ),
+                seed_input("For the noise of the levels; another one gives another edit, the same image."),
                 steps_input(),
                 cfg_input(3.5, "Guidance while inverting. The edit may have more, up to 15."),
                 io.Combo.Input(

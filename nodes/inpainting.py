@@ -26,6 +26,7 @@ from .types import (
     model_input,
     negative_input,
     positive_input,
+    seed_input,
     spacing_input,
     steps_input,
     terminal_input,
@@ -124,14 +125,7 @@ class RetraceLatentBlendSample(io.ComfyNode):
                 positive_input("What the picture shall show, inside the mask above all."),
                 negative_input("Only asked when cfg is not 1."),
                 io.Latent.Input("latent", tooltip="The clean image, encoded by the model's own VAE."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="For the noise inside the mask, and for that of the kept part unless it is a trajectory.",
-                ),
+                seed_input("For the noise inside the mask, and for that of the kept part unless it is a trajectory."),
                 steps_input(),
                 io.Float.Input("cfg", default=5.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale."),
                 io.Float.Input(

@@ -23,6 +23,7 @@ from .types import (
     model_input,
     negative_input,
     positive_input,
+    seed_input,
     spacing_input,
     start_step_input,
     steps_input,
@@ -47,14 +48,7 @@ class RetraceDDIMSample(io.ComfyNode):
                 positive_input("What the result should show: the source prompt to rebuild, another one to edit."),
                 negative_input("Only asked when cfg is not 1."),
                 io.Latent.Input("latent", tooltip="A latent that carries the noise of start_step, or a clean one."),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=0xFFFFFFFFFFFFFFFF,
-                    control_after_generate=True,
-                    tooltip="For the noise of add_noise and of eta. Without both the result does not depend on it.",
-                ),
+                seed_input("For the noise of add_noise and of eta. Without both the result does not depend on it."),
                 steps_input(),
                 io.Float.Input(
                     "cfg", default=3.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale; 1 rebuilds most exactly."
