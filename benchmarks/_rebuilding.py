@@ -24,6 +24,7 @@ class Case:
     scenes: list[Any]
     pictures: Tensor
     samples: Tensor
+    cfg: float = CFG
 
     def prompts(self, texts: list[str]) -> list[list[Any]]:
         return encode_texts(self.clip, texts)
@@ -75,13 +76,15 @@ def methods() -> Iterator[tuple[str, Prepare, bool]]:
     yield "null-text, reference", lambda part: null_text(part, "reference"), False
 
 
-def plain(part: Case, cfg: float = CFG, iterations: int = 0) -> Prepared:
+def plain(part: Case, cfg: float | None = None, iterations: int = 0) -> Prepared:
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore[reportMissingImports]
 
     trajectory = RetraceDDIMInvert.execute(
         part.model, part.source, part.empty, {"samples": part.samples}, STEPS, 1.0, iterations, *WINDOW
     ).result[0]
-    return Prepared(trajectory, part.empty, cfg, trajectory.inversion.unet_evaluations, part.model)
+    return Prepared(
+        trajectory, part.empty, part.cfg if cfg is None else cfg, trajectory.inversion.unet_evaluations, part.model
+    )
 
 
 def negative_prompt(part: Case, iterations: int = 0) -> Prepared:
@@ -95,9 +98,10 @@ def proximal(part: Case) -> Prepared:
     return replace(negative_prompt(part), model=model)
 
 
-def exact(part: Case, method: str, cfg: float = CFG) -> Prepared:
+def exact(part: Case, method: str, cfg: float | None = None) -> Prepared:
     from retrace_pack.nodes.exact_inversion import RetraceExactInvert  # pyright: ignore[reportMissingImports]
 
+    cfg = part.cfg if cfg is None else cfg
     trajectory = RetraceExactInvert.execute(
         part.model, part.source, part.empty, {"samples": part.samples}, method, STEPS, cfg, 0.93, 1.0, *WINDOW
     ).result[0]
@@ -108,9 +112,9 @@ def edit_friendly(part: Case, solver: str, steps: int) -> Prepared:
     from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert  # pyright: ignore[reportMissingImports]
 
     trajectory = RetraceEditFriendlyInvert.execute(
-        part.model, part.source, part.empty, {"samples": part.samples}, 0, steps, CFG, solver, 1.0, *WINDOW
+        part.model, part.source, part.empty, {"samples": part.samples}, 0, steps, part.cfg, solver, 1.0, *WINDOW
     ).result[0]
-    return Prepared(trajectory, part.empty, CFG, trajectory.inversion.unet_evaluations, part.model)
+    return Prepared(trajectory, part.empty, part.cfg, trajectory.inversion.unet_evaluations, part.model)
 
 
 def null_text(part: Case, method: str, inner: int = 10, residual: bool = False, start: Any = None) -> Prepared:  # noqa: ANN401
@@ -119,8 +123,8 @@ def null_text(part: Case, method: str, inner: int = 10, residual: bool = False, 
     from retrace_pack.inversion.null_text import NullTextOptions  # pyright: ignore[reportMissingImports]
 
     begun = plain(part)
-    guidance = Guidance(part.model, part.source, start or part.empty, CFG)
-    options = NullTextOptions(CFG, inner, keep_residual=residual)
+    guidance = Guidance(part.model, part.source, start or part.empty, part.cfg)
+    options = NullTextOptions(part.cfg, inner, keep_residual=residual)
     graphs = SavedBytes(part.model.model)
     with torch.autograd.graph.saved_tensors_hooks(graphs.pack, lambda kept: kept):
         trajectory, found = optimize(guidance, begun.trajectory, options, method, graphs.next_pass)

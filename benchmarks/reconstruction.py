@@ -15,22 +15,21 @@ not measured again as long as the checkpoint is the same; the table is made of w
 from __future__ import annotations
 
 import argparse
-import hashlib
-import json
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from _host import CHECKPOINTS, TINY, environment, held_out_scenes, load_tiny, prepare
+from _host import CHECKPOINTS, environment, held_out_scenes, load_tiny, prepare
 from _rebuilding import CFG, STEPS, Case, Prepare, Prepared, continued, methods, trajectory_bytes
+from _results import append, digest, read
 from torch import Tensor
 
-RESULTS = Path(__file__).resolve().parent / "results" / "reconstruction.jsonl"
+RESULTS = "reconstruction"
 GROUP = 8
 EDIT_START = 0.2
 COLUMNS = (
@@ -96,23 +95,11 @@ def measure_missing(name: str, scenes: int, only: str) -> None:
                     continue
                 record = measure(case, prepared, batched, weights, method, group)
                 print(f"{name}, group {group}, {row_text(record, record.scenes)}", flush=True)
-                with RESULTS.open("a", encoding="utf-8") as file:
-                    short = {key: round_figure(value) for key, value in asdict(record).items()}
-                    file.write(json.dumps(short) + "\n")
-
-
-def round_figure(value: object) -> object:
-    return float(f"{value:.5g}") if isinstance(value, float) else value
+                append(RESULTS, record)
 
 
 def records() -> Iterator[Record]:
-    if RESULTS.exists():
-        for line in RESULTS.read_text(encoding="utf-8").splitlines():
-            yield Record(**json.loads(line))
-
-
-def digest(name: str) -> str:
-    return hashlib.sha256((TINY / f"{name}.safetensors").read_bytes()).hexdigest()[:12]
+    return (Record(**figures) for figures in read(RESULTS))
 
 
 def table(name: str, scenes: int) -> list[tuple[Record, int]]:

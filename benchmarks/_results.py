@@ -1,0 +1,38 @@
+"""Figures that took hours, kept a line each in benchmarks/results/ and not measured again while the checkpoint is the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from _host import TINY
+
+FOLDER = Path(__file__).resolve().parent / "results"
+
+
+def digest(checkpoint: str) -> str:
+    """The first digits of a miniature checkpoint's SHA-256."""
+    return hashlib.sha256((TINY / f"{checkpoint}.safetensors").read_bytes()).hexdigest()[:12]
+
+
+def read(name: str) -> Iterator[dict[str, Any]]:
+    path = FOLDER / f"{name}.jsonl"
+    if path.exists():
+        yield from map(json.loads, path.read_text(encoding="utf-8").splitlines())
+
+
+def append(name: str, record: Any) -> None:  # noqa: ANN401
+    """Add a dataclass of figures, five digits each."""
+    line = json.dumps({key: _rounded(value) for key, value in asdict(record).items()})
+    with (FOLDER / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+
+
+def _rounded(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.5g}") if isinstance(value, float) else value
