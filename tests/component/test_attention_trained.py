@@ -12,6 +12,7 @@ from retrace_pack.nodes.attention_mask import RetraceAttentionMask
 from retrace_pack.nodes.editing import RetraceEditSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
+from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
 TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
 SOURCE = "a large red circle on a blue background"
@@ -205,3 +206,29 @@ def test_a_mask_names_a_word_that_is_missing(tiny, inverted):
                 0,
                 0,
             )
+
+
+def test_the_local_blend_under_a_stock_sampler_is_close_to_that_of_edit_sample(tiny, inverted):
+    """There it acts on the denoised prediction, an approximation: as good as the same outside of the region, near inside."""
+    import comfy.sample
+    import comfy.samplers
+    from retrace_pack.measuring.compare import compare_images
+
+    _, _, trajectory = inverted
+    target = SOURCE.replace("red", "green")
+    model, positive = edit(tiny, target_prompts=target, blend_words="circle", blend_threshold=0.6, self_replace=0.8)
+    negative = encode_rows(tiny[1], [""])
+    (latent, sigmas) = RetraceTrajectoryLatent.execute(trajectory, 0).result
+    start = latent["samples"].repeat(2, 1, 1, 1)
+    source, stock = comfy.sample.sample_custom(
+        model, torch.zeros_like(start), 3.0, comfy.samplers.sampler_object("euler"), sigmas, positive, negative, start,
+        disable_pbar=True,
+    )  # fmt: skip
+    freely = RetraceEditSample.execute(model, trajectory, positive, 3.0, 0, False, 0.0, 400, 0.7, 1, negative=negative)
+    ours, our_source = (latent["samples"] for latent in freely.result)
+    torch.testing.assert_close(source, our_source[0], rtol=1e-3, atol=1e-2)
+    pictures = [tiny[2].decode(samples) for samples in (stock[None], ours, our_source)]
+    alike, changed = (compare_images(pictures[0], other).mean_psnr for other in pictures[1:])
+    assert alike > 45 > 20 > changed
+    kept = (ours[0] == our_source[0]).all(0)
+    torch.testing.assert_close(stock[:, kept], source[:, kept], rtol=1e-3, atol=1e-2)
