@@ -145,7 +145,8 @@ class SavedBytes:
         storage = kept.untyped_storage()
         if storage.data_ptr() not in self.weights:
             self.seen[storage.data_ptr()] = storage.nbytes()
-        return kept
+        # Itself it would be kept by the graph and keep the graph, where a pass is not followed by its backward pass.
+        return kept.detach()
 
     def next_pass(self, *told: object) -> None:
         self.largest = max(self.largest, sum(self.seen.values()))
