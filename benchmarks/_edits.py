@@ -51,7 +51,9 @@ def _case(kind: str, rng: np.random.Generator) -> Case:
     if kind == "colour":
         return Case(kind, scene, scene.with_object(colour=colour), first.shape)
     target = scenes.Scene(scene.objects, colour, scene.gradient, scene.angle)
-    return Case(kind, scene, target, "background", first.shape)
+    case = Case(kind, scene, target, "background", first.shape)
+    # Of a small object nothing is left to judge when it is shrunk.
+    return case if kept_region(case).any() else _case(kind, rng)
 
 
 def picture_of(scene: Any) -> Tensor:  # noqa: ANN401

@@ -17,7 +17,7 @@ from .blend_mask import LATENT_SCALE, checked_mask
 
 Blend = Literal["feather", "poisson"]
 
-CONTRAST_PRIOR = 0.05**2
+CONTRAST_PRIOR = 0.1**2
 """The variance of surroundings whose contrast counts as much as the assumption that there is none to correct."""
 
 

@@ -11,6 +11,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
+ROOM = 20
+"""Pixels that are painted over around the object."""
 SOURCE, TARGET = "a large white triangle on a purple background", "a large green circle on a purple background"
 
 
@@ -45,7 +47,8 @@ def painted() -> Image.Image:
     mask = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
     rows, columns = np.nonzero(mask)
     box = np.zeros_like(mask)
-    box[max(0, rows.min() - 4) : rows.max() + 5, max(0, columns.min() - 4) : columns.max() + 5] = True
+    top, left = (max(0, side.min() - ROOM) for side in (rows, columns))
+    box[top : rows.max() + ROOM + 1, left : columns.max() + ROOM + 1] = True
     photo.putalpha(Image.fromarray(np.where(box, 0, 255).astype(np.uint8)))
     return photo
 
