@@ -17,6 +17,8 @@ from .blend_mask import LATENT_SCALE, checked_mask
 
 Blend = Literal["feather", "poisson"]
 
+BLEED = 2 * LATENT_SCALE
+"""Pixels beyond a mask's edge that the decoder tints with what was painted inside."""
 CONTRAST_PRIOR = 0.1**2
 """The variance of surroundings whose contrast counts as much as the assumption that there is none to correct."""
 
@@ -79,9 +81,10 @@ def matched_colour(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """The edit [B, H, W, 3] with the source's mean and deviation of each channel over the kept pixels (mask 0).
 
     Plain surroundings say nothing of contrast: their deviation is the autoencoder's own noise, and to match that would bleach
-    or grey what was painted. So each variance counts beside `CONTRAST_PRIOR`. An image that keeps nothing stays as it is.
+    or grey what was painted. So each variance counts beside `CONTRAST_PRIOR`. Pixels within `BLEED` of the mask do not count
+    where others are left: the decoder spreads what was painted over them. An image that keeps nothing stays as it is.
     """
-    kept = (mask == 0)[..., None].to(source)
+    kept = _untouched(mask)[..., None].to(source)
     count = kept.sum((1, 2), keepdim=True)
     means, variances = [], []
     for image in (edited, source):
@@ -91,6 +94,14 @@ def matched_colour(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     gain = ((variances[1] + CONTRAST_PRIOR) / (variances[0] + CONTRAST_PRIOR)).sqrt()
     matched = (edited - means[0]) * gain + means[1]
     return torch.where(count > 0, matched, edited).clamp(0, 1)
+
+
+def _untouched(mask: Tensor) -> Tensor:
+    """The kept pixels [B, H, W] further than `BLEED` from the mask, or all kept ones of a row that has none so far."""
+    size = 2 * BLEED + 1
+    near = F.max_pool2d(mask[:, None], (size, 1), 1, (BLEED, 0))
+    far = F.max_pool2d(near, (1, size), 1, (0, BLEED))[:, 0] == 0
+    return torch.where(far.any(2, keepdim=True).any(1, keepdim=True), far, mask == 0)
 
 
 def _cloned(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:

@@ -102,6 +102,22 @@ def test_plain_surroundings_leave_the_contrast_of_what_was_painted(noises):
     torch.testing.assert_close(matched, edited[:, 12:20, 12:20], atol=0.02, rtol=0)
 
 
+def test_what_bleeds_over_the_masks_edge_is_no_shift_of_colour():
+    source = rand(1, 64, 64, 3) * 0.2 + 0.4
+    mask = torch.zeros(1, 64, 64)
+    mask[:, 24:40, 24:40] = 1
+    edited = source.clone()
+    edited[:, 16:48, 16:48] = torch.tensor([1.0, 0.0, 0.0])
+    assert torch.equal(matched_colour(edited, source, mask), edited)
+    edited[:, :, :8] = 0.9
+    assert not torch.allclose(matched_colour(edited, source, mask), edited)
+    # Where nothing is further away, what there is has to do.
+    wide = torch.zeros(1, 64, 64)
+    wide[:, 8:56, 8:56] = 1
+    shifted = source * 0.5
+    torch.testing.assert_close(matched_colour(shifted, source, wide)[wide == 0].mean(), source[wide == 0].mean())
+
+
 def test_poisson_does_not_move_the_picture_and_hides_a_shift():
     ramp = torch.linspace(0.2, 0.7, 48).expand(48, 48)
     source = torch.stack([ramp, ramp.T, (ramp + ramp.T) / 2], dim=-1)[None]
