@@ -19,6 +19,8 @@ class Question:
     """One pass of a model with everything fixed but the context, and a scalar made of its answer."""
 
     def __init__(self, model):
+        # Another test may have left a clone with its patches in the weights that all clones share.
+        management.load_models_gpu([model])
         generator = torch.Generator().manual_seed(1)
         self.model = model
         self.context = random_conditioning(model)[0][0]
