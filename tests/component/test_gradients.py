@@ -1,13 +1,14 @@
 """host/gradients: autograd through a model that was loaded under inference mode, and the model as it is afterwards."""
 
 from contextlib import contextmanager, nullcontext
+from functools import cache
 
 import comfy.model_base
 import comfy.model_management as management
 import comfy.model_patcher
 import pytest
 import torch
-from random_models import initialise, random_conditioning
+from random_models import initialise, random_conditioning, random_model
 from retrace_pack.host.gradients import differentiable, normal_tensors, with_differentiable_attention
 
 LAYOUTS = ["sd15", "sd2_v", "sdxl"]
@@ -19,8 +20,6 @@ class Question:
     """One pass of a model with everything fixed but the context, and a scalar made of its answer."""
 
     def __init__(self, model):
-        # Another test may have left a clone with its patches in the weights that all clones share.
-        management.load_models_gpu([model])
         generator = torch.Generator().manual_seed(1)
         self.model = model
         self.context = random_conditioning(model)[0][0]
@@ -52,6 +51,12 @@ class Question:
 
     def along(self, gradient):
         return float((gradient * self.direction).sum())
+
+
+@pytest.fixture(scope="module")
+def models():
+    """Layout -> (MODEL,) of this file alone: what other tests leave patched in theirs would change the derivatives."""
+    return cache(lambda layout: (random_model(layout),))
 
 
 @pytest.fixture
