@@ -183,7 +183,7 @@ class BlendSampler(comfy.samplers.Sampler):
 
     def _started(self, x: Tensor, background: Background, noise: Tensor, masks: Tensor, sigmas: Tensor) -> Tensor:
         if self.start == "background":
-            return background.at(sigmas[0])
+            return background.at(sigmas[0]).expand_as(x)
         if self.start == "pure noise":
             x = variance_exploding(noise, sigmas[0])
         elif self.start == "noised image":

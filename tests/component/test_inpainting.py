@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from random_models import random_conditioning
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.samplers import RetraceSamplerDDIM
@@ -284,6 +285,24 @@ def test_the_noise_inside_can_be_the_trajectorys_own(models, latent, mask):
         for seed in (1, 2)
     )
     assert torch.equal(*(each.result[0]["samples"] for each in (first, second)))
+
+
+def test_one_inverted_image_gives_its_noise_to_every_row_of_a_batch(models, latent, mask):
+    """Each row under a prompt of its own, from the first evaluation on."""
+    model, cond = models("sd15")
+    other = random_conditioning(model, 5)
+    both = [[torch.cat([cond[0][0], other[0][0]]), cond[0][1]]]
+    single = {"samples": latent["samples"][:1]}
+    twice = {"samples": single["samples"].repeat(2, 1, 1, 1)}
+    trajectory = invert(model, cond, single)
+
+    def painted(positive, batch):
+        changes = {"kept_from": "trajectory", "inherit_noise": True}
+        return paint(model, positive, batch, mask, trajectory, **changes).result[0]["samples"]
+
+    alone = torch.cat([painted(cond, single), painted(other, single)])
+    torch.testing.assert_close(painted(both, twice), alone, rtol=1e-3, atol=1e-3)
+    assert relative_error(alone[:1], {"samples": alone[1:]}) > 0.01
 
 
 def test_nothing_is_changed_in_place(models, latent, mask):
