@@ -18,7 +18,9 @@ from pathlib import Path
 
 from comfy_server import ComfyError, ComfyServer
 from contact_sheet import labelled_rows
-from picture_graphs import DEPTH_MODEL, PICTURES, VAE, Graph, Picture, Shown, node
+from hint_pictures import DEPTH_MODEL
+from picture_graphs import PICTURES
+from picture_parts import VAE, Graph, Picture, Shown, node
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent

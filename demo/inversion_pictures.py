@@ -1,0 +1,210 @@
+"""The pictures of the nodes that sample, invert, and make an inverted photo come back under guidance."""
+
+from __future__ import annotations
+
+from picture_parts import (
+    EDITED,
+    EMPTY_PROMPT,
+    ENCODED,
+    INVERTED,
+    MODEL,
+    PATH,
+    REBUILT,
+    SCHEDULE,
+    SOURCE_PROMPT,
+    STEPS,
+    TARGET_PROMPT,
+    VAE,
+    Graph,
+    Link,
+    Node,
+    Picture,
+    edit,
+    image,
+    invert,
+    latent,
+    node,
+    sample,
+    sigmas,
+    state,
+    stock_sample,
+)
+
+SAVED = "trajectories/photo"
+
+
+def advanced_sample(positive: Link, negative: Link, start: Link, start_step: int) -> Node:
+    """ComfyUI's own KSamplerAdvanced on a state of the trajectory."""
+    schedule = {"steps": STEPS, "scheduler": "ddim_uniform", "start_at_step": start_step, "end_at_step": 10000}
+    prompts = {"positive": positive, "negative": negative, "latent_image": start, "cfg": 5.0}
+    noise = {"add_noise": "disable", "noise_seed": 0, "return_with_leftover_noise": "disable"}
+    return node("KSamplerAdvanced", model=MODEL, sampler_name="euler", **schedule, **prompts, **noise)
+
+
+def ddim(eta: float) -> Node:
+    """DDIM as a SAMPLER."""
+    return node("RetraceSamplerDDIM", eta=eta, limit="none", recompute_eps=False)
+
+
+OPTIMISED: Graph = {
+    **REBUILT,
+    "optimise": node(
+        "RetraceNullTextOptimize",
+        model=MODEL,
+        trajectory=PATH,
+        positive=SOURCE_PROMPT,
+        negative=EMPTY_PROMPT,
+        cfg=5.0,
+        inner_steps=10,
+        learning_rate=0.01,
+        epsilon=1e-5,
+        method="fast",
+        residual=False,
+    ),
+}
+
+SAMPLING = (
+    Picture(
+        "RetraceSchedulePlot",
+        {**ENCODED, "plot": node("RetraceSchedulePlot", model=MODEL, **SCHEDULE)},
+        (image("", "plot"),),
+    ),
+    Picture(
+        "RetraceDDIMScheduler",
+        {
+            **ENCODED,
+            "ddim": ddim(0.0),
+            **{f"levels {steps}": sigmas(steps) for steps in (4, 8, 20)},
+            **{f"steps {steps}": stock_sample(["ddim", 0], [f"levels {steps}", 0]) for steps in (4, 8, 20)},
+        },
+        tuple(latent(f"{steps} steps", f"steps {steps}") for steps in (4, 8, 20)),
+    ),
+    Picture(
+        "RetraceSamplerDDIM",
+        {
+            **ENCODED,
+            "sigmas": sigmas(),
+            **{f"ddim {eta}": ddim(eta) for eta in (0.0, 0.5, 1.0)},
+            **{f"eta {eta}": stock_sample([f"ddim {eta}", 0]) for eta in (0.0, 0.5, 1.0)},
+        },
+        tuple(latent(f"eta {eta:g}", f"eta {eta}") for eta in (0.0, 0.5, 1.0)),
+    ),
+    Picture(
+        "RetraceDDIMSample",
+        {
+            **EDITED,
+            "img2img": sample(["encode", 0], TARGET_PROMPT, cfg=3.0, start_step=11, add_noise=True),
+        },
+        (image("photo", "photo"), latent("img2img", "img2img"), latent("edit of its inversion", "edit")),
+    ),
+)
+
+INVERSION = (
+    Picture(
+        "RetraceDDIMInvert",
+        REBUILT,
+        (image("photo", "photo"), latent("its noise", "invert", 1), latent("sampled again", "rebuild")),
+    ),
+    Picture(
+        "RetraceTrajectoryLatent",
+        {**INVERTED, **{f"state {step}": state(step) for step in (0, 10, 16)}},
+        tuple(latent(f"start_step {step} of {STEPS}", f"state {step}") for step in (0, 10, 16)),
+    ),
+    Picture(
+        "RetraceTrajectoryPreview",
+        {**INVERTED, "grid": node("RetraceTrajectoryPreview", trajectory=PATH, vae=VAE, pictures=10, columns=5)},
+        (image("", "grid"),),
+    ),
+    Picture(
+        "RetraceSaveTrajectory",
+        {
+            **INVERTED,
+            "save": node("RetraceSaveTrajectory", trajectory=PATH, filename_prefix=SAVED),
+            **{f"state {step}": state(step, ["save", 0]) for step in (0, 12, 19)},
+        },
+        tuple(
+            latent(f"{words} in the file", f"state {step}")
+            for words, step in (("noise", 0), ("half way", 12), ("picture", 19))
+        ),
+    ),
+    Picture(
+        "RetraceLoadTrajectory",
+        {
+            **EDITED,
+            "invert": node("RetraceLoadTrajectory", name=f"{SAVED}_00001_.safetensors [output]"),
+            "noise": state(0),
+            "rebuild": sample(["noise", 0], SOURCE_PROMPT),
+        },
+        (image("photo", "photo"), latent("rebuilt from the file", "rebuild"), latent("edited from the file", "edit")),
+    ),
+    Picture(
+        "RetraceExactInvert",
+        {
+            **REBUILT,
+            "exact": invert("RetraceExactInvert", method="edict", cfg=5.0, mixing=0.93, gamma=1.0),
+            "exactly": edit(SOURCE_PROMPT, trajectory=["exact", 0], cfg=5.0, hold_source=False),
+        },
+        (image("photo", "photo"), latent("DDIM Invert, cfg 5", "guided"), latent("Exact Invert, cfg 5", "exactly")),
+    ),
+    Picture(
+        "RetraceEditFriendlyInvert",
+        {
+            **ENCODED,
+            "invert": invert("RetraceEditFriendlyInvert", seed=0, cfg=3.5, solver="ddpm", eta=1.0),
+            "rebuild": edit(SOURCE_PROMPT, cfg=3.5, hold_source=False),
+            "edit": edit(cfg=5.0, start_step=8, hold_source=False),
+        },
+        (image("photo", "photo"), latent("rebuilt, cfg 3.5", "rebuild"), latent("edited, cfg 5", "edit")),
+    ),
+)
+
+RECONSTRUCTION = (
+    Picture(
+        "RetraceNullTextOptimize",
+        {**OPTIMISED, "null": advanced_sample(SOURCE_PROMPT, ["optimise", 1], ["noise", 0], 0)},
+        (
+            image("loss", "optimise", 2),
+            image("photo", "photo"),
+            latent("cfg 5 without", "guided"),
+            latent("cfg 5 with it", "null"),
+        ),
+    ),
+    Picture(
+        "RetraceNullTextConditioning",
+        {
+            **OPTIMISED,
+            "embeddings": node("RetraceNullTextConditioning", trajectory=["optimise", 0]),
+            "state": state(9),
+            "null": advanced_sample(SOURCE_PROMPT, ["embeddings", 0], ["noise", 0], 0),
+            "edit": advanced_sample(TARGET_PROMPT, ["embeddings", 0], ["state", 0], 9),
+        },
+        (image("photo", "photo"), latent("rebuilt by KSampler", "null"), latent("edited by KSampler", "edit")),
+    ),
+    Picture(
+        "RetraceNegativePrompt",
+        {
+            **REBUILT,
+            "negative": node("RetraceNegativePrompt", source=SOURCE_PROMPT, empty=EMPTY_PROMPT, interpolation=0.0),
+            "faithful": sample(["noise", 0], SOURCE_PROMPT, negative=["negative", 0], cfg=5.0),
+        },
+        (
+            image("photo", "photo"),
+            latent("empty negative, cfg 5", "guided"),
+            latent("Negative Prompt, cfg 5", "faithful"),
+        ),
+    ),
+    Picture(
+        "RetraceProximalGuidance",
+        {
+            **INVERTED,
+            "negative": node("RetraceNegativePrompt", source=SOURCE_PROMPT, empty=EMPTY_PROMPT, interpolation=0.0),
+            "proximal": node("RetraceProximalGuidance", model=MODEL, shrinkage="soft", quantile=0.7),
+            "state": state(8),
+            "plain": sample(["state", 0], TARGET_PROMPT, negative=["negative", 0], cfg=5.0, start_step=8),
+            "edit": sample(
+                ["state", 0], TARGET_PROMPT, model=["proximal", 0], negative=["negative", 0], cfg=5.0, start_step=8
+            ),
+        },
+        (image("photo", "photo"), latent("edit without", "plain"), latent("edit with it", "edit")),
+    ),
+)
