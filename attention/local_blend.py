@@ -15,7 +15,8 @@ class LocalBlend:
     """Settings of the blend.
 
     Attributes:
-        words: for each row (the source, then the targets) the indices of the tokens whose map opens the mask.
+        words: for each row (the source, then the targets) the indices of the tokens whose map opens the mask; all empty to
+            open it everywhere.
         subtracted: likewise the tokens whose map closes it; all empty to close nothing.
         threshold, subtract_threshold: where a map, divided by its maximum, counts.
         start: the part of the steps, from the noise end, before the blend begins.
@@ -33,7 +34,9 @@ class LocalBlend:
 
     def mask(self, word_maps: Tensor, subtracted_maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Where each row may differ from the source: float32 [R, 1, *size] of 0 and 1, from maps [R, 1, h, w]."""
-        opened = map_mask(word_maps, size, self.threshold, pool=True)
+        opened = torch.ones(len(word_maps), 1, *size, dtype=torch.bool, device=word_maps.device)
+        if any(self.words):
+            opened &= map_mask(word_maps, size, self.threshold, pool=True)
         if any(self.subtracted):
             opened &= ~map_mask(subtracted_maps, size, self.subtract_threshold, pool=False)
         return opened.float()

@@ -25,7 +25,8 @@ class EditSettings:
         cross_fraction, self_fraction: the part of the steps, from the noise end, with the source's cross- and self-attention.
         word_fractions: "word:fraction, ...", another cross fraction for these words of the targets.
         reweight: "word:factor, ...", for words of the targets.
-        blend_words: words of any of the prompts; empty for no local blend. The others as in `LocalBlend`.
+        blend_words, subtract_words: words of any of the prompts; both empty for no local blend, without blend_words it is open
+            everywhere but at the subtracted ones. The others as in `LocalBlend`.
     """
 
     mode: Mode = "auto"
@@ -110,11 +111,7 @@ def _numbers(
 
 def _blend(settings: EditSettings, prompts: Sequence[PromptTokens], tokenize: Tokenize) -> LocalBlend | None:
     words, subtracted = parse_words(settings.blend_words), parse_words(settings.subtract_words)
-    if not words:
-        if subtracted:
-            raise ValueError(
-                "subtract_words: they are taken out of the local blend; name the words that open it in blend_words."
-            )
+    if not (words or subtracted):
         return None
     return LocalBlend(
         words=find_words(words, "blend_words", prompts, tokenize),

@@ -58,7 +58,7 @@ class RetracePromptToPrompt(io.ComfyNode):
                     "blend_words",
                     default="",
                     tooltip="Local blend: words, separated by commas, of the things that change, in the source and in the target. "
-                    "Outside of where they are the picture stays the source's. Empty: no local blend.",
+                    "Outside of where they are the picture stays the source's. Empty: no local blend, but for subtract_words.",
                 ),
                 io.Float.Input(
                     "blend_threshold",
@@ -81,7 +81,8 @@ class RetracePromptToPrompt(io.ComfyNode):
                     "subtract_words",
                     default="",
                     advanced=True,
-                    tooltip="Words whose regions are taken out of the local blend again.",
+                    tooltip="Things that stay: their regions are taken out of the local blend. Without blend_words everything but "
+                    "them may change, as when the background does.",
                 ),
                 io.Float.Input(
                     "subtract_threshold", default=0.3, min=0.0, max=1.0, step=0.01, advanced=True,

@@ -129,6 +129,16 @@ def test_local_blend_equals_the_reference(seed, subtract):
     torch.testing.assert_close(blend_rows(x, ours), expected)
 
 
+def test_a_blend_that_only_subtracts_is_open_everywhere_else():
+    """In every row where neither the source's nor the row's own map of the things that stay is strong."""
+    generator = torch.Generator().manual_seed(0)
+    kept = torch.rand(2, 1, 8, 8, generator=generator)
+    blend = LocalBlend(((), ()), ((3,), (3,)), subtract_threshold=0.5)
+    strong = kept / kept.amax((2, 3), keepdim=True) > 0.5
+    expected = ~(strong | strong[:1])
+    assert torch.equal(blend.mask(torch.zeros(2, 1, 8, 8), kept, (8, 8)), expected.float())
+
+
 def test_p14_a_blend_that_is_open_everywhere_changes_nothing_and_a_closed_one_gives_the_source():
     x = torch.randn(2, 4, 8, 8)
     everything = map_mask(torch.ones(2, 1, 4, 4), (8, 8), 0.3, pool=True)

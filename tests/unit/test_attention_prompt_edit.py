@@ -42,6 +42,12 @@ def test_the_blend_knows_the_words_of_every_prompt():
     assert (blend.threshold, blend.subtract_threshold, blend.start) == (0.5, 0.3, 0.1)
 
 
+def test_subtracted_words_alone_are_a_blend_that_is_open_elsewhere():
+    blend = edit((TARGET,), subtract_words="cat").blend
+    assert not any(blend.words) and blend.subtracted[0] == (3,)
+    assert edit((TARGET,)).blend is None
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -50,7 +56,6 @@ def test_the_blend_knows_the_words_of_every_prompt():
         ({"word_fractions": "cat:-0.5"}, "a fraction outside of 0 to 1"),
         ({"blend_words": "dog"}, "blend_words: the word 'dog' is not in 'a red cat' or 'a blue cat'"),
         ({"blend_words": "cat", "subtract_words": "dog"}, "subtract_words: the word 'dog' is not in"),
-        ({"subtract_words": "cat"}, "name the words that open it in blend_words"),
     ],
 )
 def test_a_missing_word_is_named(settings, message):

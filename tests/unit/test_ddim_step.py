@@ -21,11 +21,6 @@ def randn(seed: int) -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def assert_relative(ours: torch.Tensor, expected: torch.Tensor, tolerance: float) -> None:
-    """Largest difference against the largest value (diffusers keeps 1 - abar in float32)."""
-    assert float((ours - expected).abs().max() / expected.abs().max()) < tolerance
-
-
 def our_step(schedule, index, output, x_vp, prediction, eta=0.0, noise=None, **limits):
     sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index + 1]
     x = variance_exploding(x_vp, sigma)
@@ -37,7 +32,7 @@ def our_step(schedule, index, output, x_vp, prediction, eta=0.0, noise=None, **l
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
 @pytest.mark.parametrize("index", [0, 1, 24, 48, 49])
 @pytest.mark.parametrize("eta", [0.0, 0.4, 1.0])
-def test_step_equals_diffusers(sigma_table, sd_scheduler, prediction, index, eta):
+def test_step_equals_diffusers(sigma_table, sd_scheduler, relative, prediction, index, eta):
     reference = sd_scheduler(prediction_type=prediction)
     reference.set_timesteps(50)
     schedule = make_schedule(sigma_table, 50, terminal="first")
@@ -45,38 +40,39 @@ def test_step_equals_diffusers(sigma_table, sd_scheduler, prediction, index, eta
     t = int(reference.timesteps[index])
     given_noise = noise if eta > 0 else None
     expected = reference.step(output, t, x, eta=eta, variance_noise=given_noise).prev_sample
-    assert_relative(our_step(schedule, index, output, x, prediction, eta, noise), expected, 1e-4)
+    # diffusers keeps 1 - abar in float32.
+    assert relative(our_step(schedule, index, output, x, prediction, eta, noise), expected) < 1e-4
 
 
 @pytest.mark.parametrize("recompute", [False, True])
-def test_clipping_equals_diffusers(sigma_table, sd_scheduler, recompute):
+def test_clipping_equals_diffusers(sigma_table, sd_scheduler, relative, recompute):
     reference = sd_scheduler(clip_sample=True, clip_sample_range=0.7)
     reference.set_timesteps(50)
     schedule = make_schedule(sigma_table, 50, terminal="first")
     output, x = randn(1), randn(2)
     expected = reference.step(output, int(reference.timesteps[30]), x, use_clipped_model_output=recompute).prev_sample
     ours = our_step(schedule, 30, output, x, "epsilon", clip=0.7, recompute_eps=recompute)
-    assert_relative(ours, expected, 1e-4)
+    assert relative(ours, expected) < 1e-4
 
 
 @pytest.mark.parametrize(("ratio", "maximum"), [(0.9, 1.0), (0.995, 1.5), (0.8, 4.0)])
-def test_dynamic_thresholding_equals_diffusers(sigma_table, sd_scheduler, ratio, maximum):
+def test_dynamic_thresholding_equals_diffusers(sigma_table, sd_scheduler, relative, ratio, maximum):
     reference = sd_scheduler(thresholding=True, dynamic_thresholding_ratio=ratio, sample_max_value=maximum)
     reference.set_timesteps(50)
     schedule = make_schedule(sigma_table, 50, terminal="first")
     output, x = randn(1), 3 * randn(2)
     expected = reference.step(output, int(reference.timesteps[20]), x).prev_sample
     ours = our_step(schedule, 20, output, x, "epsilon", quantile=ratio, quantile_max=maximum)
-    assert_relative(ours, expected, 1e-4)
+    assert relative(ours, expected) < 1e-4
 
 
-def test_add_noise_and_velocity_equal_diffusers(sigma_table, sd_scheduler):
+def test_add_noise_and_velocity_equal_diffusers(sigma_table, sd_scheduler, relative):
     reference = sd_scheduler()
     clean, noise, timesteps = randn(1), randn(2), torch.tensor([3, 700])
     sigma = sigma_table[timesteps].view(-1, 1, 1, 1)
     noisy = variance_preserving(add_noise(clean, noise, sigma), sigma)
-    assert_relative(noisy, reference.add_noise(clean, noise, timesteps), 1e-5)
-    assert_relative(velocity(clean, noise, sigma), reference.get_velocity(clean, noise, timesteps), 1e-5)
+    assert relative(noisy, reference.add_noise(clean, noise, timesteps)) < 1e-5
+    assert relative(velocity(clean, noise, sigma), reference.get_velocity(clean, noise, timesteps)) < 1e-5
 
 
 def test_zero_snr_step_is_finite_and_starts_from_minus_v():

@@ -20,10 +20,6 @@ def randn(seed: int) -> torch.Tensor:
     return torch.randn(SHAPE, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def assert_relative(ours, expected, tolerance):
-    assert float((ours - expected).abs().max() / expected.abs().max()) < tolerance
-
-
 def network(x_vp: torch.Tensor, timestep: int) -> torch.Tensor:
     """A smooth, nonlinear stand-in for an eps network, in the references' own terms (variance-preserving x, timestep)."""
     return torch.tanh(x_vp + 0.3 * x_vp.roll(1, -1)) * (0.5 + timestep / 2000)
@@ -39,7 +35,7 @@ def as_denoiser(table: torch.Tensor, prediction: str = "epsilon"):
     return denoise
 
 
-def test_p1_one_step_equals_diffusers_at_every_timestep(sigma_table, sd_scheduler, sd_inverse_scheduler):
+def test_p1_one_step_equals_diffusers_at_every_timestep(sigma_table, sd_scheduler, sd_inverse_scheduler, relative):
     inverse = sd_inverse_scheduler()
     inverse.set_timesteps(50)
     assert inverse.initial_alpha_cumprod == sd_scheduler().final_alpha_cumprod == sd_scheduler().alphas_cumprod[0]
@@ -54,7 +50,8 @@ def test_p1_one_step_equals_diffusers_at_every_timestep(sigma_table, sd_schedule
             variance_exploding(x, sigmas[index]),
             sigmas[index : index + 2],
         )
-        assert_relative(variance_preserving(result.states[-1], sigmas[index + 1]), expected, 1e-6 + 1e-5 * (index == 0))
+        bound = 1e-6 + 1e-5 * (index == 0)
+        assert relative(variance_preserving(result.states[-1], sigmas[index + 1]), expected) < bound
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -91,7 +88,7 @@ def test_p2_diffusers_round_trip_with_one_v_is_not_the_identity(sd_scheduler, sd
     assert float((back - x).abs().max()) > 1e-3
 
 
-def test_p4_the_loop_equals_the_reference_loop(sigma_table, sd_inverse_scheduler):
+def test_p4_the_loop_equals_the_reference_loop(sigma_table, sd_inverse_scheduler, relative):
     """diffusers' inverse scheduler driven by the same network, all N+1 states; [0] is the input."""
     inverse = sd_inverse_scheduler()
     inverse.set_timesteps(50)
@@ -105,7 +102,7 @@ def test_p4_the_loop_equals_the_reference_loop(sigma_table, sd_inverse_scheduler
     assert result.states.shape == (51, *SHAPE)
     assert torch.equal(result.states[0], variance_exploding(x, sigmas[0]))
     for state, sigma, wanted in zip(result.states, sigmas, expected, strict=True):
-        assert_relative(variance_preserving(state, sigma), wanted, 1e-4)
+        assert relative(variance_preserving(state, sigma), wanted) < 1e-4
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
