@@ -1,6 +1,6 @@
 """Make the pack importable as ComfyUI does it (by its path, never through sys.path), and ComfyUI itself importable.
 
-And what the server and the browser tests share: a stored graph in API format.
+And what tests of several folders share: how far tensors lie apart, a stored graph in API format.
 """
 
 from __future__ import annotations
@@ -31,6 +31,12 @@ def _import_pack() -> None:
 
 
 _import_pack()
+
+
+@pytest.fixture(scope="session")
+def relative():
+    """The largest difference, as a share of the largest that is expected."""
+    return lambda ours, expected: float((ours - expected).abs().max() / expected.abs().max())
 
 
 @pytest.fixture(scope="session")

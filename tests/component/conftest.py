@@ -204,9 +204,3 @@ def trained():
         return Task(model, source, empty, samples, steps=10, target=target, vae=vae)
 
     return get
-
-
-@pytest.fixture(scope="session")
-def relative():
-    """The largest difference, as a share of the largest that is expected."""
-    return lambda ours, expected: float((ours - expected).abs().max() / expected.abs().max())

@@ -1,0 +1,90 @@
+"""Where the edits' attention patches sit in a model, and how they get on with patches of other packs and of one another."""
+
+import pytest
+import torch
+from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
+from retrace_pack.host.attention import attention_layers, plain_attention, quarter_level
+from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+
+
+def halved(q, k, v, options):
+    """Another pack's patch."""
+    return 0.5 * plain_attention(q, k, v, options)
+
+
+@pytest.mark.parametrize("kind", ["attn1", "attn2"])
+@pytest.mark.parametrize("whole_block", [False, True])
+def test_an_earlier_patch_is_kept_and_ours_added(models, relative, kind, whole_block):
+    model = models("sdxl")[0]
+    positive, state = rows(model, 1, 2), strangers()
+
+    def before(function):
+        earlier = model.clone()
+        for layer in attention_layers(model, "test"):
+            earlier.set_model_patch_replace(function, kind, *layer.key[: 2 if whole_block else 3])
+        return earlier
+
+    assert torch.equal(
+        sample(p2p(before(halved), edit()), rows(model, 1, 1), twins()),
+        sample(before(halved), rows(model, 1, 1), twins()),
+    )
+    ours = edit(seed=3, own=0.7)
+    chained, plain = sample(p2p(before(halved), ours), positive, state), sample(before(halved), positive, state)
+    assert torch.equal(chained[0], plain[0]) and relative(chained[1], plain[1]) > 1e-4
+    assert relative(chained[1], sample(p2p(model, ours), positive, state)[1]) > 1e-4
+    through = sample(p2p(before(plain_attention), ours), positive, state)
+    assert relative(through, sample(p2p(model, ours), positive, state)) < 1e-4
+
+
+@pytest.mark.parametrize("whole_block", [False, True])
+def test_a_later_patch_that_would_lose_one_of_both_is_refused(models, whole_block):
+    model = models("sd15")[0]
+    patched = p2p(model, edit()).clone()
+    patched.set_model_attn2_replace(halved, *("output", 1, 0)[: 2 if whole_block else 3])
+    with pytest.raises(
+        ValueError, match=r"Prompt to Prompt: another node further on replaces .*\(output 1\).*put Prompt to Prompt"
+    ):
+        sample(patched, rows(model, 1, 2), strangers())
+
+
+def test_our_own_edits_chain(models, relative):
+    model = models("sd15")[0]
+    positive, state = rows(model, 1, 2), strangers()
+    first = p2p(model, edit(seed=3, own=0.3))
+    both = RetraceMasaCtrl.execute(first, 1, 0.0).result[0]
+    result = sample(both, positive, state)
+    assert relative(result[1], sample(first, positive, state)[1]) > 1e-4
+    assert torch.equal(result[0], sample(model, positive, state)[0])
+    again = p2p(first, edit(seed=3, own=0.3))
+    assert bool(torch.isfinite(sample(again, positive, state)).all())
+
+
+def test_an_occupied_residual_block_is_refused(models):
+    from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock
+
+    model = models("sd15")[0].clone()
+    model.set_model_forward_timestep_embed_patch((ResBlock, lambda block, x, emb, *_: block(x, emb)))
+    with pytest.raises(ValueError, match="Plug and Play: another node before it already replaces"):
+        RetracePlugAndPlay.execute(model, 0.5, 0.8)
+    RetracePlugAndPlay.execute(model, 0.5, 0.0)
+
+
+def test_layers_are_found_by_their_size_relative_to_the_latent(models):
+    layers = attention_layers(models("sd15")[0], "test")
+    assert [(layer.block, layer.level) for layer in layers] == [
+        ("input", 0), ("input", 1), ("middle", 1), ("output", 1), ("output", 1), ("output", 0), ("output", 0),
+    ]  # fmt: skip
+    assert quarter_level(layers) == 1 and {layer.level for layer in attention_layers(models("sdxl")[0], "test")} == {1}
+
+
+def test_patches_sit_only_where_they_act(models):
+    model = models("sd15")[0]
+
+    def patched(changes, level=0):
+        replaced = p2p(model, changes, level).model_options["transformer_options"].get("patches_replace", {})
+        return {kind: len(layers) for kind, layers in replaced.items()}
+
+    assert patched(edit(cross=0, own=0)) == {}
+    assert patched(edit(own=0)) == {"attn2": 7}
+    assert patched(edit(cross=0, own=0, blend=BLEND)) == {"attn2": 4}
+    assert patched(edit(cross=0), level=1) == {"attn1": 4}

@@ -1,0 +1,224 @@
+"""What the edits on attention do to a source and its target, through ComfyUI's sampling on miniature layouts with random
+weights: Prompt to Prompt, MasaCtrl, Plug and Play and the local blend."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from random_edits import BLEND, STEPS, TOKENS, cross_edit, edit, p2p, rows, sample, strangers, twins
+from retrace_pack.attention.local_blend import LocalBlend
+from retrace_pack.attention.prompt_edit import PromptEdit
+from retrace_pack.host.attention import plain_attention
+from retrace_pack.host.editing import AFTER_STEP, ANNOUNCEMENT
+from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+
+LAYOUTS = ["sd15", "sd2_v", "sdxl"]
+
+
+@pytest.mark.parametrize(
+    ("layout", "size"), [("sd15", (16, 16)), ("sd15", (18, 10)), ("sd2_v", (24, 16)), ("sdxl", (16, 24))]
+)
+def test_edits_that_do_nothing_change_no_bit(models, layout, size):
+    model = models(layout)[0]
+    positive, state = rows(model, 1, 2), twins(*size)
+    expected = sample(model, positive, state)
+    for patched in (
+        p2p(model, edit(cross=0, own=0)),
+        p2p(model, edit(cross=0, own=0.1, blend=None)),
+        RetraceMasaCtrl.execute(model, STEPS, 0.0).result[0],
+        RetracePlugAndPlay.execute(model, 0.1, 0.1).result[0],
+    ):
+        assert torch.equal(sample(patched, positive, state), expected)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_same_prompt_and_state_in_both_rows_stay_as_they_are(models, relative, layout):
+    """But for the rounding by which the network itself tells equal rows of a batch apart."""
+    model = models(layout)[0]
+    positive, state = rows(model, 1, 1), twins()
+    expected = sample(model, positive, state)
+    for patched in (
+        p2p(model, edit()),
+        RetraceMasaCtrl.execute(model, 0, 0.0).result[0],
+        RetracePlugAndPlay.execute(model, 1.0, 1.0).result[0],
+    ):
+        assert relative(sample(patched, positive, state), expected) < 1e-3
+
+
+def test_an_identity_edit_of_equal_rows_changes_no_bit(models):
+    """Of rows that are equal to the last bit: every layer's attention under the patch is the plain one."""
+    model = models("sd15")[0]
+    patched = p2p(model, edit())
+    replaced = patched.model_options["transformer_options"]["patches_replace"]
+    (after_begin,) = patched.get_all_wrappers("outer_sample")
+    options = {
+        "cond_or_uncond": [1, 0], "sigmas": torch.ones(1), "sample_sigmas": torch.tensor([2.0, 1.0, 0.0]), "n_heads": 8,
+        "dim_head": 4, "attn_precision": None, "activations_shape": [4, 32, 8, 8],
+    }  # fmt: skip
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (
+        torch.randn(2, 1, tokens, 32, generator=generator).repeat(1, 2, 1, 1).flatten(0, 1)
+        for tokens in (64, TOKENS, TOKENS)
+    )
+    seen = []
+
+    class Guider:
+        model_options = patched.model_options
+        conds = {"positive": []}
+
+    def run(executor, *args):
+        for patch in replaced["attn2"].values():
+            seen.append(torch.equal(patch(q, k, v, options), plain_attention(q, k, v, options)))
+        for patch in replaced["attn1"].values():
+            seen.append(torch.equal(patch(q, q, q, options), plain_attention(q, q, q, options)))
+        return args[0]
+
+    class Executor:
+        class_obj = Guider
+        __call__ = run
+
+    after_begin(Executor(), torch.zeros(2, 4, 8, 8), None, None, options["sample_sigmas"])
+    assert seen == [True] * 14
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_edits_change_the_target_and_never_the_source(models, relative, layout):
+    model = models(layout)[0]
+    positive, state = rows(model, 1, 2), strangers()
+    plain = sample(model, positive, state)
+    mask = torch.zeros(1, 128, 128)
+    mask[:, 32:96, 32:96] = 1
+    patched = {
+        "cross": p2p(model, edit(seed=3, own=0)),
+        "self": p2p(model, edit(cross=0)),
+        "blend": p2p(model, edit(cross=0, own=0, blend=replace(BLEND, threshold=0.95))),
+        "masactrl": RetraceMasaCtrl.execute(model, 1, 0.3).result[0],
+        "masked masactrl": RetraceMasaCtrl.execute(model, 1, 0.3, mask).result[0],
+        "attention": RetracePlugAndPlay.execute(model, 1.0, 0.0).result[0],
+        "features": RetracePlugAndPlay.execute(model, 0.0, 1.0).result[0],
+    }
+    results = {name: sample(each, positive, state) for name, each in patched.items()}
+    for name, result in results.items():
+        assert torch.equal(result[0], plain[0]), name
+        assert relative(result[1], plain[1]) > 1e-4, name
+    assert relative(results["masactrl"][1], results["masked masactrl"][1]) > 1e-4
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("negative_tokens", [TOKENS, 2 * TOKENS])
+def test_batched_or_not_is_the_same(models, relative, monkeypatch, layout, negative_tokens):
+    """ComfyUI runs both prompts together or one after the other, as memory allows; a longer negative repeats our keys."""
+    model = models(layout)[0]
+    positive, state = rows(model, 1, 2), strangers()
+    seen = set()
+
+    def watched(patched):
+        def watch(executor, x, t, concat, context, control, options, **more):
+            seen.add(tuple(options["cond_or_uncond"]))
+            return executor(x, t, concat, context, control, options, **more)
+
+        patched.add_wrapper_with_key("apply_model", "watch", watch)
+        return patched
+
+    edits = [
+        lambda: p2p(model, edit(seed=3, own=0.5, blend=BLEND)),
+        lambda: RetraceMasaCtrl.execute(model, 1, 0.3).result[0],
+        lambda: RetracePlugAndPlay.execute(model, 0.6, 0.8).result[0],
+    ]
+    together = [sample(watched(make()), positive, state, negative_tokens=negative_tokens) for make in edits]
+    assert all(len(kinds) == 2 for kinds in seen)
+    seen.clear()
+    monkeypatch.setattr(model.model, "memory_required", lambda *args, **kwargs: 1e30)
+    apart = [sample(watched(make()), positive, state, negative_tokens=negative_tokens) for make in edits]
+    assert seen == {(0,), (1,)}
+    for first, second in zip(together, apart, strict=True):
+        assert relative(first, second) < 1e-4
+
+
+def test_weights_that_are_cast_at_use_as_in_low_memory_mode(models, relative, monkeypatch):
+    model = models("sd15")[0]
+    positive, state = rows(model, 1, 2), strangers()
+    patched = p2p(model, edit(seed=3, own=0.5))
+    expected = sample(patched, positive, state)
+    for module in model.model.diffusion_model.modules():
+        if hasattr(module, "comfy_cast_weights"):
+            monkeypatch.setattr(module, "comfy_cast_weights", True)
+    assert relative(sample(patched, positive, state), expected) < 1e-5
+
+
+def test_a_target_of_more_chunks_than_its_source(models, relative):
+    model = models("sd15")[0]
+    positive, state = rows(model, 1, 2), strangers()
+    longer = torch.cat([positive[0][0], torch.randn(2, TOKENS, positive[0][0].shape[2])], 1)
+    longer[0, TOKENS:] = longer[0, :TOKENS]
+    mixed = PromptEdit((TOKENS, 2 * TOKENS), (cross_edit(seed=1, tokens=2 * TOKENS),), 0.0, None)
+    result = sample(p2p(model, mixed), [[longer, positive[0][1]]], state)
+    plain = sample(model, [[longer, positive[0][1]]], state)
+    assert torch.equal(result[0], plain[0]) and relative(result[1], plain[1]) > 1e-4
+    assert relative(plain[0], sample(model, positive, state)[0]) < 1e-4
+
+
+def test_several_targets_are_each_their_own_edit(models, relative):
+    model = models("sd15")[0]
+    state = torch.cat([strangers(), strangers()[1:]])
+    both = PromptEdit((TOKENS,) * 3, (cross_edit(seed=3), cross_edit(seed=4)), 0.5, None)
+    result = sample(p2p(model, both), rows(model, 1, 2, 5), state)
+    for target, seed in ((2, 3), (5, 4)):
+        alone = sample(p2p(model, edit(own=0.5, seed=seed)), rows(model, 1, target), strangers())
+        assert relative(result[1 if target == 2 else 2], alone[1]) < 1e-4
+
+
+def test_a_mask_without_a_batch_is_read_whole(models):
+    model = models("sd15")[0]
+    mask = torch.zeros(8, 8)
+    mask[2:6, 2:6] = 1
+    bare, batched = (
+        sample(RetraceMasaCtrl.execute(model, 0, 0.0, each).result[0], rows(model, 1, 2), strangers())
+        for each in (mask, mask[None])
+    )
+    assert torch.equal(bare, batched)
+
+
+def test_a_mask_without_an_area_crops_nothing(models):
+    model = models("sd15")[0]
+    ((embedding, others),) = rows(model, 1, 2)
+    positive = [[embedding, {**others, "mask": torch.ones(1, 8, 8), "set_area_to_bounds": False}]]
+    for patched in (p2p(model, edit(blend=BLEND)), RetraceMasaCtrl.execute(model, 0, 0.0, torch.ones(8, 8)).result[0]):
+        assert bool(torch.isfinite(sample(patched, positive, strangers())).all())
+
+
+def test_a_run_leaves_nothing_to_the_next(models):
+    """Maps of an interrupted run would open the blend elsewhere."""
+    model = models("sd15")[0]
+    positive, state = rows(model, 1, 2), strangers()
+    patched = p2p(model, edit(seed=3, blend=BLEND))
+    (after_step,) = patched.model_options["transformer_options"][AFTER_STEP]
+    first = sample(patched, positive, state)
+
+    class StopError(Exception):
+        pass
+
+    stopping = patched.clone()
+
+    def stop(args):
+        raise StopError
+
+    stopping.set_model_sampler_post_cfg_function(stop)
+    with pytest.raises(StopError):
+        sample(stopping, positive, state[:, :, :12])
+    assert after_step.__self__.word_maps == {}
+    assert torch.equal(sample(patched, positive, state), first)
+    assert model.model_options["transformer_options"].get(AFTER_STEP) is None
+
+
+def test_local_blend_acts_once(models, relative):
+    """On the denoised prediction for a sampler that knows nothing of it, else only where the sampler asks."""
+    model = models("sd15")[0]
+    positive, state = rows(model, 1, 2), strangers()
+    closed = LocalBlend(words=((3,), (3,)), subtracted=((), ()), threshold=2.0, start=0.0)
+    patched = p2p(model, edit(cross=0, own=0, blend=closed))
+    blended = sample(patched, positive, state)
+    assert relative(blended[1], blended[0]) < 1e-5
+    announced = patched.clone()
+    announced.model_options["transformer_options"][ANNOUNCEMENT] = True
+    assert torch.equal(sample(announced, positive, state), sample(model, positive, state))
