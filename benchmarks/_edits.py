@@ -16,7 +16,7 @@ REWEIGHTED = "reweighted"
 
 @dataclass(frozen=True)
 class Case:
-    """One edit: the scenes before and after, and the words of the local blend."""
+    """One edit: the scenes before and after, and the words of the local blend, what changes and what stays."""
 
     kind: str
     source: Any
@@ -41,17 +41,18 @@ def _case(kind: str, rng: np.random.Generator) -> Case:
         if second.shape == first.shape:
             return _case(kind, rng)
         alone = scenes.Scene((first,), scene.background, scene.gradient, scene.angle)
-        return Case(kind, alone, scene, second.shape)
+        return Case(kind, alone, scene, second.shape, first.shape)
     if kind == "shape":
         shape = str(rng.choice([name for name in scenes.SHAPES if name != first.shape]))
         return Case(kind, scene, scene.with_object(shape=shape), f"{first.shape}, {shape}")
     if kind == REWEIGHTED:
-        return Case(kind, scene, scene, first.shape)
+        # Black and white have no saturation that could rise.
+        return _case(kind, rng) if first.colour in ("black", "white") else Case(kind, scene, scene, first.shape)
     colour = str(rng.choice([name for name in scenes.PALETTE if name not in (first.colour, scene.background)]))
     if kind == "colour":
         return Case(kind, scene, scene.with_object(colour=colour), first.shape)
     target = scenes.Scene(scene.objects, colour, scene.gradient, scene.angle)
-    case = Case(kind, scene, target, "background", first.shape)
+    case = Case(kind, scene, target, "", first.shape)
     # Of a small object nothing is left to judge when it is shrunk.
     return case if kept_region(case).any() else _case(kind, rng)
 
@@ -64,32 +65,48 @@ def picture_of(scene: Any) -> Tensor:  # noqa: ANN401
 
 
 def kept_region(case: Case) -> Tensor:
-    """What must stay, [1, 128, 128] of 0 and 1."""
-    import cv2
+    """What must stay, [1, 128, 128] of 0 and 1; beside an added object also the one that was there."""
     import scenes
 
-    masks = [scenes.object_mask(scene, at) for scene in (case.source, case.target) for at in range(len(scene.objects))]
-    brush = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
     if case.kind == "background":
-        kept = cv2.erode(masks[0].astype(np.uint8), brush)
-    else:
-        if case.kind == "added":  # the first object is not edited either
-            masks = [scenes.object_mask(case.target, 1)]
-        kept = 1 - cv2.dilate(np.any(masks, axis=0).astype(np.uint8), brush)
-    return torch.from_numpy(kept[None].astype(np.float32))
+        return 1 - _grown(~scenes.object_mask(case.source))
+    if case.kind == "added":
+        return 1 - _grown(scenes.object_mask(case.target, 1))
+    return 1 - _grown(scenes.object_mask(case.source) | scenes.object_mask(case.target))
+
+
+def kept_elsewhere(case: Case, picture: Tensor) -> Tensor:
+    """`kept_region` without the place where an added object came to be in the picture [128, 128, 3]: the prompt names none."""
+    kept = kept_region(case)
+    return kept * (1 - _grown(_added_object(case, picture))) if case.kind == "added" else kept
+
+
+def _grown(mask: np.ndarray) -> Tensor:
+    import cv2
+
+    brush = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
+    return torch.from_numpy(cv2.dilate(mask.astype(np.uint8), brush)[None].astype(np.float32))
+
+
+def _added_object(case: Case, picture: Tensor) -> np.ndarray:
+    """The largest region of the added object's colour, bool [128, 128]."""
+    import scenes
+    from judge import largest_blob, nearest_colours
+
+    return largest_blob(nearest_colours(_bytes(picture)) == list(scenes.PALETTE).index(case.target.objects[1].colour))
+
+
+def _bytes(picture: Tensor) -> np.ndarray:
+    return (picture * 255).round().clamp(0, 255).byte().numpy()
 
 
 def succeeded(case: Case, picture: Tensor) -> bool:
     """Whether the picture [128, 128, 3] shows the wanted attribute."""
-    import scenes
-    from judge import SMALLEST_AREA, judge, largest_blob, nearest_colours
+    from judge import SMALLEST_AREA, judge
 
-    pixels = (picture * 255).round().clamp(0, 255).byte().numpy()
-    wanted = case.target.objects[-1]
     if case.kind == "added":
-        of_colour = nearest_colours(pixels) == list(scenes.PALETTE).index(wanted.colour)
-        return int(largest_blob(of_colour).sum()) >= SMALLEST_AREA
-    verdict = judge(pixels)
+        return int(_added_object(case, picture).sum()) >= SMALLEST_AREA
+    wanted, verdict = case.target.objects[0], judge(_bytes(picture))
     shown = {"colour": verdict.colour, "shape": verdict.shape, "background": verdict.background}[case.kind]
     return shown == {"colour": wanted.colour, "shape": wanted.shape, "background": case.target.background}[case.kind]
 

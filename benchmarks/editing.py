@@ -5,10 +5,11 @@
 Held-out scenes of a miniature checkpoint, 50 steps. Success: the wanted attribute is what the picture shows; for "reweighted",
 that the object's saturation rises with every factor of its colour's word. What must stay is all outside of the object's masks
 before and after, grown by eight pixels; for a background the object, shrunk by eight. Its PSNR is measured against the picture
-and set against that of the VAE's own round trip; SSIM tells of structure.
+and set against that of the VAE's own round trip, "elsewhere" without the place that an added object took, which the prompt
+does not name; SSIM tells of structure.
 
 All of it takes hours on a CPU. What was measured is kept, five edits a line, in benchmarks/results/editing.jsonl and not
-measured again as long as the checkpoint is the same; the table is made of what is there.
+measured again as long as the checkpoint and the settings are the same; the table is made of what is there.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import _edits
 import numpy as np
 import torch
-from _edits import KINDS, REWEIGHTED, Case, kept_region, make_cases, picture_of, saturation, succeeded
+from _edits import KINDS, REWEIGHTED, Case, make_cases, picture_of, saturation, succeeded
 from _host import CHECKPOINTS, encode_texts, environment, load_tiny, prepare
 from _rebuilding import STEPS, Prepared, edit_friendly, exact, negative_prompt, null_text, plain
 from _rebuilding import Case as Rebuilt
@@ -33,28 +35,51 @@ from torch import Tensor
 
 RESULTS, GROUP, CFG = "editing", 5, 5.0
 FACTORS = (0.5, 1.0, 2.0, 4.0)
-# The help page's settings: cross_replace, self_replace.
-FRACTIONS = {
-    "colour": (0.8, 0.8), "shape": (0.4, 0.3), "background": (0.8, 0.8), "added": (0.8, 0.4), REWEIGHTED: (1.0, 0.4),
-}  # fmt: skip
-# The maps are 8 x 8 here, and the blend grows them by one: 0.3, the reference's for 16 x 16, would open everything.
-THRESHOLD = 0.6
 FROM_NOISE, FIRST_INVERSION = "from noise", "ddim"
 
 
 @dataclass(frozen=True)
+class Settings:
+    """Of Prompt to Prompt, as its help page advises. The maps are 8 x 8 here, and the blend grows them by one: 0.3, the
+    reference's threshold for 16 x 16, would open everything."""
+
+    cross: float
+    own: float
+    threshold: float = 0.6
+    subtract_threshold: float = 0.5
+
+
+SETTINGS = {
+    "colour": Settings(0.8, 0.8),
+    "shape": Settings(0.4, 0.3),
+    "background": Settings(0.8, 0.8),
+    "added": Settings(0.8, 0.4),
+    REWEIGHTED: Settings(1.0, 0.4),
+}
+
+Place = tuple[str, float, str, str, str, str, int]
+
+
+def settings_text(editor: str, kind: str) -> str:
+    """What a record was made with, so that other settings are measured anew."""
+    return str(SETTINGS[kind]) if editor.startswith("p2p") else ""
+
+
+@dataclass(frozen=True)
 class Record:
-    """The means over one group of edits. `kept` and `vae_kept` in dB, of what must stay; a saturation for each factor."""
+    """The means over one group of edits. What must stay in dB; a saturation for each factor."""
 
     weights: str
     cfg: float
     inversion: str
     editor: str
     kind: str
+    settings: str
     group: int
     edits: int
     success: float
     kept: float
+    elsewhere: float
     vae_kept: float
     ssim: float
     evaluations: float
@@ -62,13 +87,13 @@ class Record:
     saturations: list[float]
 
     @property
-    def place(self) -> tuple[str, float, str, str, str, int]:
-        return self.weights, self.cfg, self.inversion, self.editor, self.kind, self.group
+    def place(self) -> Place:
+        return self.weights, self.cfg, self.inversion, self.editor, self.kind, self.settings, self.group
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edits", type=int, default=200, help="over the kinds, those of reweighting apart")
+    parser.add_argument("--edits", type=int, default=200, help="of all kinds together")
     parser.add_argument("--kind", choices=(*KINDS, REWEIGHTED), action="append")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default=CHECKPOINTS[0])
     parser.add_argument("--cfg", type=float, default=CFG)
@@ -85,14 +110,14 @@ def main() -> None:
         if options.sheet:
             write_sheet(options.sheet, bench)
         else:
-            groups = range(max(1, options.edits // len(KINDS) // GROUP))
-            for group in groups:
+            for group in range(max(1, options.edits // len((*KINDS, REWEIGHTED)) // GROUP)):
                 for kind in options.kind or (*KINDS, REWEIGHTED):
                     bench.measure_missing(kind, group, options.inversion, options.editor)
     print(
-        "| inversion | editor | kind | edits | success | kept, dB | under the VAE, dB | SSIM | UNet evaluations | seconds |"
+        "| inversion | editor | kind | edits | success | kept, dB | elsewhere | under the VAE, dB | SSIM | UNet evaluations "
+        "| seconds |"
     )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     print(*table(digest(options.checkpoint), options.cfg), sep="\n")
 
 
@@ -121,7 +146,7 @@ class Bench:
                     continue
                 if kind == REWEIGHTED and editor != "p2p + blend":
                     continue
-                place = (self.weights, self.cfg, inversion, editor, kind, group)
+                place = (self.weights, self.cfg, inversion, editor, kind, settings_text(editor, kind), group)
                 if place in known:
                     continue
                 record = self.measure(cases, inverted(inversion), place)
@@ -132,10 +157,8 @@ class Bench:
         self,
         cases: list[Case],
         inverted: list[tuple[Rebuilt, Prepared, float]],
-        place: tuple[str, float, str, str, str, int],
+        place: Place,
     ) -> Record:
-        from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
-
         editor, figures, saturations = place[3], [], []
         for case, (rebuilt, prepared, inverting) in zip(cases, inverted, strict=True):
             seconds, work = (0.0, 0) if editor == FROM_NOISE else (inverting, prepared.work)
@@ -148,21 +171,22 @@ class Bench:
             pictures = [self.vae.decode(samples).cpu() for samples, _ in results]
             shown = [saturation(picture[0], case.source) for picture in pictures]
             success = shown == sorted(shown) if case.kind == REWEIGHTED else succeeded(case, pictures[-1][0])
-            kept = kept_region(case)
-            ours, vae = (
-                compare_images(each, rebuilt.pictures, kept, "inside")
-                for each in (pictures[-1], self.vae.decode(rebuilt.samples).cpu())
-            )
             work += sum(evaluations for _, evaluations in results)
-            figures.append((success, ours.mean_psnr, vae.mean_psnr, np.mean(ours.ssim), work, seconds))
+            figures.append((success, *self.fidelity(case, rebuilt, pictures[-1]), work, seconds))
             saturations.append(shown)
-        success, kept, vae_kept, ssim, evaluations, seconds = (
-            float(np.mean(column)) for column in zip(*figures, strict=True)
-        )
+        means = (float(np.mean(column)) for column in zip(*figures, strict=True))
         over_factors = np.mean(saturations, axis=0).tolist() if cases[0].kind == REWEIGHTED else []
-        return Record(
-            *place, len(cases), success, kept, vae_kept, ssim, evaluations, seconds, over_factors
-        )  # fmt: skip
+        return Record(*place, len(cases), *means, over_factors)
+
+    def fidelity(self, case: Case, rebuilt: Rebuilt, edited: Tensor) -> tuple[float, float, float, float]:
+        """PSNR of what must stay, of it elsewhere, of it in the VAE's round trip; and its SSIM."""
+        from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
+
+        kept, elsewhere = _edits.kept_region(case), _edits.kept_elsewhere(case, edited[0])
+        ours = compare_images(edited, rebuilt.pictures, kept, "inside")
+        others = compare_images(edited, rebuilt.pictures, elsewhere, "inside")
+        vae = compare_images(self.vae.decode(rebuilt.samples).cpu(), rebuilt.pictures, kept, "inside")
+        return ours.mean_psnr, others.mean_psnr, vae.mean_psnr, float(np.mean(ours.ssim))
 
     def invert(self, case: Case, inversion: str) -> tuple[Rebuilt, Prepared, float]:
         """The source as a scene to rebuild, its inversion, and the seconds that took."""
@@ -179,14 +203,14 @@ class Bench:
         reweight = "" if factor is None else f"{case.source.objects[0].colour}:{factor}"
         return EDITORS[editor](self, case, prepared, reweight)
 
-    def patch(self, case: Case, blend: bool, cross: float, own: float, reweight: str = "") -> tuple[Any, Any]:
+    def patch(self, case: Case, settings: Settings, blend: bool, reweight: str = "") -> tuple[Any, Any]:
         """The model and conditioning of Prompt to Prompt."""
         from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt  # pyright: ignore[reportMissingImports]
 
         words, subtracted = (case.blend, case.subtract) if blend else ("", "")
         return RetracePromptToPrompt.execute(
-            self.model, self.clip, case.source.caption, case.target.caption, "auto", cross, own, reweight,
-            words, THRESHOLD, 0.2, subtracted, THRESHOLD, "", "half",
+            self.model, self.clip, case.source.caption, case.target.caption, "auto", settings.cross, settings.own, reweight,
+            words, settings.threshold, 0.2, subtracted, settings.subtract_threshold, "", "half",
         ).result  # fmt: skip
 
     def sample(self, model: Any, positive: Any, prepared: Prepared) -> tuple[Tensor, int]:  # noqa: ANN401
@@ -204,7 +228,8 @@ def table(weights: str, cfg: float) -> Iterator[str]:
     found: dict[tuple[str, str, str], list[Record]] = {}
     for figures in read(RESULTS):
         record = Record(**figures)
-        if (record.weights, record.cfg) == (weights, cfg):
+        made_with = record.weights, record.cfg, record.settings
+        if made_with == (weights, cfg, settings_text(record.editor, record.kind)):
             found.setdefault((record.inversion, record.editor, record.kind), []).append(record)
     order = [list(names) for names in (INVERSIONS, EDITORS, (*KINDS, REWEIGHTED))]
     for place in sorted(found, key=lambda place: [names.index(name) for names, name in zip(order, place, strict=True)]):
@@ -218,8 +243,8 @@ def row_text(records: list[Record]) -> str:
     first, kept = records[0], mean("kept")
     cells = [
         first.inversion, first.editor, first.kind, f"{sum(each.edits for each in records)}", f"{100 * mean('success'):.1f} %",
-        f"{kept:.2f}", f"{mean('vae_kept') - kept:.2f}", f"{mean('ssim'):.3f}", f"{mean('evaluations'):.0f}",
-        f"{mean('seconds'):.1f}",
+        f"{kept:.2f}", f"{mean('elsewhere'):.2f}", f"{mean('vae_kept') - kept:.2f}", f"{mean('ssim'):.3f}",
+        f"{mean('evaluations'):.0f}", f"{mean('seconds'):.1f}",
     ]  # fmt: skip
     if first.saturations:
         means = np.mean([each.saturations for each in records], axis=0)
@@ -263,21 +288,21 @@ def _swap(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor,
 
 def _p2p(blend: bool) -> Callable[[Bench, Case, Prepared, str], tuple[Tensor, int]]:
     return lambda bench, case, prepared, reweight: bench.sample(
-        *bench.patch(case, blend, *FRACTIONS[case.kind], reweight), prepared
+        *bench.patch(case, SETTINGS[case.kind], blend, reweight), prepared
     )
 
 
 def _masactrl(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
     from retrace_pack.nodes.attention import RetraceMasaCtrl  # pyright: ignore[reportMissingImports]
 
-    model, positive = bench.patch(case, False, 0.0, 0.0)
+    model, positive = bench.patch(case, Settings(0.0, 0.0), False)
     return bench.sample(RetraceMasaCtrl.execute(model, 4, 0.625).result[0], positive, prepared)
 
 
 def _plug_and_play(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
     from retrace_pack.nodes.attention import RetracePlugAndPlay  # pyright: ignore[reportMissingImports]
 
-    model, positive = bench.patch(case, False, 0.0, 0.0)
+    model, positive = bench.patch(case, Settings(0.0, 0.0), False)
     return bench.sample(RetracePlugAndPlay.execute(model, 0.5, 0.8).result[0], positive, prepared)
 
 
