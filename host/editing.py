@@ -14,6 +14,7 @@ from ..inversion.bdia import sample_bdia
 from ..inversion.belm import sample_belm
 from ..inversion.edict import sample_edict
 from ..inversion.edit_friendly import sample_edit_friendly
+from ..inversion.null_text import with_residual
 from ..inversion.trajectory import Trajectory
 from ..samplers.ddim import Denoise, StepCallback, sample_ddim
 from ..samplers.prediction import variance_preserving
@@ -232,7 +233,7 @@ def _after_steps(
     null_text = trajectory.null_text
     if null_text is not None and null_text.residuals is not None and _walks_as_optimised(guidance, trajectory):
         residuals = guidance.model.model.process_latent_in(null_text.residuals).to(path)
-        changes.append(lambda step, x, sigma: x + residuals[last - step])
+        changes.append(lambda step, x, sigma: with_residual(x, residuals[last - step], path[last - step]))
     pull = options.pull_back
     if pull is not None:
 

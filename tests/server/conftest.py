@@ -58,3 +58,18 @@ def by_title():
 def pixels():
     """PNG bytes -> uint8 [H, W, 3]."""
     return lambda png: np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
+
+
+@pytest.fixture(scope="session")
+def saved_pictures(pixels):
+    """Run a prompt on a server -> {title of a SaveImage node: its picture}."""
+
+    def run(server: ComfyServer, prompt):
+        result = server.run(prompt)
+        return {
+            content["_meta"]["title"]: pixels(server.images(result, node)[0])
+            for node, content in prompt.items()
+            if content["class_type"] == "SaveImage"
+        }
+
+    return run

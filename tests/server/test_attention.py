@@ -47,23 +47,13 @@ def miniature(server, template_prompt):
 
 
 @pytest.fixture(scope="module")
-def finished(server, miniature):
+def finished(server, miniature, saved_pictures):
     """Template -> (title -> its picture), each run once."""
-    from io import BytesIO
-
-    from PIL import Image
-
     runs = {}
 
     def run(name: str):
         if name not in runs:
-            prompt = miniature(name)
-            result = server.run(prompt)
-            runs[name] = {
-                node["_meta"]["title"]: np.asarray(Image.open(BytesIO(server.images(result, key)[0])).convert("RGB"))
-                for key, node in prompt.items()
-                if node["class_type"] == "SaveImage"
-            }
+            runs[name] = saved_pictures(server, miniature(name))
         return runs[name]
 
     return run
@@ -131,11 +121,8 @@ def blueprint_prompt(api_prompt, object_info, values):
     return api_prompt(subgraph, object_info, sources), sources[last["id"]]
 
 
-def test_the_blueprint_edits_a_picture(server, api_prompt, by_title):
-    from io import BytesIO
-
+def test_the_blueprint_edits_a_picture(server, api_prompt, by_title, pixels):
     from judge import judge
-    from PIL import Image
 
     listed = server.get("/global_subgraphs")
     assert "Edit a real image" in {entry["name"] for entry in listed.values()}
@@ -157,7 +144,7 @@ def test_the_blueprint_edits_a_picture(server, api_prompt, by_title):
     photo = {"class_type": "LoadImage", "inputs": {"image": "demo.png"}}
     save = {"class_type": "SaveImage", "inputs": {"images": result, "filename_prefix": "blueprint"}}
     (png,) = server.images(server.run({**prompt, "photo": photo, "save": save}), "save")
-    verdict = judge(np.asarray(Image.open(BytesIO(png)).convert("RGB")))
+    verdict = judge(pixels(png))
     assert (verdict.colour, verdict.shape, verdict.background) == ("green", "triangle", "purple")
 
 

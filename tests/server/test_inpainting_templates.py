@@ -1,6 +1,5 @@
 """The inpainting templates in a real ComfyUI, as they are shipped but for the file names, with the miniature's layouts."""
 
-import io
 import json
 import sys
 from pathlib import Path
@@ -83,7 +82,7 @@ CHECKPOINTS = {
 
 
 @pytest.fixture(scope="module")
-def run(inpainting_server, template_prompt):
+def run(inpainting_server, template_prompt, saved_pictures):
     """Template -> {title: picture} of its SaveImage nodes."""
     object_info = inpainting_server.get("/object_info")
     finished = {}
@@ -95,19 +94,10 @@ def run(inpainting_server, template_prompt):
             prompt = template_prompt(template, object_info)
             for content in prompt.values():
                 content["inputs"] |= changes.get(content["_meta"]["title"], {})
-            result = inpainting_server.run(prompt)
-            finished[template] = {
-                content["_meta"]["title"]: pixels(inpainting_server.images(result, node)[0])
-                for node, content in prompt.items()
-                if content["class_type"] == "SaveImage"
-            }
+            finished[template] = saved_pictures(inpainting_server, prompt)
         return finished[template]
 
     return get
-
-
-def pixels(png: bytes) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))
 
 
 @pytest.mark.parametrize(
