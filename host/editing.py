@@ -14,7 +14,7 @@ from ..inversion.bdia import sample_bdia
 from ..inversion.belm import sample_belm
 from ..inversion.edict import sample_edict
 from ..inversion.edit_friendly import sample_edit_friendly
-from ..inversion.null_text import with_residual
+from ..inversion.rejoin import rejoin
 from ..inversion.trajectory import Trajectory
 from ..samplers.ddim import Denoise, StepCallback, sample_ddim
 from ..samplers.prediction import variance_preserving
@@ -206,14 +206,14 @@ def _continue_noise_maps(
 ) -> Tensor:
     assert trajectory.noise_maps is not None
     maps = _repeated(process_in(trajectory.noise_maps[:level]).to(latent), len(latent), dim=1)
+    states = process_in(trajectory.latents[: level + 2]).to(latent)
     previous = None
     if level < trajectory.steps:
-        state = _repeated(process_in(trajectory.latents[level + 1]).to(latent), len(latent))
-        previous = (state, trajectory.sigmas[level + 1].to(latent))
+        previous = (_repeated(states[level + 1], len(latent)), trajectory.sigmas[level + 1].to(latent))
     settings = trajectory.inversion.settings
     sigmas = trajectory.sigmas[: level + 1].flip(0).to(latent)
     return sample_edit_friendly(
-        denoise, latent, sigmas, maps, int(settings["order"]), settings["eta"], previous, report
+        denoise, latent, sigmas, maps, int(settings["order"]), settings["eta"], previous, states[:level], report
     )
 
 
@@ -233,7 +233,7 @@ def _after_steps(
     null_text = trajectory.null_text
     if null_text is not None and null_text.residuals is not None and _walks_as_optimised(guidance, trajectory):
         residuals = guidance.model.model.process_latent_in(null_text.residuals).to(path)
-        changes.append(lambda step, x, sigma: with_residual(x, residuals[last - step], path[last - step]))
+        changes.append(lambda step, x, sigma: rejoin(x + residuals[last - step], path[last - step]))
     pull = options.pull_back
     if pull is not None:
 

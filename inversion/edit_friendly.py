@@ -16,6 +16,7 @@ from ..samplers.ddim import Denoise, StepCallback, ddim_step
 from ..samplers.noise import NoiseSource
 from ..samplers.prediction import add_noise
 from .exact import exact_levels
+from .rejoin import rejoin
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ def sample_edit_friendly(
     order: int = 1,
     eta: float = 1.0,
     previous: tuple[Tensor, Tensor] | None = None,
+    states: Tensor | None = None,
     callback: StepCallback | None = None,
 ) -> Tensor:
     """Walk x [B, C, H, W] down the levels sigmas [n+1] with stored noise, n model calls; returns x at the last level.
@@ -97,6 +99,8 @@ def sample_edit_friendly(
         previous: (state, sigma) of the level before the start. Order 2 asks the network there once more, for the x0
             that its first step extrapolates from, so that a start in the middle is exact as well; without it that step
             is of first order, as it is at the noise end. Order 1 has no use for it.
+        states: [n, 1 or B, C, H, W], the inversion's own in the order of the maps, which a walk that differs from them by
+            rounding alone is kept to, see `rejoin`.
 
     Raises ValueError when the sigmas do not descend, the maps are not one for each step, `previous` does not lie above
     the start, or for an order or eta that is not offered.
@@ -119,6 +123,8 @@ def sample_edit_friendly(
         if callback is not None:
             callback(step, x, sigma, denoised)
         x = _mean(x, denoised, sigma, sigma_next, eta, earlier) + noise_maps[-1 - step].to(x)
+        if states is not None:
+            x = rejoin(x, states[-1 - step])
         earlier = (denoised, sigma) if order == 2 else None
     return x
 

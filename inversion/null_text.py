@@ -24,8 +24,6 @@ REFERENCE_RATE = 1e-2
 THRESHOLD_RISE = 2e-5
 CURVATURE_MEMORY, CURVATURE_FLOOR = 0.9, 0.1
 FORWARD, BACKWARD = 1, 2
-ROUNDING = 1e-3
-"""Of a state's root mean square: further from it a walk is another one. Another prompt is a hundredth away after one step."""
 
 
 @dataclass(frozen=True)
@@ -147,19 +145,6 @@ def optimize_null_text(
         losses.append(tuple(found.losses))
         x = states[level] if options.keep_residual else found.x_next
     return NullText(torch.stack(embeddings[::-1]).detach(), torch.stack(residuals[::-1]).detach(), tuple(losses), work)
-
-
-def with_residual(x: Tensor, residual: Tensor, state: Tensor) -> Tensor:
-    """x [B, C, H, W] after a step with what the step missed the trajectory by; all in the same scale.
-
-    Args:
-        residual: [1, C, H, W], of that step.
-        state: [1, C, H, W], the trajectory's where the step ends. A row that comes there but for rounding is put there: guidance
-            can make a difference of 1e-7 as large as the picture within twenty steps.
-    """
-    corrected = x + residual
-    distance = (corrected - state).square().mean((1, 2, 3), keepdim=True).sqrt()
-    return torch.where(distance < ROUNDING * state.square().mean().sqrt(), state, corrected)
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def test_noise_maps_give_the_latent_back(random_task, solver, cfg):
 def test_noise_maps_are_exact_on_a_trained_model(trained, solver):
     task = replace(trained(), steps=8)
     rebuilt = task.edit(task.edit_friendly(solver, task.cfg))[0]
+    assert task.error(rebuilt) <= 1e-8
     assert task.psnr(rebuilt) >= 60
 
 

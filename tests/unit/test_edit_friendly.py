@@ -106,6 +106,19 @@ def test_p12_a_start_in_the_middle_is_exact(sigma_table, toy, randn, order, eta,
         assert float((sample_edit_friendly(denoise, *rest) - randn(2)).abs().max()) > 1e-4
 
 
+@pytest.mark.parametrize("order", [1, 2])
+def test_a_walk_that_is_kept_to_the_states_forgets_rounding_and_nothing_else(sigma_table, toy, randn, order):
+    schedule = make_schedule(sigma_table, 20)
+    result = invert_edit_friendly(toy(7.5), randn(2), schedule.ascending_sigmas, noise(), order)
+    near = result.states[-1] + 1e-6 * randn(2)
+    rest = (schedule.sigmas, result.noise_maps, order)
+    kept = sample_edit_friendly(toy(7.5), near, *rest, states=result.states[:-1])
+    assert torch.equal(kept, result.states[0])
+    assert not torch.equal(sample_edit_friendly(toy(7.5), near, *rest), result.states[0])
+    edited = (sample_edit_friendly(toy(1.0), near, *rest, states=states) for states in (result.states[:-1], None))
+    torch.testing.assert_close(*edited)
+
+
 def test_p12_the_last_map_carries_what_the_published_code_zeroes(sigma_table, toy, randn):
     """To sigma 0 the step adds no noise; without the kept difference the image is what the network last predicted."""
     schedule = make_schedule(sigma_table, 20)
