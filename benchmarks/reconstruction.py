@@ -209,7 +209,8 @@ def plot(tables: dict[str, list[tuple[Record, int]]], path: Path) -> None:
             draw.text((left + 400, 35 + 17 * number), f"{number} {row.method}", (40, 40, 44), font)
         for (across, down), numbers in points.items():
             draw.ellipse([across - 5, down - 5, across + 5, down + 5], (36, 96, 180))
-            draw.text((across + 8, down), ", ".join(numbers), (36, 96, 180), font, anchor="lm")
+            for line, number in enumerate(numbers, 1):
+                draw.text((across, down + 14 * line), number, (36, 96, 180), font, anchor="mm")
         draw.text((left + 20, 482), "work 50 to several thousand, logarithmic", (40, 40, 44), font)
     canvas.save(path)
 
