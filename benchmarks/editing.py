@@ -51,7 +51,7 @@ class Settings:
 
 SETTINGS = {
     "colour": Settings(0.8, 0.8),
-    "shape": Settings(0.4, 0.3),
+    "shape": Settings(0.8, 0.6),
     "background": Settings(0.8, 0.8),
     "added": Settings(0.8, 0.4),
     REWEIGHTED: Settings(1.0, 0.4),
