@@ -174,9 +174,11 @@ class Bench:
             work += sum(evaluations for _, evaluations in results)
             figures.append((success, *self.fidelity(case, rebuilt, pictures[-1]), work, seconds))
             saturations.append(shown)
-        means = (float(np.mean(column)) for column in zip(*figures, strict=True))
+        success, kept, elsewhere, vae_kept, ssim, evaluations, seconds = np.mean(figures, axis=0).tolist()
         over_factors = np.mean(saturations, axis=0).tolist() if cases[0].kind == REWEIGHTED else []
-        return Record(*place, len(cases), *means, over_factors)
+        return Record(
+            *place, len(cases), success, kept, elsewhere, vae_kept, ssim, evaluations, seconds, over_factors
+        )  # fmt: skip
 
     def fidelity(self, case: Case, rebuilt: Rebuilt, edited: Tensor) -> tuple[float, float, float, float]:
         """PSNR of what must stay, of it elsewhere, of it in the VAE's round trip; and its SSIM."""
