@@ -23,10 +23,19 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import _edits
 import numpy as np
 import torch
-from _edits import KINDS, REWEIGHTED, Case, make_cases, picture_of, saturation, succeeded
+from _edits import (
+    KINDS,
+    REWEIGHTED,
+    Case,
+    kept_elsewhere,
+    kept_region,
+    make_cases,
+    picture_of,
+    saturation,
+    succeeded,
+)
 from _host import CHECKPOINTS, encode_texts, environment, load_tiny, prepare
 from _rebuilding import STEPS, Prepared, edit_friendly, exact, negative_prompt, null_text, plain
 from _rebuilding import Case as Rebuilt
@@ -40,7 +49,7 @@ FROM_NOISE, FIRST_INVERSION = "from noise", "ddim"
 
 @dataclass(frozen=True)
 class Settings:
-    """Of Prompt to Prompt, as its help page advises. The maps are 8 x 8 here, and the blend grows them by one: 0.3, the
+    """Of Prompt to Prompt, for a kind of edit. The maps are 8 x 8 here, and the blend grows them by one: 0.3, the
     reference's threshold for 16 x 16, would open everything."""
 
     cross: float
@@ -94,7 +103,7 @@ class Record:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--edits", type=int, default=200, help="of all kinds together")
-    parser.add_argument("--kind", choices=(*KINDS, REWEIGHTED), action="append")
+    parser.add_argument("--kind", choices=KINDS, action="append")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default=CHECKPOINTS[0])
     parser.add_argument("--cfg", type=float, default=CFG)
     parser.add_argument("--inversion", default="", help="only those in whose name this regular expression is found")
@@ -110,8 +119,8 @@ def main() -> None:
         if options.sheet:
             write_sheet(options.sheet, bench)
         else:
-            for group in range(max(1, options.edits // len((*KINDS, REWEIGHTED)) // GROUP)):
-                for kind in options.kind or (*KINDS, REWEIGHTED):
+            for group in range(max(1, options.edits // len(KINDS) // GROUP)):
+                for kind in options.kind or KINDS:
                     bench.measure_missing(kind, group, options.inversion, options.editor)
     print(
         "| inversion | editor | kind | edits | success | kept, dB | elsewhere | under the VAE, dB | SSIM | UNet evaluations "
@@ -184,7 +193,7 @@ class Bench:
         """PSNR of what must stay, of it elsewhere, of it in the VAE's round trip; and its SSIM."""
         from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
 
-        kept, elsewhere = _edits.kept_region(case), _edits.kept_elsewhere(case, edited[0])
+        kept, elsewhere = kept_region(case), kept_elsewhere(case, edited[0])
         ours = compare_images(edited, rebuilt.pictures, kept, "inside")
         others = compare_images(edited, rebuilt.pictures, elsewhere, "inside")
         vae = compare_images(self.vae.decode(rebuilt.samples).cpu(), rebuilt.pictures, kept, "inside")
@@ -233,7 +242,7 @@ def table(weights: str, cfg: float) -> Iterator[str]:
         made_with = record.weights, record.cfg, record.settings
         if made_with == (weights, cfg, settings_text(record.editor, record.kind)):
             found.setdefault((record.inversion, record.editor, record.kind), []).append(record)
-    order = [list(names) for names in (INVERSIONS, EDITORS, (*KINDS, REWEIGHTED))]
+    order = [list(names) for names in (INVERSIONS, EDITORS, KINDS)]
     for place in sorted(found, key=lambda place: [names.index(name) for names, name in zip(order, place, strict=True)]):
         yield row_text(found[place])
 
@@ -259,7 +268,8 @@ def write_sheet(path: Path, bench: Bench) -> None:
     """Columns of source, ground truth and an edit by prompt-to-prompt with local blend; ten of each in a row, thirty in all."""
     from PIL import Image
 
-    cases = [case for kind, count in zip(KINDS, (8, 8, 7, 7), strict=True) for case in make_cases(kind, count)]
+    counts = {"colour": 8, "shape": 8, "background": 7, "added": 7}
+    cases = [case for kind, count in counts.items() for case in make_cases(kind, count)]
     strips = []
     for case in cases:
         samples, _ = bench.edit(case, bench.invert(case, FIRST_INVERSION)[1], "p2p + blend")

@@ -48,9 +48,11 @@ def test_noise_maps_give_the_latent_back(random_task, solver, cfg):
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_noise_maps_are_exact_on_a_trained_model(trained, solver):
     task = replace(trained(), steps=8)
-    rebuilt = task.edit(task.edit_friendly(solver, task.cfg))[0]
-    assert task.error(rebuilt) <= 1e-8
-    assert task.psnr(rebuilt) >= 60
+    trajectory = task.edit_friendly(solver, task.cfg)
+    for start_step in (0, 3):
+        rebuilt = task.edit(trajectory, start_step=start_step)[0]
+        assert task.error(rebuilt) <= 1e-8
+        assert task.psnr(rebuilt) >= 60
 
 
 @pytest.mark.parametrize("layout", ["sd2_v", "sdxl"])
