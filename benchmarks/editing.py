@@ -49,20 +49,22 @@ FROM_NOISE, FIRST_INVERSION = "from noise", "ddim"
 
 @dataclass(frozen=True)
 class Settings:
-    """Of Prompt to Prompt, for a kind of edit. The maps are 8 x 8 here, and the blend grows them by one: 0.3, the
-    reference's threshold for 16 x 16, would open everything."""
+    """Of Prompt to Prompt, for a kind of edit. The blend grows its regions by one pixel of the maps, which are 8 x 8 at half of
+    the latent and 16 x 16 only in full: at 0.3, the reference's threshold, it would be open everywhere."""
 
     cross: float
     own: float
     threshold: float = 0.6
-    subtract_threshold: float = 0.5
+    start: float = 0.2
+    subtract_threshold: float = 0.4
+    blend_layers: str = "half"
 
 
 SETTINGS = {
     "colour": Settings(0.8, 0.8),
-    "shape": Settings(0.8, 0.6),
+    "shape": Settings(0.8, 0.6, blend_layers="full"),
     "background": Settings(0.8, 0.8),
-    "added": Settings(0.8, 0.4),
+    "added": Settings(0.3, 0.2, threshold=0.8, start=0.4, subtract_threshold=0.6),
     REWEIGHTED: Settings(1.0, 0.4),
 }
 
@@ -221,7 +223,8 @@ class Bench:
         words, subtracted = (case.blend, case.subtract) if blend else ("", "")
         return RetracePromptToPrompt.execute(
             self.model, self.clip, case.source.caption, case.target.caption, "auto", settings.cross, settings.own, reweight,
-            words, settings.threshold, 0.2, subtracted, settings.subtract_threshold, "", "half",
+            words, settings.threshold, settings.start, subtracted, settings.subtract_threshold, "", "half",
+            settings.blend_layers,
         ).result  # fmt: skip
 
     def sample(self, model: Any, positive: Any, prepared: Prepared) -> tuple[Tensor, int]:  # noqa: ANN401

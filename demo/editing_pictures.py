@@ -44,7 +44,7 @@ def two_prompts(target: str, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
     base = {"model": MODEL, "clip": CLIP, "source_prompt": SOURCE, "target_prompts": target, "mode": "auto"}
     attention = {"cross_replace": 0.0, "self_replace": 0.0, "self_replace_layers": "half", "cross_replace_words": ""}
     words = {"reweight": "", "blend_words": "", "blend_threshold": 0.6, "blend_start": 0.2}
-    less = {"subtract_words": "", "subtract_threshold": 0.3}
+    less = {"subtract_words": "", "subtract_threshold": 0.3, "blend_layers": "quarter"}
     return node("RetracePromptToPrompt", **{**base, **attention, **words, **less, **settings})
 
 

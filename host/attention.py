@@ -22,6 +22,8 @@ Attention = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
 Kind = Literal["attn1", "attn2"]
 Block = Literal["input", "middle", "output"]
 POSITIVE = 0
+QUARTER = 2
+"""Halvings of the latent where SD1.x has its 16 x 16 maps at 512 x 512."""
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,9 @@ def attention_layers(model: ModelPatcher, node: str) -> tuple[Layer, ...]:
     return layers
 
 
-def quarter_level(layers: Sequence[Layer]) -> int:
-    """The level nearest to a quarter of the latent's side, where SD1.x has its 16 x 16 maps at 512 x 512."""
-    return min({layer.level for layer in layers}, key=lambda level: (abs(level - 2), level))
+def nearest_level(layers: Sequence[Layer], wanted: int = QUARTER) -> int:
+    """Of the layers' levels the one nearest to `wanted` halvings of the latent; of two as near the one of larger maps."""
+    return min({layer.level for layer in layers}, key=lambda level: (abs(level - wanted), level))
 
 
 def install(

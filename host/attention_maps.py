@@ -20,9 +20,9 @@ from .attention import (
     attention_layers,
     install,
     map_size,
+    nearest_level,
     positive_chunks,
     probabilities,
-    quarter_level,
 )
 from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, run_guided
 
@@ -48,7 +48,7 @@ def read_word_maps(
     Raises ValueError, naming `node`, for a model without UNet cross-attention.
     """
     layers = attention_layers(model, node)
-    coarse = quarter_level(layers)
+    coarse = nearest_level(layers)
     reader = _MapReader(tuple(tokens))
     chosen = [layer for layer in layers if layer.level in (coarse, coarse - 1)]
     patched = install(model, node, reader, [("attn2", layer, reader.read) for layer in chosen])

@@ -25,25 +25,27 @@ from .attention import (
     install,
     join_heads,
     map_size,
+    nearest_level,
     plain_attention,
     positive_chunks,
     probabilities,
-    quarter_level,
     split_heads,
 )
 from .editing import AFTER_STEP, ANNOUNCEMENT
 
 
-def patch_prompt_to_prompt(model: ModelPatcher, edit: PromptEdit, self_level: int, node: str) -> ModelPatcher:
+def patch_prompt_to_prompt(
+    model: ModelPatcher, edit: PromptEdit, self_level: int, blend_level: int, node: str
+) -> ModelPatcher:
     """A clone of the model that edits as it samples.
 
     Self-attention is replaced in layers whose latent was halved at least `self_level` times; cross-attention in all; the
-    local blend reads the layers at a quarter of the latent.
+    local blend reads the layers whose latent was halved `blend_level` times, or nearest to that.
 
     Raises ValueError, naming `node`, for a model without UNet cross-attention.
     """
     layers = attention_layers(model, node)
-    running = _RunningPromptEdit(edit, node, quarter_level(layers))
+    running = _RunningPromptEdit(edit, node, nearest_level(layers, blend_level))
     patches: list[tuple[Kind, Layer, Edit]] = []
     for layer in layers:
         if any(target.acts for target in edit.targets) or (edit.blend and layer.level == running.blend_level):

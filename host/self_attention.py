@@ -20,8 +20,8 @@ from .attention import (
     attention_layers,
     install,
     map_size,
+    nearest_level,
     plain_attention,
-    quarter_level,
 )
 
 CLOSED = -1e4
@@ -64,7 +64,7 @@ def patch_plug_and_play(
     """
     layers = attention_layers(model, node)
     decoder = [layer for layer in layers if layer.block == "output"]
-    blocks = sorted({layer.number for layer in decoder if layer.level == quarter_level(decoder)})
+    blocks = sorted({layer.number for layer in decoder if layer.level == nearest_level(decoder)})
     running = _RunningPlugAndPlay(node, attention_fraction, feature_fraction, blocks[:2][-1])
     chosen = [layer for layer in decoder if layer.number >= running.block and attention_fraction > 0]
     patched = install(model, node, running, [("attn1", layer, running.itself) for layer in chosen])

@@ -17,7 +17,7 @@ from .refusals import in_the_name_of
 from .types import model_input
 
 NODE = "Prompt to Prompt"
-SELF_LEVELS = {"full": 0, "half": 1, "quarter": 2}
+LEVELS = {"full": 0, "half": 1, "quarter": 2}
 
 
 class RetracePromptToPrompt(io.ComfyNode):
@@ -96,11 +96,19 @@ class RetracePromptToPrompt(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "self_replace_layers",
-                    options=list(SELF_LEVELS),
+                    options=list(LEVELS),
                     default="half",
                     advanced=True,
                     tooltip="The largest layers, by their side relative to the latent's, whose self-attention is replaced. half is "
                     "the reference's 32 x 32 at 512 pixels.",
+                ),
+                io.Combo.Input(
+                    "blend_layers",
+                    options=list(LEVELS),
+                    default="quarter",
+                    advanced=True,
+                    tooltip="The layers whose attention the local blend reads, by their side relative to the latent's. quarter is "
+                    "the reference's 16 x 16 at 512 pixels. For a small picture take larger ones: a region is as fine as its map.",
                 ),
             ],
             outputs=[
@@ -127,6 +135,7 @@ class RetracePromptToPrompt(io.ComfyNode):
         subtract_threshold: float,
         cross_replace_words: str,
         self_replace_layers: str,
+        blend_layers: str,
     ) -> io.NodeOutput:
         attention_layers(model, NODE)
         targets = [line.strip() for line in target_prompts.splitlines() if line.strip()]
@@ -139,7 +148,7 @@ class RetracePromptToPrompt(io.ComfyNode):
         with in_the_name_of(NODE):
             edit = make_edit(source_prompt.strip(), targets, settings, lambda text: prompt_tokens(clip, text))
             conditioning = encode_rows(clip, [source_prompt.strip(), *targets])
-        patched = patch_prompt_to_prompt(model, edit, SELF_LEVELS[self_replace_layers], NODE)
+        patched = patch_prompt_to_prompt(model, edit, LEVELS[self_replace_layers], LEVELS[blend_layers], NODE)
         return io.NodeOutput(patched, conditioning)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
-from retrace_pack.host.attention import attention_layers, plain_attention, quarter_level
+from retrace_pack.host.attention import attention_layers, nearest_level, plain_attention
 from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
 
 
@@ -74,7 +74,7 @@ def test_layers_are_found_by_their_size_relative_to_the_latent(models):
     assert [(layer.block, layer.level) for layer in layers] == [
         ("input", 0), ("input", 1), ("middle", 1), ("output", 1), ("output", 1), ("output", 0), ("output", 0),
     ]  # fmt: skip
-    assert quarter_level(layers) == 1 and {layer.level for layer in attention_layers(models("sdxl")[0], "test")} == {1}
+    assert nearest_level(layers) == 1 and {layer.level for layer in attention_layers(models("sdxl")[0], "test")} == {1}
 
 
 def test_patches_sit_only_where_they_act(models):

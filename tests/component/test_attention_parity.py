@@ -119,7 +119,7 @@ def ours(tiny, noise, inputs):
     inputs = {
         "mode": "auto", "cross_replace": 0.8, "self_replace": 0.4, "reweight": "", "blend_words": "",
         "blend_threshold": 0.3, "blend_start": 0.2, "subtract_words": "", "subtract_threshold": 0.3,
-        "cross_replace_words": "", "self_replace_layers": "full", "source_prompt": SOURCE, **inputs,
+        "cross_replace_words": "", "self_replace_layers": "full", "blend_layers": "quarter", "source_prompt": SOURCE, **inputs,
     }  # fmt: skip
     patched, positive = RetracePromptToPrompt.execute(model, clip, **inputs).result
     options = patched.model_options["transformer_options"]

@@ -50,7 +50,8 @@ def edit(tiny, **inputs):
     defaults = {
         "mode": "auto", "cross_replace": 0.8, "self_replace": 0.4, "reweight": "", "blend_words": "",
         "blend_threshold": 0.3, "blend_start": 0.2, "subtract_words": "", "subtract_threshold": 0.3,
-        "cross_replace_words": "", "self_replace_layers": "half", "source_prompt": SOURCE, "target_prompts": SOURCE,
+        "cross_replace_words": "", "self_replace_layers": "half", "blend_layers": "quarter",
+        "source_prompt": SOURCE, "target_prompts": SOURCE,
     }  # fmt: skip
     return RetracePromptToPrompt.execute(tiny[0], tiny[1], **{**defaults, **inputs}).result
 

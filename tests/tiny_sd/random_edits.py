@@ -35,7 +35,7 @@ def edit(cross: float = 1.0, own: float = 1.0, seed: int | None = None, blend: L
 
 def p2p(model: ModelPatcher, changes: PromptEdit, level: int = 0) -> ModelPatcher:
     """A clone that edits; self-attention where the latent was halved at least `level` times."""
-    return patch_prompt_to_prompt(model, changes, level, "Prompt to Prompt")
+    return patch_prompt_to_prompt(model, changes, level, 2, "Prompt to Prompt")
 
 
 def rows(model: ModelPatcher, *seeds: int) -> list[list[Any]]:
