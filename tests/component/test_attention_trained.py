@@ -100,6 +100,23 @@ def test_a_new_background_leaves_the_subtracted_object(tiny, inverted):
     assert float(kept[inside].float().mean()) > 0.7 > 0.3 > float(kept[~inside].float().mean())
 
 
+@pytest.mark.parametrize(("layers", "pixels"), [("full", 1), ("half", 2), ("quarter", 2)])
+def test_a_region_is_as_fine_as_the_layers_that_it_is_read_from(tiny, inverted, layers, pixels):
+    """The miniature attends at the latent's 16 x 16 and at 8 x 8, which is also the nearest to a quarter."""
+    model, positive = edit(
+        tiny,
+        target_prompts=SOURCE.replace("red", "green"),
+        blend_words="circle",
+        blend_threshold=0.6,
+        blend_layers=layers,
+    )
+    edited, source = sample(tiny, model, positive, inverted[2])
+    open_ = (edited[0] != source[0]).any(0)
+    blocks = open_.unfold(0, 2, 2).unfold(1, 2, 2).flatten(2)
+    assert 0.05 < float(open_.float().mean()) < 0.9
+    assert bool((blocks.all(-1) == blocks.any(-1)).all()) == (pixels == 2)
+
+
 def test_several_targets_in_one_run(tiny, inverted):
     _, _, trajectory = inverted
     targets = [SOURCE.replace("red", colour) for colour in ("green", "yellow")]
