@@ -46,8 +46,7 @@ def _case(kind: str, rng: np.random.Generator) -> Case:
         shape = str(rng.choice([name for name in scenes.SHAPES if name != first.shape]))
         return Case(kind, scene, scene.with_object(shape=shape), f"{first.shape}, {shape}")
     if kind == REWEIGHTED:
-        # Black and white have no saturation that could rise.
-        return _case(kind, rng) if first.colour in ("black", "white") else Case(kind, scene, scene, first.shape)
+        return Case(kind, scene, scene, first.shape) if first.size == "large" else _case(kind, rng)
     colour = str(rng.choice([name for name in scenes.PALETTE if name not in (first.colour, scene.background)]))
     if kind == "colour":
         return Case(kind, scene, scene.with_object(colour=colour), first.shape)
@@ -90,10 +89,14 @@ def _grown(mask: np.ndarray) -> Tensor:
 
 def _added_object(case: Case, picture: Tensor) -> np.ndarray:
     """The largest region of the added object's colour, bool [128, 128]."""
+    return _region_of(case.target.objects[1].colour, picture)
+
+
+def _region_of(colour: str, picture: Tensor) -> np.ndarray:
     import scenes
     from judge import largest_blob, nearest_colours
 
-    return largest_blob(nearest_colours(_bytes(picture)) == list(scenes.PALETTE).index(case.target.objects[1].colour))
+    return largest_blob(nearest_colours(_bytes(picture)) == list(scenes.PALETTE).index(colour))
 
 
 def _bytes(picture: Tensor) -> np.ndarray:
@@ -111,9 +114,6 @@ def succeeded(case: Case, picture: Tensor) -> bool:
     return shown == {"colour": wanted.colour, "shape": wanted.shape, "background": case.target.background}[case.kind]
 
 
-def saturation(picture: Tensor, scene: Any) -> float:  # noqa: ANN401
-    """Mean of (max - min) over the channels, within the object."""
-    import scenes
-
-    inside = picture[torch.from_numpy(scenes.object_mask(scene))]
-    return float((inside.amax(-1) - inside.amin(-1)).mean())
+def object_area(case: Case, picture: Tensor) -> int:
+    """The pixels of the largest region in the first object's colour."""
+    return int(_region_of(case.source.objects[0].colour, picture).sum())

@@ -3,7 +3,7 @@
     python dev.py bench editing [--edits 200] [--kind colour] [--inversion REGEX] [--editor REGEX] [--sheet FILE]
 
 Held-out scenes of a miniature checkpoint, 50 steps. Success: the wanted attribute is what the picture shows; for "reweighted",
-that the object's saturation rises with every factor of its colour's word. What must stay is all outside of the object's masks
+that the object's area rises with every factor of the word "large". What must stay is all outside of the object's masks
 before and after, grown by eight pixels; for a background the object, shrunk by eight. Its PSNR is measured against the picture
 and set against that of the VAE's own round trip, "elsewhere" without the place that an added object took, which the prompt
 does not name; SSIM tells of structure.
@@ -32,8 +32,8 @@ from _edits import (
     kept_elsewhere,
     kept_region,
     make_cases,
+    object_area,
     picture_of,
-    saturation,
     succeeded,
 )
 from _host import CHECKPOINTS, encode_texts, environment, load_tiny, prepare
@@ -63,10 +63,18 @@ class Settings:
 SETTINGS = {
     "colour": Settings(0.8, 0.8),
     "shape": Settings(0.8, 0.6, blend_layers="full"),
-    "background": Settings(0.8, 0.8),
+    "background": Settings(0.8, 0.8, subtract_threshold=0.45),
     "added": Settings(0.3, 0.2, threshold=0.8, start=0.4, subtract_threshold=0.6),
-    REWEIGHTED: Settings(1.0, 0.4),
+    REWEIGHTED: Settings(1.0, 0.0),
 }
+
+WITH_BLEND = {
+    "colour": FIRST_INVERSION,
+    "shape": FIRST_INVERSION,
+    "background": "negative prompt",
+    "added": FIRST_INVERSION,
+}
+"""The inversion that goes best with a local blend."""
 
 Place = tuple[str, float, str, str, str, str, int]
 
@@ -78,7 +86,7 @@ def settings_text(editor: str, kind: str) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """The means over one group of edits. What must stay in dB; a saturation for each factor."""
+    """The means over one group of edits. What must stay in dB; areas in pixels, one for each factor."""
 
     weights: str
     cfg: float
@@ -95,7 +103,7 @@ class Record:
     ssim: float
     evaluations: float
     seconds: float
-    saturations: list[float]
+    areas: list[float]
 
     @property
     def place(self) -> Place:
@@ -170,7 +178,7 @@ class Bench:
         inverted: list[tuple[Rebuilt, Prepared, float]],
         place: Place,
     ) -> Record:
-        editor, figures, saturations = place[3], [], []
+        editor, figures, areas = place[3], [], []
         for case, (rebuilt, prepared, inverting) in zip(cases, inverted, strict=True):
             seconds, work = (0.0, 0) if editor == FROM_NOISE else (inverting, prepared.work)
             started = time.perf_counter()
@@ -180,13 +188,13 @@ class Bench:
                 results = [self.edit(case, prepared, editor)]
             seconds += time.perf_counter() - started
             pictures = [self.vae.decode(samples).cpu() for samples, _ in results]
-            shown = [saturation(picture[0], case.source) for picture in pictures]
+            shown = [object_area(case, picture[0]) for picture in pictures]
             success = shown == sorted(shown) if case.kind == REWEIGHTED else succeeded(case, pictures[-1][0])
             work += sum(evaluations for _, evaluations in results)
             figures.append((success, *self.fidelity(case, rebuilt, pictures[-1]), work, seconds))
-            saturations.append(shown)
+            areas.append(shown)
         success, kept, elsewhere, vae_kept, ssim, evaluations, seconds = np.mean(figures, axis=0).tolist()
-        over_factors = np.mean(saturations, axis=0).tolist() if cases[0].kind == REWEIGHTED else []
+        over_factors = np.mean(areas, axis=0).tolist() if cases[0].kind == REWEIGHTED else []
         return Record(
             *place, len(cases), success, kept, elsewhere, vae_kept, ssim, evaluations, seconds, over_factors
         )  # fmt: skip
@@ -213,7 +221,7 @@ class Bench:
 
     def edit(self, case: Case, prepared: Prepared, editor: str, factor: float | None = None) -> tuple[Tensor, int]:
         """The target's samples [1, C, H, W] and the UNet evaluations of all rows."""
-        reweight = "" if factor is None else f"{case.source.objects[0].colour}:{factor}"
+        reweight = "" if factor is None else f"{case.source.objects[0].size}:{factor}"
         return EDITORS[editor](self, case, prepared, reweight)
 
     def patch(self, case: Case, settings: Settings, blend: bool, reweight: str = "") -> tuple[Any, Any]:
@@ -260,10 +268,10 @@ def row_text(records: list[Record]) -> str:
         f"{kept:.2f}", f"{mean('elsewhere'):.2f}", f"{mean('vae_kept') - kept:.2f}", f"{mean('ssim'):.3f}",
         f"{mean('evaluations'):.0f}", f"{mean('seconds'):.1f}",
     ]  # fmt: skip
-    if first.saturations:
-        means = np.mean([each.saturations for each in records], axis=0)
-        rising = ", ".join(f"x {factor:g}: {value:.3f}" for factor, value in zip(FACTORS, means, strict=True))
-        cells[2] = f"{first.kind} (saturation {rising})"
+    if first.areas:
+        means = np.mean([each.areas for each in records], axis=0)
+        rising = ", ".join(f"x {factor:g}: {value:.0f}" for factor, value in zip(FACTORS, means, strict=True))
+        cells[2] = f"{first.kind} (area {rising})"
     return f"| {' | '.join(cells)} |"
 
 
@@ -275,7 +283,7 @@ def write_sheet(path: Path, bench: Bench) -> None:
     cases = [case for kind, count in counts.items() for case in make_cases(kind, count)]
     strips = []
     for case in cases:
-        samples, _ = bench.edit(case, bench.invert(case, FIRST_INVERSION)[1], "p2p + blend")
+        samples, _ = bench.edit(case, bench.invert(case, WITH_BLEND[case.kind])[1], "p2p + blend")
         pictures = (picture_of(case.source)[0], picture_of(case.target)[0], bench.vae.decode(samples)[0].cpu())
         strips.append(torch.cat(pictures))
     rows = [torch.cat(strips[at : at + 10], dim=1) for at in range(0, len(strips), 10)]
