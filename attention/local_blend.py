@@ -47,6 +47,12 @@ def word_map(probabilities: Tensor, tokens: Sequence[int]) -> Tensor:
     return probabilities[..., list(tokens)].sum(-1).mean(0)
 
 
+def in_the_largest_size(maps: Sequence[Tensor]) -> Tensor:
+    """The sum [h, w] of maps of several sizes, in the largest of them."""
+    size = max(each.shape for each in maps)
+    return torch.stack([F.interpolate(each[None, None], size=size)[0, 0] for each in maps]).sum(0)
+
+
 def map_mask(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool) -> Tensor:
     """Where a row's map or the source's, divided by its maximum, exceeds the threshold: bool [R, 1, *size] of [R, 1, h, w]."""
     if pool:

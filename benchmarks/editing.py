@@ -49,8 +49,8 @@ FROM_NOISE, FIRST_INVERSION = "from noise", "ddim"
 
 @dataclass(frozen=True)
 class Settings:
-    """Of Prompt to Prompt, for a kind of edit. The blend grows its regions by one pixel of the maps, which are 8 x 8 at half of
-    the latent and 16 x 16 only in full: at 0.3, the reference's threshold, it would be open everywhere."""
+    """Of Prompt to Prompt, for a kind of edit. The maps are 8 x 8 at half of the latent and 16 x 16 in full; the blend grows its
+    regions by one pixel, which at 0.3, the reference's threshold, would open it everywhere."""
 
     cross: float
     own: float
@@ -63,7 +63,7 @@ class Settings:
 SETTINGS = {
     "colour": Settings(0.8, 0.8),
     "shape": Settings(0.8, 0.6, blend_layers="full"),
-    "background": Settings(0.8, 0.8, subtract_threshold=0.45),
+    "background": Settings(0.8, 0.8, subtract_threshold=0.4, blend_layers="full"),
     "added": Settings(0.3, 0.2, threshold=0.8, start=0.4, subtract_threshold=0.6),
     REWEIGHTED: Settings(1.0, 0.0),
 }

@@ -11,7 +11,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..attention.controllers import CrossEdit, cross_tokens, edit_cross, self_is_replaced
-from ..attention.local_blend import LocalBlend, blend_rows, word_map
+from ..attention.local_blend import LocalBlend, blend_rows, in_the_largest_size, word_map
 from ..attention.prompt_edit import PromptEdit
 from ..attention.rows import from_the_source
 from ..samplers.schedule import step_at
@@ -40,15 +40,16 @@ def patch_prompt_to_prompt(
     """A clone of the model that edits as it samples.
 
     Self-attention is replaced in layers whose latent was halved at least `self_level` times; cross-attention in all; the
-    local blend reads the layers whose latent was halved `blend_level` times, or nearest to that.
+    local blend reads the layers from those halved `blend_level` times down to a quarter of the latent.
 
     Raises ValueError, naming `node`, for a model without UNet cross-attention.
     """
     layers = attention_layers(model, node)
-    running = _RunningPromptEdit(edit, node, nearest_level(layers, blend_level))
+    blend_levels = range(nearest_level(layers, blend_level), nearest_level(layers) + 1)
+    running = _RunningPromptEdit(edit, node, blend_levels)
     patches: list[tuple[Kind, Layer, Edit]] = []
     for layer in layers:
-        if any(target.acts for target in edit.targets) or (edit.blend and layer.level == running.blend_level):
+        if any(target.acts for target in edit.targets) or (edit.blend and layer.level in blend_levels):
             patches.append(("attn2", layer, running.cross))
         if edit.self_fraction > 0 and layer.level >= self_level:
             patches.append(("attn1", layer, running.itself))
@@ -62,13 +63,13 @@ def patch_prompt_to_prompt(
 
 @dataclass
 class _RunningPromptEdit:
-    """The edit with what a run gathers: the word maps of each prompt, summed over layers and steps, [h, w]."""
+    """The edit with what a run gathers: the word maps of each prompt, by their sizes [h, w], summed over layers and steps."""
 
     edit: PromptEdit
     node: str
-    blend_level: int
+    blend_levels: range
     run: SamplingRun = field(default_factory=SamplingRun)
-    word_maps: dict[tuple[str, int], Tensor] = field(default_factory=dict)
+    word_maps: dict[tuple[str, int], dict[tuple[int, int], Tensor]] = field(default_factory=dict)
     on_device: dict[torch.device, tuple[CrossEdit, ...]] = field(default_factory=dict)
 
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
@@ -98,7 +99,7 @@ class _RunningPromptEdit:
 
     def cross(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
         step, chunks = self.run.step(options), positive_chunks(options)
-        blend = self.edit.blend if layer.level == self.blend_level else None
+        blend = self.edit.blend if layer.level in self.blend_levels else None
         edits = any(bool(cross_tokens(target.fractions, step, self.run.steps).any()) for target in self.edit.targets)
         if not chunks or not (edits or blend):
             return None
@@ -147,13 +148,14 @@ class _RunningPromptEdit:
 
     def _gather(self, blend: LocalBlend, row: int, attention: Tensor, options: Options) -> None:
         for what, words in (("opened", blend.words), ("subtracted", blend.subtracted)):
-            gathered = word_map(attention, words[row]).view(map_size(options))
-            self.word_maps[what, row] = self.word_maps.get((what, row), 0) + gathered
+            size, of_row = map_size(options), self.word_maps.setdefault((what, row), {})
+            of_row[size] = of_row.get(size, 0) + word_map(attention, words[row]).view(size)
 
     def _maps(self) -> tuple[Tensor, Tensor]:
         """The maps that open and those that close the mask, each [rows, 1, h, w]."""
         rows = range(self.run.rows)
         opened, subtracted = (
-            torch.stack([self.word_maps[what, row] for row in rows])[:, None] for what in ("opened", "subtracted")
+            torch.stack([in_the_largest_size(list(self.word_maps[what, row].values())) for row in rows])[:, None]
+            for what in ("opened", "subtracted")
         )
         return opened, subtracted

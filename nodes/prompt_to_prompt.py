@@ -107,8 +107,8 @@ class RetracePromptToPrompt(io.ComfyNode):
                     options=list(LEVELS),
                     default="quarter",
                     advanced=True,
-                    tooltip="The layers whose attention the local blend reads, by their side relative to the latent's. quarter is "
-                    "the reference's 16 x 16 at 512 pixels. For a small picture take larger ones: a region is as fine as its map.",
+                    tooltip="The largest layers whose attention the local blend reads, with those between them and a quarter of "
+                    "the latent's side. quarter is the reference's 16 x 16 at 512 pixels; larger ones give finer regions.",
                 ),
             ],
             outputs=[

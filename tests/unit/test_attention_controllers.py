@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from retrace_pack.attention.alignment import Alignment
 from retrace_pack.attention.controllers import CrossEdit, cross_tokens, edit_cross, self_is_replaced
-from retrace_pack.attention.local_blend import LocalBlend, blend_rows, map_mask, word_map
+from retrace_pack.attention.local_blend import LocalBlend, blend_rows, in_the_largest_size, map_mask, word_map
 
 TOKENS = 77
 
@@ -137,6 +137,13 @@ def test_a_blend_that_only_subtracts_is_open_everywhere_else():
     strong = kept / kept.amax((2, 3), keepdim=True) > 0.5
     expected = ~(strong | strong[:1])
     assert torch.equal(blend.mask(torch.zeros(2, 1, 8, 8), kept, (8, 8)), expected.float())
+
+
+def test_maps_of_several_sizes_are_summed_in_the_largest():
+    coarse, fine = torch.rand(2, 3), torch.rand(4, 6)
+    expected = fine + torch.kron(coarse, torch.ones(2, 2))
+    torch.testing.assert_close(in_the_largest_size([coarse, fine]), expected)
+    assert torch.equal(in_the_largest_size([coarse]), coarse)
 
 
 def test_p14_a_blend_that_is_open_everywhere_changes_nothing_and_a_closed_one_gives_the_source():
