@@ -62,7 +62,7 @@ class Settings:
 
 SETTINGS = {
     "colour": Settings(0.8, 0.8),
-    "shape": Settings(0.8, 0.6, threshold=0.5, blend_layers="full"),
+    "shape": Settings(0.8, 0.6, blend_layers="full"),
     "background": Settings(0.8, 0.8, subtract_threshold=0.4, blend_layers="full"),
     "added": Settings(0.3, 0.2, threshold=0.8, start=0.4, subtract_threshold=0.6),
     REWEIGHTED: Settings(1.0, 0.0),
