@@ -57,7 +57,9 @@ def with_prompt_to_prompt(model: Any) -> Any:  # noqa: ANN401
     ones = torch.ones(TOKENS)
     target = CrossEdit(Alignment(torch.eye(TOKENS), ones), ones, ones.double())
     blend = LocalBlend(words=((2,), (2,)), subtracted=((), ()), start=0.0)
-    return patch_prompt_to_prompt(model, PromptEdit((TOKENS, TOKENS), (target,), 1.0, blend), 1, 2, "benchmark")
+    return patch_prompt_to_prompt(
+        model, PromptEdit((TOKENS, TOKENS), (target,), 1.0, blend), self_level=1, blend_level=2, node="benchmark"
+    )
 
 
 def step(model: Any, size: int) -> float:  # noqa: ANN401

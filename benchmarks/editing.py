@@ -3,7 +3,7 @@
     python dev.py bench editing [--edits 200] [--kind colour] [--inversion REGEX] [--editor REGEX] [--sheet FILE]
 
 Held-out scenes of a miniature checkpoint, 50 steps. Success: the wanted attribute is what the picture shows; for "reweighted",
-that the object's area rises with every factor of the word "large". What must stay is all outside of the object's masks
+that the object's area never falls as the factor of the word "large" rises. What must stay is all outside of the object's masks
 before and after, grown by eight pixels; for a background the object, shrunk by eight. Its PSNR is measured against the picture
 and set against that of the VAE's own round trip, "elsewhere" without the place that an added object took, which the prompt
 does not name; SSIM tells of structure.
@@ -188,13 +188,15 @@ class Bench:
                 results = [self.edit(case, prepared, editor)]
             seconds += time.perf_counter() - started
             pictures = [self.vae.decode(samples).cpu() for samples, _ in results]
-            shown = [object_area(case, picture[0]) for picture in pictures]
-            success = shown == sorted(shown) if case.kind == REWEIGHTED else succeeded(case, pictures[-1][0])
+            if case.kind == REWEIGHTED:
+                areas.append([object_area(case, picture[0]) for picture in pictures])
+                success = areas[-1] == sorted(areas[-1])
+            else:
+                success = succeeded(case, pictures[-1][0])
             work += sum(evaluations for _, evaluations in results)
             figures.append((success, *self.fidelity(case, rebuilt, pictures[-1]), work, seconds))
-            areas.append(shown)
         success, kept, elsewhere, vae_kept, ssim, evaluations, seconds = np.mean(figures, axis=0).tolist()
-        over_factors = np.mean(areas, axis=0).tolist() if cases[0].kind == REWEIGHTED else []
+        over_factors = np.mean(areas, axis=0).tolist() if areas else []
         return Record(
             *place, len(cases), success, kept, elsewhere, vae_kept, ssim, evaluations, seconds, over_factors
         )  # fmt: skip

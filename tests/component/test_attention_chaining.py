@@ -80,11 +80,12 @@ def test_layers_are_found_by_their_size_relative_to_the_latent(models):
 def test_patches_sit_only_where_they_act(models):
     model = models("sd15")[0]
 
-    def patched(changes, level=0):
-        replaced = p2p(model, changes, level).model_options["transformer_options"].get("patches_replace", {})
+    def patched(changes, **levels):
+        replaced = p2p(model, changes, **levels).model_options["transformer_options"].get("patches_replace", {})
         return {kind: len(layers) for kind, layers in replaced.items()}
 
     assert patched(edit(cross=0, own=0)) == {}
     assert patched(edit(own=0)) == {"attn2": 7}
-    assert patched(edit(cross=0, own=0, blend=BLEND)) == {"attn2": 4}
+    blended = edit(cross=0, own=0, blend=BLEND)
+    assert [patched(blended, blend_level=level) for level in (2, 1, 0)] == [{"attn2": 4}, {"attn2": 4}, {"attn2": 7}]
     assert patched(edit(cross=0), level=1) == {"attn1": 4}
