@@ -20,6 +20,8 @@ class LocalBlend:
         subtracted: likewise the tokens whose map closes it; all empty to close nothing.
         threshold, subtract_threshold: where a map, divided by its maximum, counts.
         start: the part of the steps, from the noise end, before the blend begins.
+        region: [1 or targets, 1, H, W] in 0..1, any size: the mask is closed where a latent pixel is less than half of it; None
+            for the whole picture.
     """
 
     words: tuple[tuple[int, ...], ...]
@@ -27,18 +29,31 @@ class LocalBlend:
     threshold: float = 0.3
     subtract_threshold: float = 0.3
     start: float = 0.2
+    region: Tensor | None = None
+
+    @property
+    def looks_for_words(self) -> bool:
+        """Whether the mask needs attention maps at all."""
+        return any(self.words) or any(self.subtracted)
 
     def begins(self, step: int, steps: int) -> bool:
         """Whether the blend acts after step 0, 1, ... of `steps`."""
         return step >= int(self.start * steps)
 
     def mask(self, word_maps: Tensor, subtracted_maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Where each row may differ from the source: float32 [R, 1, *size] of 0 and 1, from maps [R, 1, h, w]."""
+        """Where each row may differ from the source: float32 [R, 1, *size] of 0 and 1, from maps [R, 1, h, w].
+
+        A blend that looks for no words takes nothing from the maps but R.
+        """
         opened = torch.ones(len(word_maps), 1, *size, dtype=torch.bool, device=word_maps.device)
         if any(self.words):
             opened &= map_mask(word_maps, size, self.threshold, pool=True)
         if any(self.subtracted):
             opened &= ~map_mask(subtracted_maps, size, self.subtract_threshold, pool=False)
+        if self.region is not None:
+            within = F.interpolate(self.region.to(word_maps), size, mode="area") >= 0.5
+            # The source's own row differs from itself nowhere, whatever its mask.
+            opened &= within if len(within) == 1 else torch.cat([within[:1], within])
         return opened.float()
 
 

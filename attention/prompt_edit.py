@@ -25,8 +25,9 @@ class EditSettings:
         cross_fraction, self_fraction: the part of the steps, from the noise end, with the source's cross- and self-attention.
         word_fractions: "word:fraction, ...", another cross fraction for these words of the targets.
         reweight: "word:factor, ...", for words of the targets.
-        blend_words, subtract_words: words of any of the prompts; both empty for no local blend, without blend_words it is open
-            everywhere but at the subtracted ones. The others as in `LocalBlend`.
+        blend_words, subtract_words: words of any of the prompts. Without blend_words the local blend is open everywhere but at the
+            subtracted ones. The others as in `LocalBlend`.
+        blend_region: float32 [1 or targets, 1, H, W], see `LocalBlend`; with both words empty and None there is no local blend.
     """
 
     mode: Mode = "auto"
@@ -39,6 +40,7 @@ class EditSettings:
     blend_start: float = 0.2
     subtract_words: str = ""
     subtract_threshold: float = 0.3
+    blend_region: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def make_edit(source: str, targets: Sequence[str], settings: EditSettings, token
     """The edit of one source prompt into one or more targets.
 
     Raises ValueError for prompts that cannot be aligned as asked, for a word that is in none of the prompts in which it is looked
-    for, and for a fraction outside of 0..1.
+    for, for a fraction outside of 0..1, and for a region of neither one row nor one for each target.
     """
     prompts = [tokenize(text) for text in (source, *targets)]
     others = prompts[1:]
@@ -111,12 +113,18 @@ def _numbers(
 
 def _blend(settings: EditSettings, prompts: Sequence[PromptTokens], tokenize: Tokenize) -> LocalBlend | None:
     words, subtracted = parse_words(settings.blend_words), parse_words(settings.subtract_words)
-    if not (words or subtracted):
+    region, targets = settings.blend_region, len(prompts) - 1
+    if not (words or subtracted or region is not None):
         return None
+    if region is not None and len(region) not in (1, targets):
+        raise ValueError(
+            f"blend_mask: there are {len(region)} masks, but {targets} target prompts; give one mask, or one for each target."
+        )
     return LocalBlend(
         words=find_words(words, "blend_words", prompts, tokenize),
         subtracted=find_words(subtracted, "subtract_words", prompts, tokenize),
         threshold=settings.blend_threshold,
         subtract_threshold=settings.subtract_threshold,
         start=settings.blend_start,
+        region=region,
     )

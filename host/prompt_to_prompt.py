@@ -40,16 +40,18 @@ def patch_prompt_to_prompt(
     """A clone of the model that edits as it samples.
 
     Self-attention is replaced in layers whose latent was halved at least `self_level` times; cross-attention in all; the
-    local blend reads the layers from those halved `blend_level` times down to a quarter of the latent.
+    local blend looks for words in the layers from those halved `blend_level` times down to a quarter of the latent.
 
     Raises ValueError, naming `node`, for a model without UNet cross-attention.
     """
     layers = attention_layers(model, node)
-    blend_levels = range(nearest_level(layers, blend_level), nearest_level(layers) + 1)
+    blend_levels = range(0)
+    if edit.blend is not None and edit.blend.looks_for_words:
+        blend_levels = range(nearest_level(layers, blend_level), nearest_level(layers) + 1)
     running = _RunningPromptEdit(edit, node, blend_levels)
     patches: list[tuple[Kind, Layer, Edit]] = []
     for layer in layers:
-        if any(target.acts for target in edit.targets) or (edit.blend and layer.level in blend_levels):
+        if any(target.acts for target in edit.targets) or layer.level in blend_levels:
             patches.append(("attn2", layer, running.cross))
         if edit.self_fraction > 0 and layer.level >= self_level:
             patches.append(("attn1", layer, running.itself))
@@ -63,7 +65,8 @@ def patch_prompt_to_prompt(
 
 @dataclass
 class _RunningPromptEdit:
-    """The edit with what a run gathers: the word maps of each prompt, by their sizes [h, w], summed over layers and steps."""
+    """The edit with what a run gathers: the word maps of each prompt, by their sizes [h, w], summed over steps and over the
+    layers of `blend_levels`."""
 
     edit: PromptEdit
     node: str
@@ -85,7 +88,7 @@ class _RunningPromptEdit:
                     f"{self.node}: the positive conditioning has the shape {tuple(entry['cross_attn'].shape)}, which is not "
                     f"that of the {prompts} prompts; connect the conditioning of {self.node} to the sampler's positive input."
                 )
-        if self.edit.blend is not None and run.in_parts:
+        if self.blend_levels and run.in_parts:
             raise ValueError(
                 f"{self.node}: a conditioning has an area, but blend_words are looked for in the whole picture; leave "
                 "out Conditioning (Set Area) and the mask bounds of Conditioning (Set Mask), or the blend_words."
@@ -152,7 +155,9 @@ class _RunningPromptEdit:
             of_row[size] = of_row.get(size, 0) + word_map(attention, words[row]).view(size)
 
     def _maps(self) -> tuple[Tensor, Tensor]:
-        """The maps that open and those that close the mask, each [rows, 1, h, w]."""
+        """The maps that open and those that close the mask, each [rows, 1, h, w]; empty ones where none are read."""
+        if not self.blend_levels:
+            return torch.zeros(self.run.rows, 1, 1, 1), torch.zeros(self.run.rows, 1, 1, 1)
         rows = range(self.run.rows)
         opened, subtracted = (
             torch.stack([in_the_largest_size(list(self.word_maps[what, row].values())) for row in rows])[:, None]

@@ -7,12 +7,14 @@ from typing import get_args
 from comfy.model_patcher import ModelPatcher
 from comfy.sd import CLIP
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..attention.alignment import Mode
 from ..attention.prompt_edit import EditSettings, make_edit
 from ..host.attention import attention_layers
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
 from ..host.prompts import encode_rows, prompt_tokens
+from ..samplers.blend_mask import checked_mask
 from .refusals import in_the_name_of
 from .types import model_input
 
@@ -58,7 +60,8 @@ class RetracePromptToPrompt(io.ComfyNode):
                     "blend_words",
                     default="",
                     tooltip="Local blend: words, separated by commas, of the things that change, in the source and in the target. "
-                    "Outside of where they are the picture stays the source's. Empty: no local blend, but for subtract_words.",
+                    "Outside of where they are the picture stays the source's. Without them, subtract_words and blend_mask: no "
+                    "local blend.",
                 ),
                 io.Float.Input(
                     "blend_threshold",
@@ -110,6 +113,12 @@ class RetracePromptToPrompt(io.ComfyNode):
                     tooltip="The largest layers whose attention the local blend reads, with those between them and a quarter of "
                     "the latent's side. quarter is the reference's 16 x 16 at 512 pixels; larger ones give finer regions.",
                 ),
+                io.Mask.Input(
+                    "blend_mask",
+                    optional=True,
+                    tooltip="Where the picture may change, painted or found (Attention Mask): outside of it it stays the source's. "
+                    "With blend_words or subtract_words only what lies in their region, too. One mask, or one for each target.",
+                ),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="The model with the edit, for batches [source, target, ...]."),
@@ -136,14 +145,17 @@ class RetracePromptToPrompt(io.ComfyNode):
         cross_replace_words: str,
         self_replace_layers: str,
         blend_layers: str,
+        blend_mask: Tensor | None = None,
     ) -> io.NodeOutput:
         attention_layers(model, NODE)
         targets = [line.strip() for line in target_prompts.splitlines() if line.strip()]
         if not targets:
             raise ValueError(f"{NODE}: target_prompts is empty; write what the image shall show.")
+        with in_the_name_of(f"{NODE}: blend_mask"):
+            region = None if blend_mask is None else checked_mask(blend_mask)[:, None]
         settings = EditSettings(
             mode, cross_replace, self_replace, cross_replace_words, reweight,
-            blend_words, blend_threshold, blend_start, subtract_words, subtract_threshold,
+            blend_words, blend_threshold, blend_start, subtract_words, subtract_threshold, region,
         )  # fmt: skip
         with in_the_name_of(NODE):
             edit = make_edit(source_prompt.strip(), targets, settings, lambda text: prompt_tokens(clip, text))

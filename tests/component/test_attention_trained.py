@@ -100,6 +100,25 @@ def test_a_new_background_leaves_the_subtracted_object(tiny, inverted):
     assert float(kept[inside].float().mean()) > 0.7 > 0.3 > float(kept[~inside].float().mean())
 
 
+def test_a_mask_says_where_and_words_narrow_it(tiny, inverted):
+    """Outside of the mask the target is the source, bit for bit; with words beside it their region is only smaller."""
+    mask = torch.zeros(1, 128, 128)
+    mask[:, :, :60] = 1
+    changes = {"target_prompts": SOURCE.replace("red", "green"), "blend_mask": mask}
+
+    def opened(**more):
+        edited, source = sample(tiny, *edit(tiny, **changes, **more), inverted[2])
+        return (edited[0] != source[0]).any(0)
+
+    masked, both = opened(), opened(blend_words="circle", blend_threshold=0.6)
+    assert not bool(masked[:, 8:].any()) and float(masked[:, :8].float().mean()) > 0.99
+    assert not bool((both & ~masked).any()) and 0.1 < float(both[:, :8].float().mean()) < 0.9
+    with pytest.raises(ValueError, match="^Prompt to Prompt: blend_mask: the mask holds NaN"):
+        edit(tiny, blend_mask=mask * torch.nan)
+    with pytest.raises(ValueError, match="^Prompt to Prompt: blend_mask: there are 2 masks, but 1 target"):
+        edit(tiny, blend_mask=mask.repeat(2, 1, 1))
+
+
 @pytest.mark.parametrize(("layers", "pixels"), [("full", 1), ("half", 2), ("quarter", 2)])
 def test_a_region_is_as_fine_as_the_layers_that_it_is_read_from(tiny, inverted, layers, pixels):
     """The miniature attends at the latent's 16 x 16 and at 8 x 8, which is also the nearest to a quarter."""

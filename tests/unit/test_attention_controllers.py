@@ -1,5 +1,7 @@
 """attention/controllers and attention/local_blend against the references' formulas on random tensors, and P14's identities."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +139,28 @@ def test_a_blend_that_only_subtracts_is_open_everywhere_else():
     strong = kept / kept.amax((2, 3), keepdim=True) > 0.5
     expected = ~(strong | strong[:1])
     assert torch.equal(blend.mask(torch.zeros(2, 1, 8, 8), kept, (8, 8)), expected.float())
+
+
+@pytest.mark.parametrize("targets", [1, 3])
+def test_a_region_closes_the_blend_outside_of_it(targets):
+    """Of each target its own, or of all of them the same; a latent pixel less than half inside is outside."""
+    generator = torch.Generator().manual_seed(1)
+    opened, closed = (torch.rand(4, 1, 8, 8, generator=generator) for _ in range(2))
+    everywhere = LocalBlend(((1,),) * 4, ((2,),) * 4, threshold=0.9, subtract_threshold=0.9)
+    region = torch.zeros(targets, 1, 32, 32)
+    for row in range(targets):
+        region[row, :, 4 * row : 16, 6:17] = 1
+    within = torch.zeros(targets, 1, 8, 8)
+    for row in range(targets):
+        within[row, :, row:4, 1:4] = 1
+    expected = everywhere.mask(opened, closed, (8, 8))
+    ours = replace(everywhere, region=region).mask(opened, closed, (8, 8))
+    assert torch.equal(ours[1:], (expected[1:] * within)) and 0 < float(ours[1:].sum()) < float(within.sum() * 3)
+    alone = LocalBlend(((),) * 4, ((),) * 4, region=region)
+    assert not alone.looks_for_words and everywhere.looks_for_words
+    assert torch.equal(
+        alone.mask(torch.zeros(4, 1, 1, 1), torch.zeros(4, 1, 1, 1), (8, 8))[1:], within.expand(3, 1, 8, 8)
+    )
 
 
 def test_maps_of_several_sizes_are_summed_in_the_largest():

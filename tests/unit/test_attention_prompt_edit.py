@@ -48,6 +48,14 @@ def test_subtracted_words_alone_are_a_blend_that_is_open_elsewhere():
     assert edit((TARGET,)).blend is None
 
 
+def test_a_region_alone_is_a_blend_and_has_one_row_or_one_for_each_target():
+    region = torch.ones(2, 1, 4, 4)
+    blend = edit((TARGET, OTHER), blend_region=region).blend
+    assert blend.region is region and not blend.looks_for_words and len(blend.words) == 3
+    with pytest.raises(ValueError, match="blend_mask: there are 2 masks, but 1 target prompts"):
+        edit((TARGET,), blend_region=region)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
