@@ -74,6 +74,21 @@ def kept_region(case: Case) -> Tensor:
     return 1 - _grown(scenes.object_mask(case.source) | scenes.object_mask(case.target))
 
 
+def painted_box(case: Case) -> Tensor:
+    """Where a person would paint for the object to be added: a box around its place, [1, 128, 128] of 0 and 1."""
+    kept = kept_region(case)
+    rows, columns = torch.where(kept[0] == 0)
+    box = torch.zeros_like(kept)
+    box[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
+    return box
+
+
+def new_words(case: Case) -> list[str]:
+    """What the target's prompt calls the new shape, or the added object by its colour and shape."""
+    new = case.target.objects[-1]
+    return [new.shape] if case.kind == "shape" else [new.colour, new.shape]
+
+
 def kept_elsewhere(case: Case, picture: Tensor) -> Tensor:
     """`kept_region` without the place where an added object came to be in the picture [128, 128, 3]: the prompt names none."""
     kept = kept_region(case)

@@ -32,7 +32,9 @@ from _edits import (
     kept_elsewhere,
     kept_region,
     make_cases,
+    new_words,
     object_area,
+    painted_box,
     picture_of,
     succeeded,
 )
@@ -48,40 +50,57 @@ FROM_NOISE, FIRST_INVERSION = "from noise", "ddim"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Of Prompt to Prompt, for a kind of edit. The maps are 8 x 8 at half of the latent and 16 x 16 in full; the blend grows its
-    regions by one pixel, which at 0.3, the reference's threshold, would open it everywhere."""
+class Blend:
+    """Of the local blend. The maps are 8 x 8 at half of the latent and 16 x 16 in full; the blend grows its regions by one
+    pixel, which at 0.3, the reference's threshold, would open it everywhere."""
 
-    cross: float
-    own: float
     threshold: float = 0.6
     start: float = 0.2
     subtract_threshold: float = 0.4
-    blend_layers: str = "half"
+    layers: str = "half"
+    painted: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of Prompt to Prompt, for a kind of edit; `emphasis` is the factor of the new words and the part of the steps with it."""
+
+    cross: float
+    own: float
+    blend: Blend | None = None
+    emphasis: tuple[float, float] | None = None
 
 
 SETTINGS = {
-    "colour": Settings(0.8, 0.8),
-    "shape": Settings(0.8, 0.6, blend_layers="full"),
-    "background": Settings(0.8, 0.8, subtract_threshold=0.4, blend_layers="full"),
-    "added": Settings(0.3, 0.2, threshold=0.8, start=0.4, subtract_threshold=0.6),
-    REWEIGHTED: Settings(1.0, 0.0),
+    "p2p": {
+        "colour": Settings(0.8, 0.8),
+        "shape": Settings(0.8, 0.6),
+        "background": Settings(0.8, 0.8),
+        "added": Settings(0.3, 0.2),
+    },
+    "p2p + blend": {
+        "colour": Settings(0.8, 0.8, Blend()),
+        "shape": Settings(0.8, 0.6, Blend(layers="full"), emphasis=(2.0, 0.8)),
+        "background": Settings(0.8, 0.8, Blend(layers="full")),
+        "added": Settings(0.2, 0.1, Blend(start=0.0, painted=True), emphasis=(4.0, 1.0)),
+        REWEIGHTED: Settings(1.0, 0.0, Blend()),
+    },
 }
 
-WITH_BLEND = {
+BEST_INVERSION = {
     "colour": FIRST_INVERSION,
     "shape": FIRST_INVERSION,
     "background": "negative prompt",
-    "added": FIRST_INVERSION,
+    "added": "edit friendly",
 }
-"""The inversion that goes best with a local blend."""
+"""What goes best with a local blend."""
 
 Place = tuple[str, float, str, str, str, str, int]
 
 
 def settings_text(editor: str, kind: str) -> str:
     """What a record was made with, so that other settings are measured anew."""
-    return str(SETTINGS[kind]) if editor.startswith("p2p") else ""
+    return str(SETTINGS[editor][kind]) if editor in SETTINGS else ""
 
 
 @dataclass(frozen=True)
@@ -226,15 +245,19 @@ class Bench:
         reweight = "" if factor is None else f"{case.source.objects[0].size}:{factor}"
         return EDITORS[editor](self, case, prepared, reweight)
 
-    def patch(self, case: Case, settings: Settings, blend: bool, reweight: str = "") -> tuple[Any, Any]:
+    def patch(self, case: Case, settings: Settings, reweight: str = "") -> tuple[Any, Any]:
         """The model and conditioning of Prompt to Prompt."""
         from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt  # pyright: ignore[reportMissingImports]
 
-        words, subtracted = (case.blend, case.subtract) if blend else ("", "")
+        blend = settings.blend or Blend()
+        painted = painted_box(case) if blend.painted else None
+        words, subtracted = (case.blend, case.subtract) if settings.blend and painted is None else ("", "")
+        new = new_words(case) if settings.emphasis else []
+        factor, fraction = settings.emphasis or (1.0, 1.0)
         return RetracePromptToPrompt.execute(
-            self.model, self.clip, case.source.caption, case.target.caption, "auto", settings.cross, settings.own, reweight,
-            words, settings.threshold, settings.start, subtracted, settings.subtract_threshold, "", "half",
-            settings.blend_layers,
+            self.model, self.clip, case.source.caption, case.target.caption, "auto", settings.cross, settings.own,
+            reweight or numbered(new, factor), words, blend.threshold, blend.start, subtracted, blend.subtract_threshold,
+            numbered(new, fraction), "half", blend.layers, painted,
         ).result  # fmt: skip
 
     def sample(self, model: Any, positive: Any, prepared: Prepared) -> tuple[Tensor, int]:  # noqa: ANN401
@@ -245,6 +268,11 @@ class Bench:
         )
         rows = positive[0][0].shape[0]
         return output.result[0]["samples"], rows * int(output.ui["text"][0].split()[0])
+
+
+def numbered(words: list[str], number: float) -> str:
+    """As Prompt to Prompt reads it: word:number, ..."""
+    return ", ".join(f"{word}:{number:g}" for word in words)
 
 
 def table(weights: str, cfg: float) -> Iterator[str]:
@@ -285,7 +313,7 @@ def write_sheet(path: Path, bench: Bench) -> None:
     cases = [case for kind, count in counts.items() for case in make_cases(kind, count)]
     strips = []
     for case in cases:
-        samples, _ = bench.edit(case, bench.invert(case, WITH_BLEND[case.kind])[1], "p2p + blend")
+        samples, _ = bench.edit(case, bench.invert(case, BEST_INVERSION[case.kind])[1], "p2p + blend")
         pictures = (picture_of(case.source)[0], picture_of(case.target)[0], bench.vae.decode(samples)[0].cpu())
         strips.append(torch.cat(pictures))
     rows = [torch.cat(strips[at : at + 10], dim=1) for at in range(0, len(strips), 10)]
@@ -311,23 +339,23 @@ def _swap(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor,
     return bench.sample(bench.model, encode_texts(bench.clip, [case.target.caption]), prepared)
 
 
-def _p2p(blend: bool) -> Callable[[Bench, Case, Prepared, str], tuple[Tensor, int]]:
+def _p2p(editor: str) -> Callable[[Bench, Case, Prepared, str], tuple[Tensor, int]]:
     return lambda bench, case, prepared, reweight: bench.sample(
-        *bench.patch(case, SETTINGS[case.kind], blend, reweight), prepared
+        *bench.patch(case, SETTINGS[editor][case.kind], reweight), prepared
     )
 
 
 def _masactrl(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
     from retrace_pack.nodes.attention import RetraceMasaCtrl  # pyright: ignore[reportMissingImports]
 
-    model, positive = bench.patch(case, Settings(0.0, 0.0), False)
+    model, positive = bench.patch(case, Settings(0.0, 0.0))
     return bench.sample(RetraceMasaCtrl.execute(model, 4, 0.625).result[0], positive, prepared)
 
 
 def _plug_and_play(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
     from retrace_pack.nodes.attention import RetracePlugAndPlay  # pyright: ignore[reportMissingImports]
 
-    model, positive = bench.patch(case, Settings(0.0, 0.0), False)
+    model, positive = bench.patch(case, Settings(0.0, 0.0))
     return bench.sample(RetracePlugAndPlay.execute(model, 0.5, 0.8).result[0], positive, prepared)
 
 
@@ -342,8 +370,8 @@ INVERSIONS: dict[str, Callable[[Rebuilt], Prepared]] = {
 EDITORS: dict[str, Callable[[Bench, Case, Prepared, str], tuple[Tensor, int]]] = {
     FROM_NOISE: _from_noise,
     "prompt swap": _swap,
-    "p2p": _p2p(False),
-    "p2p + blend": _p2p(True),
+    "p2p": _p2p("p2p"),
+    "p2p + blend": _p2p("p2p + blend"),
     "masactrl": _masactrl,
     "plug and play": _plug_and_play,
 }
