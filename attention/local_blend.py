@@ -20,8 +20,8 @@ class LocalBlend:
         subtracted: likewise the tokens whose map closes it; all empty to close nothing.
         threshold, subtract_threshold: where a map, divided by its maximum, counts.
         start: the part of the steps, from the noise end, before the blend begins.
-        region: [1 or targets, 1, H, W] in 0..1, any size: the mask is closed where a latent pixel is less than half of it; None
-            for the whole picture.
+        region: [1 or targets, 1, H, W] in 0..1, any size: the mask is closed where not more than half of a latent pixel is in
+            it; None for the whole picture.
     """
 
     words: tuple[tuple[int, ...], ...]
@@ -51,7 +51,7 @@ class LocalBlend:
         if any(self.subtracted):
             opened &= ~map_mask(subtracted_maps, size, self.subtract_threshold, pool=False)
         if self.region is not None:
-            within = F.interpolate(self.region.to(word_maps), size, mode="area") >= 0.5
+            within = F.interpolate(self.region.to(word_maps), size, mode="area") > 0.5
             # The source's own row differs from itself nowhere, whatever its mask.
             opened &= within if len(within) == 1 else torch.cat([within[:1], within])
         return opened.float()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MARGIN = 8
+MARGIN, PAINTED = 8, 6
 REWEIGHTED = "reweighted"
 KINDS = ("colour", "shape", "background", "added", REWEIGHTED)
 
@@ -75,12 +75,14 @@ def kept_region(case: Case) -> Tensor:
 
 
 def painted_box(case: Case) -> Tensor:
-    """Where a person would paint for the object to be added: a box around its place, [1, 128, 128] of 0 and 1."""
-    kept = kept_region(case)
-    rows, columns = torch.where(kept[0] == 0)
-    box = torch.zeros_like(kept)
-    box[:, rows.min() : rows.max() + 1, columns.min() : columns.max() + 1] = 1
-    return box
+    """Where a person would paint for the object to be added: a box a little larger than it, [1, 128, 128] of 0 and 1."""
+    import scenes
+
+    added = scenes.object_mask(case.target, 1)
+    rows, columns = (np.flatnonzero(added.any(axis)) for axis in (1, 0))
+    box = np.zeros_like(added)
+    box[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = True
+    return _grown(box, PAINTED)
 
 
 def new_words(case: Case) -> list[str]:
@@ -95,10 +97,10 @@ def kept_elsewhere(case: Case, picture: Tensor) -> Tensor:
     return kept * (1 - _grown(_added_object(case, picture))) if case.kind == "added" else kept
 
 
-def _grown(mask: np.ndarray) -> Tensor:
+def _grown(mask: np.ndarray, pixels: int = MARGIN) -> Tensor:
     import cv2
 
-    brush = np.ones((2 * MARGIN + 1, 2 * MARGIN + 1), np.uint8)
+    brush = np.ones((2 * pixels + 1, 2 * pixels + 1), np.uint8)
     return torch.from_numpy(cv2.dilate(mask.astype(np.uint8), brush)[None].astype(np.float32))
 
 

@@ -143,7 +143,7 @@ def test_a_blend_that_only_subtracts_is_open_everywhere_else():
 
 @pytest.mark.parametrize("targets", [1, 3])
 def test_a_region_closes_the_blend_outside_of_it(targets):
-    """Of each target its own, or of all of them the same; a latent pixel less than half inside is outside."""
+    """Of each target its own, or of all of them the same; a latent pixel half inside is outside."""
     generator = torch.Generator().manual_seed(1)
     opened, closed = (torch.rand(4, 1, 8, 8, generator=generator) for _ in range(2))
     everywhere = LocalBlend(((1,),) * 4, ((2,),) * 4, threshold=0.9, subtract_threshold=0.9)
@@ -152,7 +152,7 @@ def test_a_region_closes_the_blend_outside_of_it(targets):
         region[row, :, 4 * row : 16, 6:17] = 1
     within = torch.zeros(targets, 1, 8, 8)
     for row in range(targets):
-        within[row, :, row:4, 1:4] = 1
+        within[row, :, row:4, 2:4] = 1
     expected = everywhere.mask(opened, closed, (8, 8))
     ours = replace(everywhere, region=region).mask(opened, closed, (8, 8))
     assert torch.equal(ours[1:], (expected[1:] * within)) and 0 < float(ours[1:].sum()) < float(within.sum() * 3)
