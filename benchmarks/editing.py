@@ -89,8 +89,8 @@ SETTINGS = {
 
 BEST_INVERSION = {
     "colour": FIRST_INVERSION,
-    "shape": FIRST_INVERSION,
-    "background": "negative prompt",
+    "shape": "edit friendly",
+    "background": "edit friendly",
     "added": "edit friendly",
 }
 """What goes best with a local blend."""
