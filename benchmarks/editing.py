@@ -81,7 +81,7 @@ SETTINGS = {
     "p2p + blend": {
         "colour": Settings(0.8, 0.8, Blend()),
         "shape": Settings(0.6, 0.4, Blend(layers="full")),
-        "background": Settings(0.8, 0.8, Blend(subtract_threshold=0.45, layers="full")),
+        "background": Settings(0.4, 0.2, Blend(subtract_threshold=0.6, layers="full")),
         "added": Settings(0.2, 0.1, Blend(start=0.0, painted=True), emphasis=(3.0, 1.0)),
         REWEIGHTED: Settings(1.0, 0.0, Blend()),
     },
