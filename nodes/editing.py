@@ -41,7 +41,7 @@ class RetraceEditSample(io.ComfyNode):
                 model_input(),
                 trajectory_input(),
                 positive_input(
-                    "What the result should show. A conditioning of several rows (Prompt To Prompt) gives a row for each, "
+                    "What the result should show. A conditioning of several rows (Prompt to Prompt) gives a row for each, "
                     "the first being the source."
                 ),
                 io.Conditioning.Input(

@@ -52,7 +52,7 @@ class RetraceDrawPose(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetraceDrawPose",
-            display_name="Draw Pose",
+            display_name="Draw Pose (Retrace)",
             category="retrace/hints",
             description=(
                 "Draws OpenPose keypoints (body, hands, face) as the skeleton image that openpose ControlNets were "
@@ -108,7 +108,7 @@ class RetraceEstimateDepth(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetraceEstimateDepth",
-            display_name="Estimate Depth",
+            display_name="Estimate Depth (Retrace)",
             category="retrace/hints",
             description=(
                 "Depth hint (near is white) by a Depth Anything or DPT model that you have put under "
@@ -144,7 +144,7 @@ class RetraceEstimatePose(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetraceEstimatePose",
-            display_name="Estimate Pose",
+            display_name="Estimate Pose (Retrace)",
             category="retrace/hints",
             description=(
                 "Skeleton hint by a ViTPose model and an RT-DETR person detector that you have put under "

@@ -137,7 +137,7 @@ class RetracePreprocessor(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetracePreprocessor",
-            display_name=DISPLAY_NAME,
+            display_name=f"{DISPLAY_NAME} (Retrace)",
             category="retrace/hints",
             description=(
                 "Makes the hint image of a ControlNet or T2I-Adapter from a picture: edges, lines, scribbles, tiles, "

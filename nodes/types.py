@@ -43,7 +43,14 @@ def steps_input(default: int = 50) -> io.Input:
 
 
 def seed_input(tooltip: str) -> io.Input:
-    return io.Int.Input("seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True, tooltip=tooltip)
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=0xFFFFFFFFFFFFFFFF,
+        control_after_generate=io.ControlAfterGenerate.fixed,
+        tooltip=tooltip,
+    )
 
 
 def spacing_input() -> io.Input:

@@ -66,6 +66,20 @@ def test_a_node_is_explained(node_id):
 
 
 @each_node
+def test_a_name_ends_with_the_pack(node_id):
+    """So that a search for the pack lists all of its nodes, and no other pack's node looks like one."""
+    assert SCHEMAS[node_id].display_name.endswith(" (Retrace)")
+    assert CHINESE[node_id]["display_name"].endswith(" (Retrace)")
+
+
+@each_node
+def test_a_seed_stays_until_a_person_changes_it(node_id):
+    """A seed that changes after every run computes an inversion, which takes minutes, anew."""
+    controls = [getattr(each, "control_after_generate", None) for each in SCHEMAS[node_id].inputs]
+    assert {control for control in controls if control} <= {"fixed"}
+
+
+@each_node
 def test_every_input_and_output_has_a_tooltip(node_id):
     schema = SCHEMAS[node_id]
     assert [each.id for each in inputs_of(schema.inputs) if not each.tooltip] == []
