@@ -24,6 +24,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from xml.etree import ElementTree
 
 ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
@@ -235,12 +236,33 @@ def test(version: str, arguments: Sequence[str]) -> int:
     and pytest looks for packages no higher than tests/.
 
     Two processes share the files (`-n 0` for one), because most tests keep no more than one core busy.
-    At the end the slowest are told.
+    The slowest tests are listed at the end, and the last line says what was skipped and why.
     """
     comfyui = prepare(version, "runtime", "tools")
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // 2)))
-    options = ["--numprocesses", "2", "--dist", "loadfile", "--durations", "20"]
-    return run("pytest", "--confcutdir", ROOT / "tests", *options, *arguments, comfyui=comfyui, cwd=ROOT)
+    report = DEV / f"test-report-{os.getpid()}.xml"
+    options = ["--numprocesses", "2", "--dist", "loadfile", "--durations", "20", "--junitxml", report]
+    try:
+        status = run("pytest", "--confcutdir", ROOT / "tests", *options, *arguments, comfyui=comfyui, cwd=ROOT)
+        if report.is_file():
+            say(skipped_tests(report.read_text(encoding="utf-8")))
+    finally:
+        report.unlink(missing_ok=True)
+    return status
+
+
+def skipped_tests(report: str) -> str:
+    """What a JUnit report says of skipped tests: how many, and each reason once with the folder of its tests."""
+    reasons: dict[tuple[str, str], int] = {}
+    for case in ElementTree.fromstring(report).iter("testcase"):
+        if (skipped := case.find("skipped")) is not None:
+            folder = ".".join(case.get("classname", "").split(".")[:2])
+            key = folder, skipped.get("message", "no reason given")
+            reasons[key] = reasons.get(key, 0) + 1
+    if not reasons:
+        return "no test was skipped"
+    listed = "; ".join(f"{count} of {folder} ({reason})" for (folder, reason), count in reasons.items())
+    return f"{sum(reasons.values())} tests were skipped: {listed}"
 
 
 def lint(version: str, arguments: Sequence[str]) -> int:

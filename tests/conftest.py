@@ -33,6 +33,14 @@ def _import_pack() -> None:
 _import_pack()
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--install-browser",
+        action="store_true",
+        help="let the browser tests install Debian's package chromium, as they do by themselves where CI is true",
+    )
+
+
 @pytest.fixture(scope="session")
 def relative():
     """The largest difference, as a share of the largest that is expected."""

@@ -19,7 +19,7 @@ TINY = ROOT / "tests" / "tiny_sd"
 def server():
     with ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
-        custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
+        custom_nodes={"retrace": ROOT, "tiny_sd": TINY, "holding_pack": ROOT / "tests" / "server" / "holding_pack"},
         models={"checkpoints": TINY},
         # As on a GPU, and half again as fast in the miniature; servers that tests start for themselves do without it.
         arguments=("--use-pytorch-cross-attention",),

@@ -52,7 +52,9 @@ def test_progress_and_previews_arrive_while_it_runs(edited, by_title):
     prompt, _, events = edited
     invert = by_title(prompt, "Invert")
     steps = [event.data["value"] for event in events if event.kind == "progress" and event.data.get("node") == invert]
-    assert steps == sorted(steps) and steps[-1] == 50 and len(steps) >= 25
+    # ComfyUI sends the first and the last, and drops those between that follow too soon.
+    assert steps == sorted(steps) and 1 <= steps[0] < steps[-1] == 50
+    assert [event for event in events if event.kind == "preview"]
 
 
 def test_the_same_graph_again_runs_nothing(server, edited):
@@ -92,21 +94,30 @@ def test_a_stock_sampler_in_the_graph_gives_the_same_picture(server, edited, by_
 
 
 def test_an_interrupt_in_the_middle_leaves_nothing_partial(server, edit_prompt, by_title):
+    """The network waits inside the tenth step, so that the interrupt comes there on a machine of any speed."""
     invert = by_title(edit_prompt, "Invert")
     edit_prompt[invert]["inputs"]["steps"] = 49
     for title in ("Rebuild", "Edit under the target prompt", "Img2img at the same start step"):
         edit_prompt[by_title(edit_prompt, title)]["inputs"]["steps"] = 49
-    seen = []
+    model = edit_prompt[invert]["inputs"]["model"]
+    edit_prompt["hold"] = {"class_type": "HoldModel", "inputs": {"model": model, "call": 48, "file": "hold"}}
+    edit_prompt[invert]["inputs"]["model"] = ["hold", 0]
+    hold = server.base / "input" / "hold"
+    hold.touch()
+    started, finished = [], []
 
-    def stop_at_the_tenth_step(event):
+    def interrupt_once_it_steps(event):
+        if event.kind == "executed":
+            finished.append(event.node)
         if event.kind == "progress" and event.data.get("node") == invert:
-            seen.append(event.data["value"])
-            if event.data["value"] == 10:
+            if not started:
                 server.interrupt()
+            started.append(event.data["value"])
 
     with pytest.raises(PromptInterruptedError):
-        server.run(edit_prompt, stop_at_the_tenth_step)
-    assert 10 <= max(seen) < 20
+        server.run(edit_prompt, interrupt_once_it_steps)
+    hold.unlink()
+    assert started and max(started) < 49 and invert not in finished
     result = server.run(edit_prompt)
     assert invert in result.executed
     assert text(result, invert).startswith("245 UNet evaluations")

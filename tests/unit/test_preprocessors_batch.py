@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import tracemalloc
+import weakref
 
 import cv2
 import numpy as np
@@ -13,7 +14,7 @@ from retrace_pack.preprocessors.methods import bind
 
 def test_frames_are_rendered_in_parallel(monkeypatch):
     monkeypatch.setattr(batch, "available_cores", lambda: 2)
-    meeting = threading.Barrier(2, timeout=20)
+    meeting = threading.Barrier(2, timeout=600)
 
     def render(index: int) -> np.ndarray:
         if index > 0:
@@ -83,7 +84,8 @@ def test_hints_of_unequal_size_are_refused():
 
 
 def test_memory_does_not_grow_with_the_frames(monkeypatch):
-    monkeypatch.setattr(batch, "available_cores", lambda: 2)
+    # One worker: what two threads hold at the same moment is not the same in every run.
+    monkeypatch.setattr(batch, "available_cores", lambda: 1)
     image = np.random.default_rng(0).random((1, 256, 256, 3), np.float32)
 
     def peak_beside_the_result(count: int) -> int:
@@ -97,6 +99,24 @@ def test_memory_does_not_grow_with_the_frames(monkeypatch):
     few = peak_beside_the_result(4)
     assert few > image.nbytes, "the temporaries must be seen by the measurement"
     assert peak_beside_the_result(24) < few * 1.2
+
+
+def test_no_more_hints_are_alive_than_there_are_workers(monkeypatch):
+    monkeypatch.setattr(batch, "available_cores", lambda: 2)
+    alive, most = set(), [0]
+    lock = threading.Lock()
+
+    def render(index: int) -> np.ndarray:
+        hint = np.zeros((4, 4), np.uint8)
+        with lock:
+            alive.add(index)
+            most[0] = max(most[0], len(alive))
+        weakref.finalize(hint, alive.discard, index)
+        return hint
+
+    render_batch(40, render)
+    # The first hint, which gives the size, stays beside those of the two workers.
+    assert most[0] <= 3 and not alive
 
 
 @pytest.mark.parametrize("shape", [(40, 60, 3), (60, 40), (41, 60, 1), (33, 33, 4)])
