@@ -22,6 +22,7 @@ from ..preprocessors.batch import MAX_SIDE, render_batch
 from ..preprocessors.pose_drawing import draw_pose
 from ..preprocessors.pose_keypoints import read_frames, read_json, write_frames
 from .hints import as_array, as_image, choice, decimal, flag, frame_progress, whole
+from .opencv import require_opencv
 
 NO_MODEL = "(no model found: see the help)"
 WHOLE_IMAGE = "(none: each image is one person)"
@@ -90,6 +91,7 @@ class RetraceDrawPose(io.ComfyNode):
             given = "neither" if keypoints is None else "both"
             raise ValueError(f"Draw Pose: give either keypoints or json; {given} came.")
         try:
+            require_opencv()
             frames = read_json(json) if keypoints is None else read_frames(keypoints)
             hints = render_batch(
                 len(frames),
@@ -130,6 +132,7 @@ class RetraceEstimateDepth(io.ComfyNode):
     @classmethod
     def execute(cls, image: torch.Tensor, model: str, stretch: str) -> io.NodeOutput:
         try:
+            require_opencv()
             network = load_network(DEPTH, model)
             depths = estimate_depths(network, as_array(image), stretch == STRETCHES[1], frame_progress(len(image)))
         except ValueError as error:
@@ -175,6 +178,7 @@ class RetraceEstimatePose(io.ComfyNode):
         cls, image: torch.Tensor, model: str, detector: str, min_score: float, max_people: int, min_confidence: float
     ) -> io.NodeOutput:
         try:
+            require_opencv()
             finder = None if detector == WHOLE_IMAGE else load_network(DETECTION, detector)
             network = load_network(POSE, model)
             frames = estimate_poses(finder, network, as_array(image), min_score, max_people, frame_progress(len(image)))

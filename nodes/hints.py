@@ -16,6 +16,7 @@ from ..preprocessors.batch import MAX_SIDE, hint_batch
 from ..preprocessors.inpaint import FILLS
 from ..preprocessors.methods import bind
 from ..preprocessors.normal_map import CONVENTIONS
+from .opencv import require_opencv
 
 DISPLAY_NAME = "ControlNet Hint"
 DIRECT_DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64)
@@ -161,6 +162,7 @@ class RetracePreprocessor(io.ComfyNode):
         parameters = {key: value for key, value in method.items() if key not in ("method", "mask")}
         mask = method.get("mask")
         try:
+            require_opencv()
             hints = hint_batch(
                 as_array(image),
                 bind(name, **parameters),

@@ -22,6 +22,7 @@ from ..samplers.blend_mask import (
     to_latent_size,
 )
 from ..samplers.pixel_composite import Blend, composite_pixels
+from .opencv import require_opencv
 from .refusals import in_the_name_of
 from .types import negative_input, positive_input
 
@@ -148,6 +149,8 @@ class RetracePixelComposite(io.ComfyNode):
         cls, source: Tensor, edited: Tensor, mask: Tensor, feather: int, match_colour: bool, blend: Blend
     ) -> io.NodeOutput:
         with in_the_name_of("Pixel Composite"):
+            if blend == "poisson":
+                require_opencv()
             return io.NodeOutput(composite_pixels(source, edited, mask, feather, match_colour, blend))
 
 

@@ -63,17 +63,16 @@ def feathered_inside(mask: Tensor, pixels: int) -> Tensor:
     """The mask [B, H, W] times a ramp that rises from its edge (exclusive) to 1 over `pixels` pixels, never outside."""
     if pixels == 0:
         return mask
-    import cv2
+    from scipy.ndimage import distance_transform_edt
 
     rows = []
     for row in mask:
-        inside = (row > 0).cpu().numpy().astype(np.uint8)
+        inside = (row > 0).cpu().numpy()
         if inside.all():
             rows.append(torch.ones_like(row))
             continue
         # The outermost pixel inside is at distance 1 from the kept ones.
-        distance = cv2.distanceTransform(inside, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
-        rows.append(torch.from_numpy(distance).to(row) / (pixels + 1))
+        rows.append(torch.from_numpy(distance_transform_edt(inside)).to(row) / (pixels + 1))
     return mask * torch.stack(rows).clamp(0, 1)
 
 

@@ -4,7 +4,6 @@
 alone, so that the test does not need comfy-cli.
 """
 
-import json
 import os
 import re
 import shutil
@@ -38,13 +37,10 @@ def test_the_archive_holds_what_a_user_needs_and_no_more(packed):
     assert sum((ROOT / name).stat().st_size for name in packed) < 4_000_000
 
 
-def test_a_manager_installs_what_pyproject_asks_for(packed):
-    """ComfyUI-Manager installs the lines of requirements.txt and does not look at pyproject's dependencies."""
-    declared = re.search(
-        r"^dependencies = (\[.*\])$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE
-    )
-    assert declared is not None and "requirements.txt" in packed
-    assert (ROOT / "requirements.txt").read_text(encoding="utf-8").split() == json.loads(declared[1])
+def test_an_install_moves_no_package_of_the_host(packed):
+    """Any requirement can: OpenCV's newest asks for another NumPy. Manager reads requirements.txt, pip `dependencies`."""
+    assert re.search(r"^dependencies = \[\]$", (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert "requirements.txt" not in packed
 
 
 def test_a_fresh_comfyui_lists_every_node_of_the_archive(packed, tmp_path):
