@@ -1,64 +1,98 @@
-"""Where trajectories lie: inside ComfyUI's own output and input folders, nowhere else."""
+"""Where trajectories are stored: in ComfyUI's own output and input folders, nowhere else."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 from pathlib import Path
 
+import comfy.latent_formats
 import folder_paths
+
+from ..inversion.trajectory import Trajectory
+from ..inversion.trajectory_file import load_trajectory, save_trajectory
 
 SUFFIX = ".safetensors"
 FOLDER = "trajectories"
+# As much of a given name as a message repeats.
+ECHOED = 100
 
 
-def new_trajectory_path(filename_prefix: str) -> tuple[Path, str]:
-    """A file not used yet in the output folder, and its subfolder there.
+def save_numbered(trajectory: Trajectory, filename_prefix: str) -> str:
+    """Save to a new file in the output folder, and return its name there, such as "trajectories/cat_00001_.safetensors".
 
-    Raises ValueError when the prefix has no file name or points outside of the output folder.
+    A number is never given twice, also when several processes save to one folder.
+
+    Raises:
+        ValueError: the prefix does not name a file inside the output folder, or the file cannot be written.
     """
     output = folder_paths.get_output_directory()
-    target = (Path(output) / filename_prefix).resolve()
-    if not filename_prefix.strip() or filename_prefix.endswith(("/", "\\")):
+    named = bool(filename_prefix.strip()) and not filename_prefix.endswith(("/", "\\"))
+    if not named or not _is_inside(Path(output, os.path.normpath(filename_prefix)), Path(output)):
         raise ValueError(
-            f"Save Trajectory: filename_prefix {filename_prefix!r} has no file name; use a name like {FOLDER}/cat."
-        )
-    if not target.is_relative_to(Path(output).resolve()):
-        raise ValueError(
-            f"Save Trajectory: filename_prefix {filename_prefix!r} points outside of ComfyUI's output folder; "
+            f"filename_prefix {filename_prefix[:ECHOED]!r} does not name a file inside ComfyUI's output folder; "
             f"use a name like {FOLDER}/cat."
         )
-    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
-    return Path(folder) / f"{name}_{counter:05}_{SUFFIX}", subfolder
+    try:
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(filename_prefix, output)
+        names = (f"{name}_{number:05}_{SUFFIX}" for number in itertools.count(counter))
+        path = save_trajectory(trajectory, Path(folder), names)
+    except OSError as error:
+        raise ValueError(
+            f"the trajectory cannot be saved as {filename_prefix[:ECHOED]!r} in the output folder ({error.strerror}); "
+            "make room on the disk, allow ComfyUI to write there, or choose another filename_prefix."
+        ) from error
+    return Path(subfolder, path.name).as_posix()
 
 
 def trajectory_names() -> list[str]:
     """What can be loaded: "name [output]" and "name [input]", newest first."""
     found: list[tuple[float, str]] = []
     for kind, root in _roots().items():
-        for path in (root / FOLDER).rglob(f"*{SUFFIX}"):
-            # A file may vanish while the list is made, and a link may lead nowhere or outside.
-            with contextlib.suppress(OSError):
-                if path.resolve(strict=True).is_relative_to(root):
-                    found.append((path.stat().st_mtime, f"{path.relative_to(root).as_posix()} [{kind}]"))
+        # Unlike rglob, os.walk passes over a folder that cannot be read.
+        for folder, _, files in os.walk(root / FOLDER):
+            for path in (Path(folder, file) for file in files if file.endswith(SUFFIX)):
+                # A file may vanish while the list is made, and a link may lead nowhere, outside or to itself.
+                with contextlib.suppress(OSError):
+                    if _is_inside(path, root):
+                        found.append((path.stat().st_mtime, f"{path.relative_to(root).as_posix()} [{kind}]"))
     return [name for _, name in sorted(found, reverse=True)]
 
 
 def trajectory_path(name: str) -> Path:
     """The file that a name of `trajectory_names` stands for.
 
-    Raises ValueError when it lies outside of ComfyUI's folders, is not a safetensors file, or does not exist.
+    Raises:
+        ValueError: it is outside ComfyUI's folders, is not a safetensors file, or does not exist.
     """
     bare, _, kind = name.removesuffix("]").rpartition(" [")
     root = _roots().get(kind)
-    path = (root / bare).resolve() if root else None
-    if root is None or path is None or not path.is_relative_to(root) or path.suffix != SUFFIX:
+    if root is None or not bare.endswith(SUFFIX) or not _is_inside(root / bare, root):
         raise ValueError(
-            f"Load Trajectory: {name!r} is not a {SUFFIX} file inside of ComfyUI's folders; "
+            f"{name[:ECHOED]!r} is not a {SUFFIX} file inside ComfyUI's folders; "
             f"put it into output/{FOLDER} or input/{FOLDER} and choose it from the list."
         )
-    if not path.is_file():
-        raise ValueError(f"Load Trajectory: {name!r} does not exist any more; save the trajectory again.")
-    return path
+    if not os.path.isfile(root / bare):
+        raise ValueError(f"{name[:ECHOED]!r} does not exist; save the trajectory again, or choose one from the list.")
+    return root / bare
+
+
+def read_trajectory(name: str) -> Trajectory:
+    """The trajectory in the file that a name of `trajectory_names` stands for.
+
+    Raises:
+        ValueError: see `trajectory_path` and `load_trajectory`; or its latents do not have the channels of its latent format.
+    """
+    trajectory = load_trajectory(trajectory_path(name))
+    latent_format = getattr(comfy.latent_formats, trajectory.model.latent_format, None)
+    channels = getattr(latent_format, "latent_channels", trajectory.latents.shape[2])
+    if trajectory.latents.shape[2] != channels:
+        raise ValueError(
+            f"{name[:ECHOED]!r} is not a usable trajectory: its latents have {trajectory.latents.shape[2]} channels, but "
+            f"those of {trajectory.model.latent_format} have {channels}; invert the image again."
+        )
+    return trajectory
 
 
 def _roots() -> dict[str, Path]:
@@ -66,3 +100,11 @@ def _roots() -> dict[str, Path]:
         "output": Path(folder_paths.get_output_directory()).resolve(),
         "input": Path(folder_paths.get_input_directory()).resolve(),
     }
+
+
+def _is_inside(path: Path, root: Path) -> bool:
+    """Whether the path, its links followed, is in the folder; one that no file can have (a NUL in it) is not."""
+    try:
+        return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+    except (OSError, ValueError):
+        return False

@@ -11,9 +11,8 @@ from comfy_api.latest import io, ui
 from ..host.latents import with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..host.trajectory_files import new_trajectory_path, trajectory_names, trajectory_path
+from ..host.trajectory_files import read_trajectory, save_numbered, trajectory_names, trajectory_path
 from ..inversion.trajectory import Trajectory
-from ..inversion.trajectory_file import load_trajectory, save_trajectory
 from ..measuring.grid import image_grid
 from .refusals import in_the_name_of
 from .types import RetraceTrajectory, start_step_input
@@ -129,9 +128,9 @@ class RetraceSaveTrajectory(io.ComfyNode):
 
     @classmethod
     def execute(cls, trajectory: Trajectory, filename_prefix: str) -> io.NodeOutput:
-        path, subfolder = new_trajectory_path(filename_prefix)
-        save_trajectory(trajectory, path)
-        return io.NodeOutput(trajectory, ui=report(cls, f"{subfolder}/{path.name}".lstrip("/")))
+        with in_the_name_of("Save Trajectory"):
+            name = save_numbered(trajectory, filename_prefix)
+        return io.NodeOutput(trajectory, ui=report(cls, name))
 
 
 class RetraceLoadTrajectory(io.ComfyNode):
@@ -158,9 +157,8 @@ class RetraceLoadTrajectory(io.ComfyNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        path = trajectory_path(name)
         with in_the_name_of("Load Trajectory"):
-            return io.NodeOutput(load_trajectory(path))
+            return io.NodeOutput(read_trajectory(name))
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -18,6 +18,7 @@ args.cpu = True
 args.use_pytorch_cross_attention = True
 
 import comfy.sd
+import folder_paths
 import layouts
 import scenes
 from random_models import random_conditioning, random_model
@@ -42,6 +43,25 @@ def inference_mode():
     """Whatever ComfyUI executes runs under inference mode; so do these tests."""
     with torch.inference_mode():
         yield
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """ComfyUI's input, output and temp folders, empty."""
+    before = (
+        folder_paths.get_output_directory(),
+        folder_paths.get_input_directory(),
+        folder_paths.get_temp_directory(),
+    )
+    for name in ("output", "input", "temp"):
+        (tmp_path / name).mkdir()
+    folder_paths.set_output_directory(str(tmp_path / "output"))
+    folder_paths.set_input_directory(str(tmp_path / "input"))
+    folder_paths.set_temp_directory(str(tmp_path / "temp"))
+    yield tmp_path
+    folder_paths.set_output_directory(before[0])
+    folder_paths.set_input_directory(before[1])
+    folder_paths.set_temp_directory(before[2])
 
 
 @pytest.fixture(scope="session")

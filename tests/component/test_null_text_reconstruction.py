@@ -61,7 +61,7 @@ def test_sampler_custom_advanced_reconstructs_as_edit_sample(trained, optimized,
 def test_a_saved_and_loaded_trajectory_gives_the_same_conditioning(trained, optimized, tmp_path):
     task = trained()
     trajectory, negative, _ = optimized
-    save_trajectory(trajectory, tmp_path / "cat.safetensors")
+    save_trajectory(trajectory, tmp_path, ["cat.safetensors"])
     loaded = load_trajectory(tmp_path / "cat.safetensors")
     again = RetraceNullTextConditioning.execute(loaded).result[0]
     for (embedding, settings), (other, others) in zip(again, negative, strict=True):
@@ -127,7 +127,7 @@ def test_the_pooled_embedding_of_sdxl_stays_fixed_and_travels(short_task, relati
     optimized, conditioning, _ = task.optimize_node(trajectory)
     pooled = task.negative[0][1]["pooled_output"]
     assert all(torch.equal(entry[1]["pooled_output"], pooled) for entry in conditioning)
-    save_trajectory(optimized, tmp_path / "cat.safetensors")
+    save_trajectory(optimized, tmp_path, ["cat.safetensors"])
     loaded = load_trajectory(tmp_path / "cat.safetensors")
     rebuilt = task.edit(loaded)[0]
     assert relative(task.k_sampler(optimized, conditioning), rebuilt) < 1e-4

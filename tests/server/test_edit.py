@@ -168,6 +168,6 @@ def test_names_outside_of_comfyuis_folders_are_refused(server, edit_prompt, by_t
         "class_type": "RetraceSaveTrajectory",
         "inputs": {"trajectory": [invert, 0], "filename_prefix": "../../escaped"},
     }
-    with pytest.raises(PromptFailedError, match="points outside of ComfyUI's output folder"):
+    with pytest.raises(PromptFailedError, match="does not name a file inside ComfyUI's output folder"):
         server.run(edit_prompt)
     assert not list(server.base.parent.glob("escaped*"))

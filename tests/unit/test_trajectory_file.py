@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 
 import pytest
 import torch
-from retrace_pack.inversion import trajectory_file
+from retrace_pack.inversion import new_file
 from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, NullEmbeddings, Trajectory
 from retrace_pack.inversion.trajectory_file import VERSION, load_trajectory, save_trajectory
 from safetensors.torch import save_file
@@ -58,7 +58,7 @@ def parts(trajectory):
 
 
 def test_everything_comes_back(trajectory, tmp_path):
-    save_trajectory(trajectory, tmp_path / "cat.safetensors")
+    save_trajectory(trajectory, tmp_path, ["cat.safetensors"])
     loaded = load_trajectory(tmp_path / "cat.safetensors")
     for name in ("latents", "sigmas", "residuals"):
         assert torch.equal(getattr(loaded, name), getattr(trajectory, name))
@@ -76,16 +76,16 @@ def test_an_interrupted_save_leaves_nothing_behind(trajectory, tmp_path, monkeyp
     def interrupted(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(trajectory_file, "save_file", interrupted)
+    monkeypatch.setattr(new_file.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        save_trajectory(trajectory, tmp_path / "cat.safetensors")
+        save_trajectory(trajectory, tmp_path, ["cat.safetensors"])
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("keep", [0, 4, 100, 2000, -1])
 def test_a_truncated_file_is_refused(trajectory, tmp_path, keep):
     path = tmp_path / "cut.safetensors"
-    save_trajectory(trajectory, path)
+    save_trajectory(trajectory, tmp_path, [path.name])
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"cut.safetensors is damaged or incomplete .*save the trajectory again"):
         load_trajectory(path)
@@ -147,7 +147,7 @@ def by(trajectory: Trajectory, method: str, settings: dict[str, float]) -> Traje
 )
 def test_what_a_method_needs_to_continue_comes_back_to_the_last_bit(trajectory, tmp_path, extra, method, settings):
     saved = by(replace(trajectory, **extra), method, settings)
-    save_trajectory(saved, tmp_path / "cat.safetensors")
+    save_trajectory(saved, tmp_path, ["cat.safetensors"])
     loaded = load_trajectory(tmp_path / "cat.safetensors")
     for name in ("latents", "pairs", "noise_maps"):
         same_or_missing(getattr(loaded, name), getattr(saved, name))
@@ -169,7 +169,7 @@ def test_what_a_method_needs_to_continue_comes_back_to_the_last_bit(trajectory, 
     ],
 )
 def test_a_method_that_cannot_continue_with_what_is_there_is_refused(trajectory, tmp_path, extra, method, settings):
-    save_trajectory(by(replace(trajectory, **extra), method, settings), tmp_path / "odd.safetensors")
+    save_trajectory(by(replace(trajectory, **extra), method, settings), tmp_path, ["odd.safetensors"])
     message = f"odd.safetensors is not a usable trajectory: its method '{method}' .* cannot continue from its "
     with pytest.raises(ValueError, match=message):
         load_trajectory(tmp_path / "odd.safetensors")
@@ -188,7 +188,7 @@ def test_facts_of_another_kind_are_refused(trajectory, tmp_path, change):
 @pytest.mark.parametrize("residuals", [None, MISSED])
 def test_null_embeddings_come_back_to_the_last_bit(of_one_image, tmp_path, pooled, residuals):
     saved = of_one_image.with_null_text(NullEmbeddings(EMBEDDINGS, pooled, residuals, 7.5, ("control",)))
-    save_trajectory(saved, tmp_path / "cat.safetensors")
+    save_trajectory(saved, tmp_path, ["cat.safetensors"])
     loaded = load_trajectory(tmp_path / "cat.safetensors")
     assert loaded.kind == "plain" and loaded.null_text.cfg == 7.5 and loaded.null_text.settings == ("control",)
     for name in ("embeddings", "pooled", "residuals"):

@@ -1,0 +1,213 @@
+"""Trajectories as files: inside ComfyUI's folders only, under new names, listed whatever else is in the folder."""
+
+import errno
+import os
+from dataclasses import replace
+
+import folder_paths
+import pytest
+import torch
+from retrace_pack.host.trajectory_files import trajectory_names, trajectory_path
+from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory
+from retrace_pack.nodes.trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory
+
+STEPS = 5
+
+
+@pytest.fixture
+def trajectory():
+    latents = torch.randn(STEPS + 1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = ModelFacts(torch.linspace(0.03, 14.6, 1000), "epsilon", "SD15", "weights")
+    facts = InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "prompts")
+    return plain_trajectory(latents, torch.linspace(0, 14, STEPS + 1), torch.zeros(STEPS), model, facts)
+
+
+def test_a_trajectory_is_saved_listed_and_loaded(folders, trajectory):
+    for _ in range(2):
+        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    names = trajectory_names()
+    assert sorted(names) == [f"trajectories/cat_0000{n}_.safetensors [output]" for n in (1, 2)]
+    loaded = RetraceLoadTrajectory.execute(names[0]).result[0]
+    assert torch.equal(loaded.latents, trajectory.latents)
+
+
+def test_another_file_of_the_same_name_is_read_again(folders, trajectory):
+    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    (name,) = trajectory_names()
+    before = RetraceLoadTrajectory.fingerprint_inputs(name)
+    assert RetraceLoadTrajectory.fingerprint_inputs(name) == before
+    path = trajectory_path(name)
+    path.write_bytes(path.read_bytes() + b" ")
+    assert RetraceLoadTrajectory.fingerprint_inputs(name) != before
+
+
+@pytest.mark.parametrize("prefix", ["", "  ", "trajectories/", "../escaped", "/escaped"])
+def test_a_prefix_without_a_name_or_outside_is_refused(folders, trajectory, prefix):
+    with pytest.raises(
+        ValueError, match="Save Trajectory: filename_prefix .* does not name a file inside ComfyUI's output"
+    ):
+        RetraceSaveTrajectory.execute(trajectory, prefix)
+    assert not list(folders.rglob("*.safetensors"))
+
+
+def test_odd_files_in_the_folder_do_not_take_the_list_away(folders, trajectory):
+    RetraceSaveTrajectory.execute(trajectory, "trajectories/a [1] cat")
+    shelf = folders / "output" / "trajectories"
+    (shelf / "gone.safetensors").symlink_to(folders / "nowhere")
+    outside = folders / "outside.safetensors"
+    outside.write_bytes(b"")
+    (shelf / "out.safetensors").symlink_to(outside)
+    names = trajectory_names()
+    assert names == ["trajectories/a [1] cat_00001_.safetensors [output]"]
+    assert torch.equal(RetraceLoadTrajectory.execute(names[0]).result[0].latents, trajectory.latents)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../secret.safetensors [output]", "/etc/passwd [input]", "x.pt [output]", "x.safetensors [temp]", "x.safetensors"],
+)
+def test_names_that_were_not_listed_are_refused(folders, name):
+    with pytest.raises(ValueError, match="Load Trajectory: .* is not a .safetensors file inside ComfyUI's folders"):
+        RetraceLoadTrajectory.execute(name)
+
+
+def test_a_file_that_vanished_is_refused(folders):
+    with pytest.raises(ValueError, match="does not exist; save the trajectory again"):
+        RetraceLoadTrajectory.execute("trajectories/x.safetensors [output]")
+
+
+def test_a_damaged_file_is_refused_in_the_nodes_name(folders):
+    shelf = folders / "input" / "trajectories"
+    shelf.mkdir()
+    (shelf / "x.safetensors").write_bytes(b"nonsense")
+    with pytest.raises(ValueError, match="Load Trajectory: x.safetensors is damaged or incomplete"):
+        RetraceLoadTrajectory.execute("trajectories/x.safetensors [input]")
+
+
+LOOPING = "trajectories/loop.safetensors [output]"
+LONG = "n" * 5000
+
+
+def short_and_without_paths(refused, folders) -> str:
+    message = str(refused.value)
+    assert str(folders) not in message and len(message) < 500
+    return message
+
+
+@pytest.mark.parametrize(
+    "prefix", [LONG, f"{LONG}/cat", "trajectories/a\0b", "\ud800", "link/../../x", "loop/x", "loop"]
+)
+def test_an_impossible_prefix_is_refused_in_the_nodes_name(folders, trajectory, prefix):
+    (folders / "output" / "deep" / "deeper").mkdir(parents=True)
+    (folders / "output" / "link").symlink_to(folders / "output" / "deep" / "deeper")
+    (folders / "output" / "loop").symlink_to(folders / "output" / "loop")
+    if prefix == "loop":  # a prefix like any other: the number after it makes the name
+        RetraceSaveTrajectory.execute(trajectory, prefix)
+        assert (folders / "output" / "loop_00001_.safetensors").is_file()
+        return
+    with pytest.raises(ValueError, match="Save Trajectory: ") as refused:
+        RetraceSaveTrajectory.execute(trajectory, prefix)
+    assert "filename_prefix" in short_and_without_paths(refused, folders)
+    assert not [path for path in folders.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [f"{LONG}.safetensors [output]", "a\0b.safetensors [output]", "\ud800.safetensors [output]", LOOPING, LONG,
+     "link/../../x.safetensors [output]"],
+)  # fmt: skip
+def test_an_impossible_name_is_refused_in_the_nodes_name(folders, name):
+    (folders / "output" / "trajectories").mkdir()
+    (folders / "output" / "trajectories" / "loop.safetensors").symlink_to("loop.safetensors")
+    (folders / "output" / "link").symlink_to(folders)
+    (folders / "x.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"Load Trajectory: .*choose (it|one) from the list") as refused:
+        RetraceLoadTrajectory.execute(name)
+    short_and_without_paths(refused, folders)
+
+
+def test_a_link_to_itself_and_a_name_that_is_no_text_cost_no_other_entry(folders, trajectory):
+    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    shelf = folders / "output" / "trajectories"
+    (shelf / "loop.safetensors").symlink_to("loop.safetensors")
+    (shelf / "folder").symlink_to("folder")
+    os.close(os.open(bytes(shelf) + b"/\xff.txt", os.O_CREAT))
+    assert trajectory_names() == ["trajectories/cat_00001_.safetensors [output]"]
+    assert RetraceLoadTrajectory.define_schema().inputs
+
+
+def test_a_folder_that_cannot_be_read_costs_no_other_entry(folders, trajectory, monkeypatch):
+    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    broken = folders / "output" / "trajectories" / "broken"
+    broken.mkdir()
+    scandir = os.scandir
+
+    def failing(path):
+        if os.fspath(path) == str(broken):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(broken))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    assert trajectory_names() == ["trajectories/cat_00001_.safetensors [output]"]
+
+
+def test_a_name_that_another_process_took_meanwhile_is_passed_over(folders, trajectory, monkeypatch):
+    (folders / "output" / "trajectories").mkdir()
+    chosen_early = folder_paths.get_save_image_path("trajectories/cat", str(folders / "output"))
+    monkeypatch.setattr(folder_paths, "get_save_image_path", lambda *_: chosen_early)
+    texts = [RetraceSaveTrajectory.execute(trajectory, "trajectories/cat").ui["text"][0] for _ in range(2)]
+    assert texts == [f"trajectories/cat_0000{n}_.safetensors" for n in (1, 2)]
+    assert len(trajectory_names()) == 2
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("call", ["fsync", "link"])
+def test_a_save_that_fails_says_what_to_do_and_leaves_nothing_behind(folders, trajectory, monkeypatch, call, code):
+    shelf = folders / "output" / "trajectories"
+    shelf.mkdir()
+
+    def failing(*_):
+        raise OSError(code, os.strerror(code), str(shelf))
+
+    monkeypatch.setattr(os, call, failing)
+    if call == "link":
+        monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(ValueError, match="Save Trajectory: .*trajectories/cat.*make room on the disk") as refused:
+        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    assert os.strerror(code) in short_and_without_paths(refused, folders)
+    assert not list(shelf.iterdir())
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error_in_the_nodes_name(folders, trajectory):
+    (folders / "output" / "trajectories").write_bytes(b"")
+    with pytest.raises(ValueError, match="Save Trajectory: .* cannot be saved as 'trajectories/cat'") as refused:
+        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    short_and_without_paths(refused, folders)
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o002, 0o664), (0o077, 0o600)])
+def test_the_mode_of_a_file_follows_the_umask(folders, trajectory, umask, mode):
+    before = os.umask(umask)
+    try:
+        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    finally:
+        os.umask(before)
+    (name,) = trajectory_names()
+    assert trajectory_path(name).stat().st_mode & 0o777 == mode
+
+
+@pytest.mark.parametrize(("latent_format", "channels"), [("SD15", 3), ("SDXL", 16), ("Flux", 4)])
+def test_latents_of_other_channels_than_their_format_has_are_refused(folders, trajectory, latent_format, channels):
+    latents = torch.zeros(STEPS + 1, 1, channels, 8, 8)
+    model = replace(trajectory.model, latent_format=latent_format)
+    RetraceSaveTrajectory.execute(replace(trajectory, latents=latents, model=model), "trajectories/cat")
+    with pytest.raises(
+        ValueError, match=rf"Load Trajectory: .* have {channels} channels, .* {latent_format} have \d+;"
+    ):
+        RetraceLoadTrajectory.execute(trajectory_names()[0])
+
+
+def test_a_latent_format_that_comfyui_does_not_know_is_not_judged(folders, trajectory):
+    model = replace(trajectory.model, latent_format="OfAnotherPack")
+    RetraceSaveTrajectory.execute(replace(trajectory, model=model), "trajectories/cat")
+    assert RetraceLoadTrajectory.execute(trajectory_names()[0]).result[0].model.latent_format == "OfAnotherPack"
