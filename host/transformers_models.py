@@ -95,11 +95,11 @@ def check_folder(kind: Kind, name: str) -> tuple[str, list[str]]:
     """
     path = dict(_folders()).get(name)
     if path is None:
-        raise ValueError(f"there is no {kind.task} model named {name!r}. {_advice(kind)}")
+        raise ValueError(f"there is no {kind.task} model named {name!r:.60}. {_advice(kind)}")
     model_type = _model_type(path)
     if model_type not in kind.model_types:
         raise ValueError(
-            f"the folder {path} holds a model of type {model_type!r}, not a {kind.task} model "
+            f"the folder {path} holds a model of type {model_type!r:.60}, not a {kind.task} model "
             f"({', '.join(kind.model_types)}). {_advice(kind)}"
         )
     weights = sorted(file for file in os.listdir(path) if file.endswith(".safetensors"))
@@ -221,17 +221,22 @@ def _folders() -> Iterator[tuple[str, str]]:
     roots = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))[0]
     default = os.path.join(folder_paths.models_dir, FOLDER)
     for root in reversed([*roots, default] if default not in roots else roots):
-        if os.path.isdir(root):
-            for entry in os.scandir(root):
-                if entry.is_dir():
-                    yield entry.name, entry.path
+        try:
+            names = os.listdir(root)
+        except OSError:  # missing, or not to be read
+            continue
+        for name in names:
+            path = os.path.join(root, name)
+            # Unlike a DirEntry, this answers for a link to itself too.
+            if os.path.isdir(path):
+                yield name, path
 
 
 def _model_type(path: str) -> str | None:
     try:
         with open(os.path.join(path, "config.json"), encoding="utf-8") as file:
             config = json.load(file)
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return config.get("model_type") if isinstance(config, dict) else None
 

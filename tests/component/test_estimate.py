@@ -228,6 +228,53 @@ def test_only_fitting_folders_are_offered(models, nodes):
         nodes.RetraceEstimatePose.execute(_images(1), "dpt", nodes.WHOLE_IMAGE, 0.5, 1, 0.3)
 
 
+def test_a_bad_entry_in_the_models_folder_costs_no_other_entry(models, nodes, tmp_path, monkeypatch):
+    import folder_paths
+    from retrace_pack.host.transformers_models import DEPTH, model_names
+
+    folder = tmp_path / "transformers"
+    shutil.copytree(models / "relative", folder / "relative")
+    (folder / "loop").symlink_to("loop")
+    broken = {"deep": "[" * 100_000, "digits": "9" * 5000, "text": '"depth_anything"', "bytes": "\udcff"}
+    for name, text in broken.items():
+        (folder / name).mkdir()
+        (folder / name / "config.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    (folder / "looping").mkdir()
+    (folder / "looping" / "config.json").symlink_to("config.json")
+    monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
+    assert model_names(DEPTH) == ["relative"]
+    for name in ("loop", "looping", *broken):
+        with pytest.raises(
+            ValueError, match=f"Estimate Depth: (there is no depth model named '{name}'|the folder .*{name})"
+        ):
+            nodes.RetraceEstimateDepth.execute(_images(1), name, "each image")
+
+
+def test_a_models_folder_that_cannot_be_read_costs_no_other_folder(models, tmp_path, monkeypatch):
+    import errno
+    import os
+
+    import folder_paths
+    from retrace_pack.host.transformers_models import DEPTH, model_names
+
+    unreadable = tmp_path / "unreadable"
+    unreadable.mkdir()
+    monkeypatch.setitem(folder_paths.folder_names_and_paths, "transformers", ([str(unreadable)], set()))
+    monkeypatch.setattr(folder_paths, "models_dir", str(models.parent))
+
+    def failing(call):
+        def run(path):
+            if os.fspath(path) == str(unreadable):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+            return call(path)
+
+        return run
+
+    for name in ("scandir", "listdir"):
+        monkeypatch.setattr(os, name, failing(getattr(os, name)))
+    assert model_names(DEPTH) == ["dpt", "metric", "relative"]
+
+
 @pytest.mark.parametrize("damage", ["no processor", "pickle only", "truncated", "tensors gone"])
 def test_a_damaged_folder_is_refused(models, nodes, damage, tmp_path, monkeypatch):
     import folder_paths
