@@ -1,11 +1,12 @@
-"""Attention patches in ComfyUI's UNet: which layers there are, how a patch joins others, whether it is still there."""
+"""Attention patches in ComfyUI's UNet: which layers there are, and how a patch joins those of other packs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+import comfy.model_patcher
 import comfy.patcher_extension
 from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
@@ -36,7 +37,7 @@ class Layer:
     level: int
 
     @property
-    def key(self) -> tuple[str, int, int]:
+    def key(self) -> tuple[Block, int, int]:
         """The name by which ComfyUI looks up a replaced attention."""
         return self.block, self.number, self.index
 
@@ -47,14 +48,17 @@ Edit = Callable[[Layer, Tensor, Tensor, Tensor, Options], "Tensor | None"]
 
 @dataclass(frozen=True)
 class Patch:
-    """Our function in place of one attention, with the function of another pack that was there before."""
+    """Our function in place of the attentions of one block, with the function of another pack that was there before.
 
-    layer: Layer
-    edit: Edit
+    `edits` holds the layers that are edited by their index in the block; the others stay as they are.
+    """
+
+    edits: Mapping[int, tuple[Layer, Edit]]
     earlier: Attention | None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
-        edited = self.edit(self.layer, q, k, v, options)
+        layer, edit = self.edits.get(options["block_index"], (None, None))
+        edited = None if layer is None or edit is None else edit(layer, q, k, v, options)
         if self.earlier is None:
             return plain_attention(q, k, v, options) if edited is None else edited
         before = self.earlier(q, k, v, options)
@@ -119,15 +123,12 @@ def nearest_level(layers: Sequence[Layer], wanted: int = QUARTER) -> int:
 def install(
     model: ModelPatcher, node: str, edit: RunningEdit, patches: Sequence[tuple[Kind, Layer, Edit]]
 ) -> ModelPatcher:
-    """A clone of the model with the patches, each behind whatever was there before; a run begins and ends with the edit."""
+    """A clone of the model whose attention is edited in every run; a run begins and ends with the edit.
+
+    The patches are put in place when a run begins, over whatever upstream and downstream nodes replaced by then, so that the
+    order of the nodes does not matter.
+    """
     patched = model.clone()
-    replaced = model.model_options["transformer_options"].get("patches_replace", {})
-    installed: list[tuple[Kind, Patch]] = []
-    for kind, layer, function in patches:
-        before = replaced.get(kind, {})
-        patch = Patch(layer, function, before.get(layer.key, before.get(layer.key[:2])))
-        patched.set_model_patch_replace(patch, kind, *layer.key)
-        installed.append((kind, patch))
 
     def outer_sample(
         executor: comfy.patcher_extension.WrapperExecutor,
@@ -139,12 +140,14 @@ def install(
         **more: object,
     ) -> Tensor:
         guider: Any = executor.class_obj
-        _require_installed(guider.model_options, installed, node)
         in_parts = any(covers_a_part(entry) for entries in guider.conds.values() for entry in entries)
         edit.begin(SamplingRun(len(noise), len(sigmas) - 1, in_parts), guider.conds.get("positive", []))
+        of_the_model = guider.model_options
+        guider.model_options = _with_patches(of_the_model, patches)
         try:
             return executor(noise, latent, sampler, sigmas, *args, **more)
         finally:
+            guider.model_options = of_the_model
             edit.end()
 
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "retrace_attention", outer_sample)
@@ -202,25 +205,21 @@ def _unet_layers(network: Any) -> tuple[Layer, ...]:  # noqa: ANN401  (torch typ
     return tuple(layers)
 
 
-def _require_installed(model_options: Options, installed: Sequence[tuple[Kind, Patch]], node: str) -> None:
-    """Raise ValueError where another node took the place of one of our patches, or sits where it would never be asked."""
-    replaced = model_options["transformer_options"].get("patches_replace", {})
-    for kind, patch in installed:
-        there = replaced.get(kind, {})
-        asked = [id(function) for function in _chain(there.get(patch.layer.key))]
-        shadowed = there.get(patch.layer.key[:2])
-        if id(patch) not in asked or (shadowed is not None and id(shadowed) not in asked):
-            raise ValueError(
-                f"{node}: another node further on replaces the attention of the same block "
-                f"({patch.layer.block} {patch.layer.number}), so that one of the two would be lost; "
-                f"put {node} behind that node: it keeps what is there and adds its own."
-            )
+def _with_patches(model_options: Options, patches: Sequence[tuple[Kind, Layer, Edit]]) -> Options:
+    """A copy of the options with our patches over those of other packs.
 
-
-def _chain(function: Attention | None) -> list[Attention]:
-    """A replaced attention and those of ours under it that it still asks."""
-    chain: list[Attention] = []
-    while function is not None:
-        chain.append(function)
-        function = function.earlier if isinstance(function, Patch) else None
-    return chain
+    Ours have the key of a whole block. Guidance that replaces a block during the run (perturbed attention) takes their place
+    so, where a key of a single layer would hide it. Only where another pack's patch of a single layer would hide ours do we
+    take that layer's key as well.
+    """
+    options = comfy.model_patcher.create_model_options_clone(model_options)
+    replaced = options["transformer_options"].get("patches_replace", {})
+    blocks: dict[tuple[Kind, Block, int], dict[int, tuple[Layer, Edit]]] = {}
+    for kind, layer, edit in patches:
+        blocks.setdefault((kind, layer.block, layer.number), {})[layer.index] = (layer, edit)
+    for (kind, block, number), edits in blocks.items():
+        earlier = replaced.get(kind, {})
+        for key in ((block, number), *(layer.key for layer, _ in edits.values() if layer.key in earlier)):
+            patch = Patch(edits, earlier.get(key))
+            comfy.model_patcher.set_model_options_patch_replace(options, patch, kind, *key)
+    return options

@@ -37,14 +37,20 @@ def test_an_earlier_patch_is_kept_and_ours_added(models, relative, kind, whole_b
 
 
 @pytest.mark.parametrize("whole_block", [False, True])
-def test_a_later_patch_that_would_lose_one_of_both_is_refused(models, whole_block):
+def test_a_later_patch_acts_as_an_earlier_one_does(models, relative, whole_block):
     model = models("sd15")[0]
-    patched = p2p(model, edit()).clone()
-    patched.set_model_attn2_replace(halved, *("output", 1, 0)[: 2 if whole_block else 3])
-    with pytest.raises(
-        ValueError, match=r"Prompt to Prompt: another node further on replaces .*\(output 1\).*put Prompt to Prompt"
-    ):
-        sample(patched, rows(model, 1, 2), strangers())
+    positive, state = rows(model, 1, 2), strangers()
+
+    def with_halved(of):
+        later = of.clone()
+        later.set_model_attn2_replace(halved, *("output", 1, 0)[: 2 if whole_block else 3])
+        return later
+
+    ours = edit(seed=3, own=0.7)
+    result = sample(with_halved(p2p(model, ours)), positive, state)
+    assert torch.equal(result, sample(p2p(with_halved(model), ours), positive, state))
+    assert relative(result[1], sample(p2p(model, ours), positive, state)[1]) > 1e-4
+    assert relative(result[1], sample(with_halved(model), positive, state)[1]) > 1e-4
 
 
 def test_our_own_edits_chain(models, relative):
@@ -77,12 +83,22 @@ def test_layers_are_found_by_their_size_relative_to_the_latent(models):
     assert nearest_level(layers) == 1 and {layer.level for layer in attention_layers(models("sdxl")[0], "test")} == {1}
 
 
-def test_patches_sit_only_where_they_act(models):
+def test_patches_sit_only_where_they_act_and_leave_with_the_run(models):
     model = models("sd15")[0]
 
     def patched(changes, **levels):
-        replaced = p2p(model, changes, **levels).model_options["transformer_options"].get("patches_replace", {})
-        return {kind: len(layers) for kind, layers in replaced.items()}
+        of_the_run = {}
+
+        def watch(executor, *args, **more):
+            options = args[5]
+            of_the_run.update({kind: len(layers) for kind, layers in options.get("patches_replace", {}).items()})
+            return executor(*args, **more)
+
+        edited = p2p(model, changes, **levels)
+        edited.add_wrapper_with_key("apply_model", "watch", watch)
+        sample(edited, rows(model, 1, 2), strangers())
+        assert "patches_replace" not in edited.model_options["transformer_options"]
+        return of_the_run
 
     assert patched(edit(cross=0, own=0)) == {}
     assert patched(edit(own=0)) == {"attn2": 7}

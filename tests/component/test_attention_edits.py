@@ -49,11 +49,10 @@ def test_an_identity_edit_of_equal_rows_changes_no_bit(models):
     """Of rows that are equal to the last bit: every layer's attention under the patch is the plain one."""
     model = models("sd15")[0]
     patched = p2p(model, edit())
-    replaced = patched.model_options["transformer_options"]["patches_replace"]
     (after_begin,) = patched.get_all_wrappers("outer_sample")
     options = {
         "cond_or_uncond": [1, 0], "sigmas": torch.ones(1), "sample_sigmas": torch.tensor([2.0, 1.0, 0.0]), "n_heads": 8,
-        "dim_head": 4, "attn_precision": None, "activations_shape": [4, 32, 8, 8],
+        "dim_head": 4, "attn_precision": None, "activations_shape": [4, 32, 8, 8], "block_index": 0,
     }  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     q, k, v = (
@@ -67,6 +66,7 @@ def test_an_identity_edit_of_equal_rows_changes_no_bit(models):
         conds = {"positive": []}
 
     def run(executor, *args):
+        replaced = Guider.model_options["transformer_options"]["patches_replace"]
         for patch in replaced["attn2"].values():
             seen.append(torch.equal(patch(q, k, v, options), plain_attention(q, k, v, options)))
         for patch in replaced["attn1"].values():

@@ -1,0 +1,120 @@
+"""Prompt to Prompt beside guidance and adapters that evaluate the network once more or replace attention too.
+
+Core's own nodes are used where core has them; for other packs stands a function of a few lines that does what they do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_patcher
+import comfy.samplers
+import pytest
+import torch
+from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+from random_edits import edit, p2p, rows, sample, strangers
+from retrace_pack.host.attention import plain_attention
+
+SIGMA = 7.0
+
+
+def denoised(guider: comfy.samplers.CFGGuider, x: torch.Tensor) -> torch.Tensor:
+    """What the guider predicts for the state x: Euler's one step to 0 ends there."""
+    sigmas, euler = torch.tensor([SIGMA, 0.0]), comfy.samplers.sampler_object("euler")
+    return guider.sample(torch.zeros_like(x), x, euler, sigmas, disable_pbar=True)
+
+
+def predicted(model, positive, negative, cfg: float = 1.0, x: torch.Tensor | None = None) -> torch.Tensor:
+    guider = comfy.samplers.CFGGuider(model)
+    guider.set_conds(positive, negative)
+    guider.set_cfg(cfg)
+    return denoised(guider, strangers() if x is None else x)
+
+
+def perturbed(model, key: tuple[Any, ...], replacement: Callable[..., torch.Tensor]):
+    """Perturbed-attention guidance and its kin: the positive prompt once more, with another attention in one block."""
+
+    def guide(arguments):
+        options = comfy.model_patcher.set_model_options_patch_replace(
+            arguments["model_options"].copy(), replacement, "attn1", *key
+        )
+        (worse,) = comfy.samplers.calc_cond_batch(
+            arguments["model"], [arguments["cond"]], arguments["input"], arguments["sigma"], options
+        )
+        return arguments["denoised"] + 3.0 * (arguments["cond_denoised"] - worse)
+
+    patched = model.clone()
+    patched.set_model_sampler_post_cfg_function(guide)
+    return patched
+
+
+def the_value(q, k, v, options, mask=None):
+    return v
+
+
+GUIDANCES = {
+    "core's": lambda model: PerturbedAttentionGuidance.execute(model, 3.0).result[0],
+    "of a block": lambda model: perturbed(model, ("middle", 0), the_value),
+    "of a layer": lambda model: perturbed(model, ("middle", 0, 0), the_value),
+}
+
+
+@pytest.mark.parametrize("layout", ["sd15", "sdxl"])
+@pytest.mark.parametrize("name", GUIDANCES)
+def test_perturbed_attention_guidance_and_the_edit_both_act(models, relative, layout, name):
+    model, guided = models(layout)[0], GUIDANCES[name]
+    positive, negative = rows(model, 1, 2), rows(model, 4)
+
+    def edited(of):
+        return p2p(of, edit(cross=0))
+
+    both, only_edited, only_guided = (
+        predicted(each, positive, negative, 3.0) for each in (guided(edited(model)), edited(model), guided(model))
+    )
+    assert relative(both, only_edited) > 1e-3
+    assert torch.equal(both[0], only_guided[0]) and relative(both[1], only_guided[1]) > 1e-3
+    assert torch.equal(predicted(edited(guided(model)), positive, negative, 3.0), both)
+
+
+class ReplacedAttention:
+    """IPAdapter_plus's object: one that finds something under its key calls its `add`."""
+
+    def __init__(self, amount: float) -> None:
+        self.amounts = [amount]
+
+    def add(self, amount: float) -> None:
+        self.amounts.append(amount)
+
+    def __call__(self, q, k, v, options):
+        return plain_attention(q, k, v, options) + sum(self.amounts) * v.mean(1, keepdim=True)
+
+
+def with_adapter(model, key_length: int):
+    adapted = model.clone()
+    for block, number, index in (("output", 0, 0), ("output", 1, 0)):
+        options = adapted.model_options["transformer_options"]
+        replaced = options.get("patches_replace", {}).get("attn2", {})
+        key = (block, number, index)[:key_length]
+        if key in replaced:
+            replaced[key].add(0.3)
+        else:
+            adapted.set_model_patch_replace(ReplacedAttention(0.3), "attn2", *key)
+    return adapted
+
+
+@pytest.mark.parametrize("key_length", [2, 3])
+@pytest.mark.parametrize("layout", ["sd15", "sdxl"])
+def test_an_adapter_acts_before_and_behind_the_edit(models, relative, layout, key_length):
+    model = models(layout)[0]
+    positive, state = rows(model, 1, 2), strangers()
+
+    def edited(of):
+        return p2p(of, edit(seed=3, own=0))
+
+    before = sample(edited(with_adapter(model, key_length)), positive, state)
+    behind = sample(with_adapter(edited(model), key_length), positive, state)
+    adapted = sample(with_adapter(model, key_length), positive, state)
+    assert torch.equal(before, behind)
+    assert torch.equal(before[0], adapted[0]) and relative(before[1], adapted[1]) > 1e-4
+    assert relative(before[1], sample(edited(model), positive, state)[1]) > 1e-4
