@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import comfy.model_patcher
@@ -13,16 +13,15 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..samplers.schedule import step_at
 from .conditioning import covers_a_part
+from .sampling_run import Options, SamplingRun, tell_the_positive_apart
 
-Options = dict[str, Any]
 Attention = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
 """ComfyUI's form of a replaced attention: (q, k, v [rows, tokens, heads * dim], options) -> [rows, tokens, heads * dim]."""
 
 Kind = Literal["attn1", "attn2"]
 Block = Literal["input", "middle", "output"]
-POSITIVE = 0
+WRAPPER = "retrace_attention"
 QUARTER = 2
 """Halvings of the latent where SD1.x has its 16 x 16 maps at 512 x 512."""
 
@@ -53,39 +52,18 @@ class Patch:
     `edits` holds the layers that are edited by their index in the block; the others stay as they are.
     """
 
+    run: SamplingRun
     edits: Mapping[int, tuple[Layer, Edit]]
     earlier: Attention | None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
+        self.run.require_every_row(k, options)
         layer, edit = self.edits.get(options["block_index"], (None, None))
         edited = None if layer is None or edit is None else edit(layer, q, k, v, options)
         if self.earlier is None:
             return plain_attention(q, k, v, options) if edited is None else edited
         before = self.earlier(q, k, v, options)
         return before if edited is None else before + (edited - plain_attention(q, k, v, options))
-
-
-@dataclass
-class SamplingRun:
-    """What an edit knows of the run that it is part of; made anew by the wrapper around each run.
-
-    Attributes:
-        rows: rows of the latent batch. steps: how many steps the run has.
-        in_parts: whether the network is asked for crops of the latent: ComfyUI copies an area to every other prompt.
-    """
-
-    rows: int = 0
-    steps: int = 0
-    in_parts: bool = False
-    _sigma: Tensor | None = field(default=None, repr=False)
-    _step: int = 0
-
-    def step(self, options: Options) -> int:
-        """The step 0, 1, ... that the network is asked for; between two levels that of the noisier one."""
-        sigma = options["sigmas"]
-        if sigma is not self._sigma:
-            self._sigma, self._step = sigma, step_at(options["sample_sigmas"], sigma[0])
-        return self._step
 
 
 class RunningEdit(Protocol):
@@ -141,16 +119,29 @@ def install(
     ) -> Tensor:
         guider: Any = executor.class_obj
         in_parts = any(covers_a_part(entry) for entries in guider.conds.values() for entry in entries)
-        edit.begin(SamplingRun(len(noise), len(sigmas) - 1, in_parts), guider.conds.get("positive", []))
+        run = SamplingRun(node, len(noise), len(sigmas) - 1, (noise.shape[2], noise.shape[3]), in_parts)
+        edit.begin(run, guider.conds.get("positive", []))
+
+        def sampler_sample(executor: comfy.patcher_extension.WrapperExecutor, *args: object, **more: object) -> Tensor:
+            run.positive = tell_the_positive_apart(guider.conds)
+            return executor(*args, **more)
+
         of_the_model = guider.model_options
-        guider.model_options = _with_patches(of_the_model, patches)
+        guider.model_options = _with_patches(of_the_model, run, patches)
+        comfy.patcher_extension.add_wrapper_with_key(
+            comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE,
+            WRAPPER,
+            sampler_sample,
+            guider.model_options,
+            is_model_options=True,
+        )
         try:
             return executor(noise, latent, sampler, sigmas, *args, **more)
         finally:
             guider.model_options = of_the_model
             edit.end()
 
-    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, "retrace_attention", outer_sample)
+    patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, WRAPPER, outer_sample)
     return patched
 
 
@@ -179,11 +170,6 @@ def join_heads(row: Tensor) -> Tensor:
     return row.movedim(0, 1).flatten(1)
 
 
-def positive_chunks(options: Options) -> list[int]:
-    """Which of the prompts that this call of the network runs together are the positive one (it may be none)."""
-    return [chunk for chunk, kind in enumerate(options["cond_or_uncond"]) if kind == POSITIVE]
-
-
 def map_size(options: Options) -> tuple[int, int]:
     """Height and width of the layer that is being run."""
     height, width = options["activations_shape"][2:]
@@ -205,7 +191,7 @@ def _unet_layers(network: Any) -> tuple[Layer, ...]:  # noqa: ANN401  (torch typ
     return tuple(layers)
 
 
-def _with_patches(model_options: Options, patches: Sequence[tuple[Kind, Layer, Edit]]) -> Options:
+def _with_patches(model_options: Options, run: SamplingRun, patches: Sequence[tuple[Kind, Layer, Edit]]) -> Options:
     """A copy of the options with our patches over those of other packs.
 
     Ours have the key of a whole block. Guidance that replaces a block during the run (perturbed attention) takes their place
@@ -220,6 +206,6 @@ def _with_patches(model_options: Options, patches: Sequence[tuple[Kind, Layer, E
     for (kind, block, number), edits in blocks.items():
         earlier = replaced.get(kind, {})
         for key in ((block, number), *(layer.key for layer, _ in edits.values() if layer.key in earlier)):
-            patch = Patch(edits, earlier.get(key))
+            patch = Patch(run, edits, earlier.get(key))
             comfy.model_patcher.set_model_options_patch_replace(options, patch, kind, *key)
     return options

@@ -15,16 +15,14 @@ from ..inversion.trajectory import Trajectory
 from ..samplers.ddim import Denoise, StepCallback
 from .attention import (
     Layer,
-    Options,
-    SamplingRun,
     attention_layers,
     install,
     map_size,
     nearest_level,
-    positive_chunks,
     probabilities,
 )
 from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, run_guided
+from .sampling_run import Options, SamplingRun
 
 
 def trajectory_levels(trajectory: Trajectory, cleanest: float, noisiest: float, count: int) -> list[int]:
@@ -94,7 +92,7 @@ class _MapReader:
 
     tokens: tuple[int, ...]
     maps: dict[int, Tensor] = field(default_factory=dict)
-    run: SamplingRun = field(default_factory=SamplingRun)
+    run: SamplingRun = field(init=False)
 
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
         self.run = run
@@ -104,7 +102,8 @@ class _MapReader:
         pass
 
     def read(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> None:
-        for first in (chunk * self.run.rows for chunk in positive_chunks(options)):
+        self.run.require_whole_picture("attention maps", options)
+        for first in (chunk * self.run.rows for chunk in self.run.positive_chunks(options)):
             maps = [
                 word_map(probabilities(q[row], k[row], options), self.tokens).view(map_size(options))
                 for row in range(first, first + self.run.rows)

@@ -19,19 +19,17 @@ from .attention import (
     Edit,
     Kind,
     Layer,
-    Options,
-    SamplingRun,
     attention_layers,
     install,
     join_heads,
     map_size,
     nearest_level,
     plain_attention,
-    positive_chunks,
     probabilities,
     split_heads,
 )
 from .editing import AFTER_STEP, ANNOUNCEMENT
+from .sampling_run import Options, SamplingRun
 
 
 def patch_prompt_to_prompt(
@@ -71,7 +69,7 @@ class _RunningPromptEdit:
     edit: PromptEdit
     node: str
     blend_levels: range
-    run: SamplingRun = field(default_factory=SamplingRun)
+    run: SamplingRun = field(init=False)
     word_maps: dict[tuple[str, int], dict[tuple[int, int], Tensor]] = field(default_factory=dict)
     on_device: dict[torch.device, tuple[CrossEdit, ...]] = field(default_factory=dict)
 
@@ -101,11 +99,13 @@ class _RunningPromptEdit:
         self.on_device.clear()
 
     def cross(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
-        step, chunks = self.run.step(options), positive_chunks(options)
+        step, chunks = self.run.step(options), self.run.positive_chunks(options)
         blend = self.edit.blend if layer.level in self.blend_levels else None
         edits = any(bool(cross_tokens(target.fractions, step, self.run.steps).any()) for target in self.edit.targets)
         if not chunks or not (edits or blend):
             return None
+        if blend is not None:
+            self.run.require_whole_picture("blend_words", options)
         out = plain_attention(q, k, v, options) if edits else None
         for first in (chunk * self.run.rows for chunk in chunks):
             source = probabilities(q[first], k[first, : self.edit.tokens[0]], options)
@@ -123,10 +123,11 @@ class _RunningPromptEdit:
         return out
 
     def itself(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
-        chunks = positive_chunks(options)
+        chunks = self.run.positive_chunks(options)
         if not chunks or not self_is_replaced(self.edit.self_fraction, self.run.step(options), self.run.steps):
             return None
-        q, k = (from_the_source(each, self.run.rows, chunks) for each in (q, k))
+        self.run.require_every_query(q, k, options)
+        q, k = (from_the_source(each, self.run.rows, chunks, len(options["uuids"])) for each in (q, k))
         return plain_attention(q, k, v, options)
 
     def after_step(self, step: int, x: Tensor, sigma_next: Tensor) -> Tensor:

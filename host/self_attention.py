@@ -15,14 +15,13 @@ from torch import Tensor
 from ..attention.rows import from_the_source
 from .attention import (
     Layer,
-    Options,
-    SamplingRun,
     attention_layers,
     install,
     map_size,
     nearest_level,
     plain_attention,
 )
+from .sampling_run import Options, SamplingRun
 
 CLOSED = -1e4
 """Added to a score, in any dtype, where attention must not go; finite, so that a mask that closes everything gives no NaN."""
@@ -84,7 +83,7 @@ class _RunningWithSource:
     """What every edit here knows while it runs: the source is the first row of the batch."""
 
     node: str
-    run: SamplingRun = field(default_factory=SamplingRun, kw_only=True)
+    run: SamplingRun = field(init=False)
 
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
         if run.rows < 2:
@@ -96,6 +95,11 @@ class _RunningWithSource:
 
     def end(self) -> None:
         pass
+
+    def _from_the_source(self, tensor: Tensor, options: Options) -> Tensor:
+        """Under every prompt alike."""
+        prompts = len(options["cond_or_uncond"])
+        return from_the_source(tensor, self.run.rows, range(prompts), prompts)
 
 
 @dataclass
@@ -114,10 +118,16 @@ class _RunningMasaCtrl(_RunningWithSource):
     def mutual(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
         if self.run.step(options) < self.start_step:
             return None
-        keys, values = (from_the_source(each, self.run.rows, _all_chunks(options)) for each in (k, v))
+        keys, values = (self._from_the_source(each, options) for each in (k, v))
         if self.guide is None:
             return plain_attention(q, keys, values, options)
+        self.run.require_whole_picture("source_mask and target_mask", options)
         size = map_size(options)
+        if q.shape[1] != size[0] * size[1]:
+            raise ValueError(
+                f"{self.node}: another node splits or merges the pixels before self-attention (HyperTile or TomePatchModel, for "
+                "example), but source_mask and target_mask need all of them; leave out that node, or the masks."
+            )
         source, target = (
             (F.adaptive_max_pool2d(mask.to(q), size) > 0.5).view(1, -1)
             for mask in (self.guide.source, self.guide.target)
@@ -140,7 +150,8 @@ class _RunningPlugAndPlay(_RunningWithSource):
     def itself(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor | None:
         if self.run.step(options) >= int(self.attention_fraction * self.run.steps):
             return None
-        q, k = (from_the_source(each, self.run.rows, _all_chunks(options)) for each in (q, k))
+        self.run.require_every_query(q, k, options)
+        q, k = (self._from_the_source(each, options) for each in (q, k))
         return plain_attention(q, k, v, options)
 
     def features(
@@ -152,13 +163,9 @@ class _RunningPlugAndPlay(_RunningWithSource):
             return out
         if self.run.step(options) >= int(self.feature_fraction * self.run.steps):
             return out
-        chunks = _all_chunks(options)
+        self.run.require_every_row(x, options)
         passed = block.skip_connection(x)
-        return from_the_source(out, self.run.rows, chunks) + (passed - from_the_source(passed, self.run.rows, chunks))
-
-
-def _all_chunks(options: Options) -> range:
-    return range(len(options["cond_or_uncond"]))
+        return self._from_the_source(out, options) + (passed - self._from_the_source(passed, options))
 
 
 def _scores(keys_open: Tensor, q: Tensor) -> Tensor:

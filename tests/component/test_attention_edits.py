@@ -53,6 +53,7 @@ def test_an_identity_edit_of_equal_rows_changes_no_bit(models):
     options = {
         "cond_or_uncond": [1, 0], "sigmas": torch.ones(1), "sample_sigmas": torch.tensor([2.0, 1.0, 0.0]), "n_heads": 8,
         "dim_head": 4, "attn_precision": None, "activations_shape": [4, 32, 8, 8], "block_index": 0,
+        "uuids": ["negative", "positive"], "original_shape": [4, 4, 8, 8],
     }  # fmt: skip
     generator = torch.Generator().manual_seed(0)
     q, k, v = (
@@ -63,10 +64,14 @@ def test_an_identity_edit_of_equal_rows_changes_no_bit(models):
 
     class Guider:
         model_options = patched.model_options
-        conds = {"positive": []}
+        conds = {"positive": [{"uuid": "positive", "cross_attn": k[2:]}], "negative": [{"uuid": "negative"}]}
 
     def run(executor, *args):
         replaced = Guider.model_options["transformer_options"]["patches_replace"]
+        (sampler_begins,) = Guider.model_options["transformer_options"]["wrappers"]["sampler_sample"][
+            "retrace_attention"
+        ]
+        sampler_begins(lambda: None)
         for patch in replaced["attn2"].values():
             seen.append(torch.equal(patch(q, k, v, options), plain_attention(q, k, v, options)))
         for patch in replaced["attn1"].values():

@@ -12,7 +12,10 @@ import comfy.model_patcher
 import comfy.samplers
 import pytest
 import torch
+from comfy_extras.nodes_custom_sampler import DualCFGGuider
 from comfy_extras.nodes_pag import PerturbedAttentionGuidance
+from comfy_extras.nodes_perpneg import PerpNeg, PerpNegGuider, perp_neg
+from comfy_extras.nodes_sag import SelfAttentionGuidance
 from random_edits import edit, p2p, rows, sample, strangers
 from retrace_pack.host.attention import plain_attention
 
@@ -30,6 +33,92 @@ def predicted(model, positive, negative, cfg: float = 1.0, x: torch.Tensor | Non
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)
     return denoised(guider, strangers() if x is None else x)
+
+
+def test_a_dual_guider_is_edited_under_its_positive_prompt(models, relative):
+    """Core's order is negative, middle, positive."""
+    model = models("sd15")[0]
+    first, middle, negative = rows(model, 1, 2), rows(model, 3), rows(model, 4)
+    patched = p2p(model, edit(seed=3))
+
+    def dual(of):
+        return denoised(DualCFGGuider.execute(of, first, middle, negative, 2.0, 3.0, "regular").result[0], strangers())
+
+    expected = 2.0 * (predicted(patched, first, negative) - predicted(model, first, negative))
+    assert relative(dual(patched) - dual(model), expected) < 1e-3
+    assert float(expected[1].abs().max()) > 0.1
+
+
+def test_a_negative_that_is_evaluated_alone_is_not_edited(models, relative):
+    """Self-attention guidance and the like evaluate one prompt apart; ComfyUI calls it the first one then."""
+    model = models("sd15")[0]
+    positive, negative = rows(model, 1, 2), rows(model, 4)
+    seen = {}
+
+    def evaluate_again(arguments):
+        for name in ("cond", "uncond"):
+            alone = comfy.samplers.calc_cond_batch(
+                arguments["model"],
+                [arguments[name]],
+                arguments["input"],
+                arguments["sigma"],
+                arguments["model_options"],
+            )
+            seen[name] = relative(alone[0], arguments[f"{name}_denoised"])
+        return arguments["denoised"]
+
+    patched = p2p(model, edit(seed=3))
+    patched.set_model_sampler_post_cfg_function(evaluate_again)
+    predicted(patched, positive, negative, cfg=3.0)
+    assert seen["cond"] < 1e-4 and seen["uncond"] < 1e-4
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_self_attention_guidance_adds_what_it_adds_without_the_edit(models, relative, order):
+    """Core's node takes its attention and its prediction from the negative, which no Prompt to Prompt changes."""
+    model = models("sd15")[0]
+    positive, negative = rows(model, 1, 2), rows(model, 4)
+
+    def guided(of):
+        return SelfAttentionGuidance.execute(of, 0.5, 2.0).result[0]
+
+    def edited(of):
+        return p2p(of, edit(seed=3))
+
+    both = edited(guided(model)) if order == "before" else guided(edited(model))
+    added, without = (
+        predicted(more, positive, negative, 3.0) - predicted(less, positive, negative, 3.0)
+        for more, less in ((both, edited(model)), (guided(model), model))
+    )
+    assert relative(added, without) < 1e-3 and float(without.abs().max()) > 1e-3
+
+
+def test_perpendicular_negatives_are_edited_under_their_positive_prompt(models, relative):
+    model, x = models("sd15")[0], strangers()
+    positive, negative, empty = rows(model, 1, 2), rows(model, 4), rows(model, 5)
+    patched = p2p(model, edit(seed=3))
+    parts = [predicted(patched, positive, negative), *(predicted(model, each, negative) for each in (negative, empty))]
+    expected = perp_neg(x, *parts, 1.0, 3.0)
+    by_patch = predicted(PerpNeg.execute(patched, empty, 1.0).result[0], positive, negative, 3.0)
+    by_guider = denoised(PerpNegGuider.execute(patched, positive, negative, empty, 3.0, 1.0).result[0], x)
+    assert relative(by_patch, expected) < 1e-3 and relative(by_guider, expected) < 1e-3
+
+
+def test_an_area_of_one_prompt_does_not_mix_up_the_prompts(models, relative):
+    """ComfyUI gives the other prompt a copy of the entry that has the area, its name included."""
+    model = models("sd15")[0]
+    area: dict[str, Any] = {"area": (8, 8, 4, 4)}
+    ((embedding, settings),), ((other, others),) = rows(model, 1, 2), rows(model, 4)
+    positive, negative = [[embedding, settings]], [[other, others]]
+    in_the_area = [[embedding, {**settings, **area}]]
+    patched = p2p(model, edit(seed=3))
+    at_1, at_3 = (
+        predicted(patched, in_the_area, negative, cfg) - predicted(model, in_the_area, negative, cfg)
+        for cfg in (1.0, 3.0)
+    )
+    assert relative(at_3, 3 * at_1) < 1e-3 and float(at_1.abs().max()) > 1e-2
+    given = predicted(patched, positive, [[other, {**others, **area}]])
+    assert relative(given, predicted(patched, [*positive, *in_the_area], negative)) < 1e-6
 
 
 def perturbed(model, key: tuple[Any, ...], replacement: Callable[..., torch.Tensor]):
