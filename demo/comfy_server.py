@@ -33,6 +33,9 @@ from machine import claim_port, end_process, has_accelerator, link
 Prompt = Mapping[str, Mapping[str, Any]]
 """A graph in ComfyUI's API format: node id -> {"class_type": ..., "inputs": ..., "_meta": {"title": ...}}."""
 
+# Seconds. A busy machine answers late; one that has ended is noticed at once.
+ANSWER_TIMEOUT = 600.0
+
 # A server on the loopback is never reached through a proxy, whatever the environment says.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -130,8 +133,8 @@ class ComfyServer:
     """The base directory to use and keep; None: a temporary one."""
     show_log: bool = False
     """Write the server's log to the terminal instead of to server.log in the base directory."""
-    start_timeout: float = 300.0
-    """Seconds until a start counts as failed: the first one on a slow disk takes long."""
+    start_timeout: float = 900.0
+    """Seconds until a start counts as failed: the first one on a slow disk or a busy machine takes long."""
 
     base: Path = field(init=False)
     """The base directory: input/, output/, temp/, user/, models/, custom_nodes/, server.log."""
@@ -164,7 +167,7 @@ class ComfyServer:
             resources.callback(end_process, self.process)
             self._wait_until_ready()
             self._websocket = websocket.create_connection(
-                f"ws://127.0.0.1:{self.port}/ws?clientId={self.client_id}", timeout=30
+                f"ws://127.0.0.1:{self.port}/ws?clientId={self.client_id}", timeout=ANSWER_TIMEOUT
             )
             resources.callback(self._websocket.close)
             self._resources = resources.pop_all()
@@ -252,7 +255,7 @@ class ComfyServer:
         body = None if payload is None else json.dumps(payload).encode()
         request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
         try:
-            with _OPENER.open(request, timeout=60) as response:
+            with _OPENER.open(request, timeout=ANSWER_TIMEOUT) as response:
                 return response.read()
         except urllib.error.HTTPError as error:
             body = error.read().decode("utf-8", errors="replace")
@@ -297,7 +300,7 @@ class ComfyServer:
 
     # --- following a prompt ---
 
-    def follow(self, prompt_id: str, timeout: float = 600.0) -> Iterator[Event]:
+    def follow(self, prompt_id: str, timeout: float = 1800.0) -> Iterator[Event]:
         """The events of a queued prompt, up to and including the last, `executing` with no node.
 
         Follow prompts in the order in which they were queued: events of another prompt are dropped.
@@ -320,7 +323,7 @@ class ComfyServer:
         self,
         prompt: Prompt,
         on_event: Callable[[Event], object] | None = None,
-        timeout: float = 600.0,
+        timeout: float = 1800.0,
         workflow: Mapping[str, Any] | None = None,
     ) -> Result:
         """Queue a prompt, follow it to its end and return what it made; raise where it failed or was interrupted."""

@@ -111,6 +111,10 @@ class Frontend:
     def wait_for_node(self, title: str) -> None:
         self.page.wait_for_function("title => app.graph.nodes.some(node => node.title === title)", arg=title)
 
+    def wait_until_drawn(self) -> None:
+        """Two frames: the first draws what has changed, the second comes when it is on the screen."""
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
     def screenshot(self, name: str) -> None:
         """Everything that the graph shows, as an artefact of the run."""
         self.page.evaluate(
@@ -126,7 +130,7 @@ class Frontend:
                 app.canvas.setDirty(true, true)
             }"""
         )
-        self.page.wait_for_timeout(1000)
+        self.wait_until_drawn()
         self.page.screenshot(path=SCREENSHOTS / f"{name}.png")
 
 

@@ -65,7 +65,7 @@ def test_the_template_is_listed_and_served(server):
 
 
 LOADING = """
-import asyncio, importlib.util, sys, time
+import asyncio, importlib.util, sys
 root, comfyui, bytecode = sys.argv[1:]
 sys.path.insert(0, comfyui)
 from comfy.cli_args import args
@@ -75,22 +75,27 @@ import comfy_api.latest, latent_preview, nodes
 before = set(sys.modules)
 sys.dont_write_bytecode, sys.pycache_prefix = False, bytecode
 for name in ("first_start", "later_start"):
-    begun = time.process_time()
+    calls = 0
+    def count(frame, event, argument):
+        global calls
+        calls += 1
+    sys.setprofile(count)
     spec = importlib.util.spec_from_file_location(name, f"{root}/__init__.py", submodule_search_locations=[root])
     sys.modules[name] = pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
     extension = asyncio.run(pack.comfy_entrypoint())
     schemas = [node.GET_SCHEMA() for node in asyncio.run(extension.get_node_list())]
-    print(len(schemas), time.process_time() - begun)
+    sys.setprofile(None)
+    print(len(schemas), calls)
 print(*{name.split(".")[0] for name in set(sys.modules) - before})
 """
 
 
 def test_loading_the_pack_takes_no_time_worth_speaking_of(tmp_path):
-    """Nothing but itself, and at most 0.2 s once its bytecode is kept (processor time: other tests run beside this)."""
+    """Nothing but itself is imported, and once its bytecode is kept, few calls are made: a count is the same on any machine."""
     command = [sys.executable, "-c", LOADING, str(ROOT), os.environ["COMFYUI_PATH"], str(tmp_path)]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
-    (nodes, seconds), modules = printed[-2].split(), printed[-1].split()
+    (nodes, calls), modules = printed[-2].split(), printed[-1].split()
     assert set(modules) == {"first_start", "later_start"}
     assert int(nodes) == len(NODE_IDS)
-    assert float(seconds) <= 0.2
+    assert int(calls) <= 125_000

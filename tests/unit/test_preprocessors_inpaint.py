@@ -18,7 +18,9 @@ def test_masked_pixels_are_marked_and_the_others_keep_every_bit(fill, value):
 
 def test_eight_bit_images_become_floats():
     hint = inpaint(np.full((2, 2), 51, np.uint8), np.array([[0, 1], [0, 0]], np.float32))
-    assert hint[0, 1].tolist() == [-1.0] * 3 and np.array_equal(hint[0, 0], np.full(3, np.float32(51) / 255))
+    assert hint[0, 1].tolist() == [-1.0] * 3 and np.array_equal(
+        hint[0, 0], np.full(3, np.float32(51) / np.float32(255))
+    )
 
 
 @pytest.mark.parametrize("wrong, match", [({"fill": "white"}, "fill is 'white'"), ({"threshold": 2}, "threshold is 2")])
