@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from .floors import LEVELS, PERIOD, TEXELS
+from .texture import LEVELS, PERIOD, TEXELS
 
 EYE = (0.0, 1.8, -5.2)
 TARGET = (0.0, 0.58, 0.0)

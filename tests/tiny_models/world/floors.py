@@ -2,35 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 
 import cv2
 import numpy as np
 
-PERIOD = 5.12
-TEXELS = 1024
-LEVELS = 7
-
-
-@dataclass(frozen=True)
-class Texture:
-    """A pyramid of textures, each half as fine as the one before.
-
-    `reflectance` float32 [T, T, 4]: linear red, green, blue and how much the surface mirrors; `relief` float32 [T, T, 2]:
-    slope of the height along x and z.
-    """
-
-    reflectance: tuple[np.ndarray, ...]
-    relief: tuple[np.ndarray, ...]
-
-
-def noise(rng: np.random.Generator, across: int, down: int, size: int = TEXELS) -> np.ndarray:
-    """Smooth noise of mean 0 and deviation about 1, with that many waves, that repeats, float32 [size, size]."""
-    grid = np.pad(rng.standard_normal((down, across)).astype(np.float32), 4, mode="wrap")
-    scale = size // across, size // down
-    large = cv2.resize(grid, ((across + 8) * scale[0], (down + 8) * scale[1]), interpolation=cv2.INTER_CUBIC)
-    return large[4 * scale[1] :, 4 * scale[0] :][:size, :size] * np.float32(1.35)
+from .texture import PERIOD, TEXELS, Texture, noise, texture_of
 
 
 @cache
@@ -40,19 +17,16 @@ def floor_texture(floor: str) -> Texture:
     color, height, gloss = MAKERS[floor](rng)
     color = np.clip(color, 0.004, 0.95).astype(np.float32)
     reflectance = np.dstack([color, np.broadcast_to(gloss, height.shape).astype(np.float32)])
-    texel = PERIOD / TEXELS
-    slope_x = (np.roll(height, -1, 1) - np.roll(height, 1, 1)) / (2 * texel)
-    slope_z = (np.roll(height, -1, 0) - np.roll(height, 1, 0)) / (2 * texel)
-    relief = np.dstack([slope_x, slope_z]).astype(np.float32)
-    return Texture(_pyramid(reflectance), _pyramid(relief))
+    return texture_of(reflectance, height)
 
 
-def _pyramid(texture: np.ndarray) -> tuple[np.ndarray, ...]:
-    levels = [np.ascontiguousarray(texture)]
-    for _ in range(LEVELS - 1):
-        t = levels[-1]
-        levels.append(np.ascontiguousarray((t[::2, ::2] + t[1::2, ::2] + t[::2, 1::2] + t[1::2, 1::2]) / 4))
-    return tuple(levels)
+@cache
+def plaster() -> Texture:
+    """The wall's texture, to be multiplied with its color: nearly even, with the tool's broad marks."""
+    rng = np.random.default_rng(5)
+    height = 0.003 * noise(rng, 16, 16) + 0.0014 * noise(rng, 64, 64) + 0.0004 * noise(rng, 256, 256)
+    tone = 1 + 0.02 * noise(rng, 4, 4) + 0.015 * noise(rng, 16, 16) + 0.012 * noise(rng, 128, 128)
+    return texture_of(np.dstack([tone] * 4).astype(np.float32), height)
 
 
 def _grid() -> tuple[np.ndarray, np.ndarray]:
@@ -81,7 +55,7 @@ def _wooden(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
     rings = 0.5 + 0.5 * np.sin(2 * np.pi * ((x + warp) * 9 + offset))
     fibers = 0.6 * noise(rng, 512, 8) + 0.5 * noise(rng, 256, 16) + 0.4 * noise(rng, 128, 8)
     share = 0.55 + 0.13 * tone - 0.2 * rings**3 + 0.13 * fibers
-    color = _mix((104, 60, 28), (206, 152, 92), share)
+    color = _mix((92, 58, 34), (192, 146, 98), share)
     across = np.minimum(x % width, width - x % width)
     along = (z + starts) % (PERIOD / ends)
     gap = np.minimum(across, np.minimum(along, PERIOD / ends - along))

@@ -13,9 +13,9 @@ from .scene import Lamp, Solid
 from .solids import CONE, CONE_HEIGHT, CUBE, CYLINDER, CYLINDER_HEIGHT, bounding_sphere, distance, to_local
 
 HALF_SIDE = 0.6
-STRENGTH = 2.3
+STRENGTH = 2.55
 LAMP_COLOR = np.array([1.0, 0.94, 0.84], np.float32)[:, None]
-ROOM_COLOR = np.array([0.84, 0.92, 1.0], np.float32)[:, None] * np.float32(0.5)
+ROOM_COLOR = np.array([0.84, 0.92, 1.0], np.float32)[:, None] * np.float32(0.42)
 POINTS = 16
 REACH = 3.2
 

@@ -115,7 +115,7 @@ def random_solid(rng: np.random.Generator, color: str, objects: int = 1) -> Soli
 def random_lamp(rng: np.random.Generator, side: str | None = None) -> Lamp:
     """A lamp clearly on one side, above and in front of the solids."""
     sign = -1 if (side or _choice(rng, SIDES)) == "left" else 1
-    return Lamp(sign * float(rng.uniform(2.3, 3.6)), float(rng.uniform(3.0, 4.4)), float(rng.uniform(-3.4, -1.4)))
+    return Lamp(sign * float(rng.uniform(2.5, 3.7)), float(rng.uniform(2.8, 4.2)), float(rng.uniform(-3.0, -0.9)))
 
 
 def stand_clear(solids: list[Solid] | tuple[Solid, ...]) -> bool:

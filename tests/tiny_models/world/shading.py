@@ -6,48 +6,22 @@ Points, directions and light (linear red, green, blue) are float32 [3, n]; `rota
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 
-import cv2
 import numpy as np
 
 from . import light as lighting
 from .camera import WALL_Z
-from .floors import LEVELS, PERIOD, TEXELS, Texture, floor_texture, noise
+from .floors import floor_texture, plaster
 from .light import LAMP_COLOR, ROOM_COLOR, Light, dot
+from .palette import BLADE, FLOOR_BOUNCE, GLOSS, PALETTE, SECOND, WALLS, linear
 from .scene import Scene, Solid
 from .solids import bounding_sphere, direction_to_world, distance, to_local
-from .surfaces import marked, normal
+from .studio import LAMP_RADIANCE, lamp_seen, room_seen
+from .surfaces import blades, grain_place, marked, normal
+from .texture import LEVELS, looked_up
 
-PALETTE = {
-    "red": (196, 28, 28),
-    "orange": (236, 112, 16),
-    "yellow": (246, 204, 36),
-    "green": (26, 128, 48),
-    "blue": (24, 64, 184),
-    "purple": (104, 36, 148),
-    "pink": (244, 128, 172),
-    "white": (236, 233, 226),
-    "black": (22, 22, 24),
-}
-WALLS = {
-    "white": (226, 224, 218),
-    "gray": (122, 124, 128),
-    "beige": (208, 180, 136),
-    "blue": (92, 134, 186),
-    "green": (122, 160, 112),
-    "pink": (220, 154, 158),
-}
-FLOOR_BOUNCE = {
-    "wooden": (150, 100, 56),
-    "tiled": (150, 150, 150),
-    "grassy": (70, 100, 32),
-    "sandy": (200, 166, 118),
-    "stone": (118, 116, 112),
-}
 SHADOW_RAYS = 4
-SMOOTH, GLOSSY = 0.04, 0.14
-LAMP_RADIANCE = 8.0
+SMOOTH, MOST = 0.04, 0.6
 
 
 @dataclass(frozen=True)
@@ -56,11 +30,6 @@ class Stage:
 
     scene: Scene
     light: Light
-
-
-def linear(color: tuple[int, int, int]) -> np.ndarray:
-    """An sRGB color of 0 to 255 as linear light, float32 [3, 1]."""
-    return ((np.array(color, np.float64) / 255) ** 2.2).astype(np.float32)[:, None]
 
 
 def floor_light(
@@ -77,7 +46,7 @@ def floor_light(
     cos, sin = np.float32(np.cos(scene.floor_turn)), np.float32(np.sin(scene.floor_turn))
     u = cos * p[0] - sin * p[2] + np.float32(scene.floor_shift[0])
     v = sin * p[0] + cos * p[2] + np.float32(scene.floor_shift[1])
-    color, relief = _looked_up(floor_texture(scene.floor), u, v, level)
+    color, relief = looked_up(floor_texture(scene.floor), u, v, level)
     slope_x, slope_z = cos * relief[0] + sin * relief[1], cos * relief[1] - sin * relief[0]
     n = np.stack([-slope_x, np.ones_like(slope_x), -slope_z])
     n /= np.sqrt(dot(n, n))
@@ -97,8 +66,7 @@ def floor_light(
 
 def wall_light(stage: Stage, p: np.ndarray, rotation: np.ndarray, sample: np.ndarray, primary: bool) -> np.ndarray:
     """What leaves the wall at points p."""
-    plaster = _wall_texture()
-    color, relief = _looked_up(plaster, p[0] + np.float32(9), p[1] + np.float32(9), np.ones_like(p[0]))
+    color, relief = looked_up(plaster(), p[0] + np.float32(9), p[1] + np.float32(9), np.ones_like(p[0]))
     n = np.stack([-relief[0], -relief[1], -np.ones_like(relief[0])])
     n /= np.sqrt(dot(n, n))
     direct = stage.light.falling_on(p, n) * _unshaded(stage, stage.scene.solids, p, rotation, sample, primary)
@@ -115,8 +83,18 @@ def solid_light(
     n = direction_to_world(solid, normal(solid, local))
     base = linear(PALETTE[solid.color])
     if solid.material in ("striped", "spotted"):
-        second = linear(PALETTE["black"] if solid.color == "white" else PALETTE["white"])
+        second = linear(SECOND.get(solid.color, PALETTE["white"]))
         base = base + (second - base) * marked(solid, local)
+    if solid.material == "matte":
+        u, v = grain_place(solid, local)
+        tone, grain = looked_up(plaster(), u * np.float32(solid.radius), v * np.float32(solid.radius), np.zeros_like(u))
+        base = base * (1 + np.float32(1.5) * (tone[0] - 1))
+        n = n + np.stack([grain[0], grain[1], np.zeros_like(grain[0])]) * np.float32(0.6)
+        n = n / np.sqrt(dot(n, n))
+    if stage.scene.floor == "grassy":
+        grass, tone = blades(p)
+        base = np.where(grass, linear(BLADE) * tone, base)
+        n = np.where(grass, np.array([[0], [1], [0]], np.float32), n)
     start = p + n * np.float32(2e-3)
     direct, gleam = np.zeros_like(p[0]), np.zeros_like(p[0])
     rays = SHADOW_RAYS if mirror else 1
@@ -136,12 +114,17 @@ def solid_light(
     bounce = linear(FLOOR_BOUNCE[stage.scene.floor]) * (np.float32(0.7) * LAMP_COLOR + ROOM_COLOR) * open_below
     room = ROOM_COLOR * (np.float32(0.25) + np.float32(0.75) * above) * (np.float32(0.6) + np.float32(0.4) * open_below)
     body = base * (direct * LAMP_COLOR + room + bounce * (1 - above) * np.float32(0.7))
+    if stage.scene.floor == "grassy":
+        gleam = np.where(grass, 0, gleam)
     if solid.material != "shiny":
         return body + gleam * LAMP_COLOR * np.float32({"matte": 0.03}.get(solid.material, 0.16))
     if not mirror:
         return body
     facing = np.clip(-dot(d, n), 0, 1)
-    share = np.float32(GLOSSY) + np.float32(1 - GLOSSY) * (1 - facing) ** 5
+    least = np.float32(GLOSS.get(solid.color, GLOSS["any"]))
+    share = np.minimum(least + (1 - least) * (1 - facing) ** 5, np.float32(MOST))
+    if stage.scene.floor == "grassy":
+        share = np.where(grass, 0, share)
     bounced = d - 2 * dot(d, n) * n
     return body * (1 - share) + share * mirrored(stage, start, bounced, rotation, sample)
 
@@ -152,7 +135,7 @@ def mirrored(stage: Stage, p: np.ndarray, d: np.ndarray, rotation: np.ndarray, s
     to_wall = np.where(
         d[2] > 1e-4, (np.float32(WALL_Z) - p[2]) / np.maximum(d[2], np.float32(1e-4)), np.float32(np.inf)
     )
-    seen = _room(stage.light, p, d)
+    seen = room_seen(stage.light, p, d)
     nearest = np.minimum(to_floor, to_wall)
     for hit, is_floor in ((to_floor < to_wall, True), (to_wall < to_floor, False)):
         hit = np.flatnonzero(hit & (nearest < 12))
@@ -170,7 +153,7 @@ def mirrored(stage: Stage, p: np.ndarray, d: np.ndarray, rotation: np.ndarray, s
         nearest[hit] = away[closer]
         q = p[:, hit] + nearest[hit] * d[:, hit]
         seen[:, hit] = solid_light(stage, solid, q, d[:, hit], rotation[:, hit], sample[hit], mirror=False)
-    return np.minimum(seen + _lamp_seen(stage.light, p, d, nearest), np.float32(LAMP_RADIANCE))
+    return np.minimum(seen + lamp_seen(stage.light, p, d, nearest), np.float32(LAMP_RADIANCE))
 
 
 def may_meet(solid: Solid, p: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -197,64 +180,3 @@ def _unshaded(
         total += lighting.seen_from(stage.light, solids, q, stage.light.point_of(number, ray, turned))
     share[reached] = total / np.float32(rays)
     return share
-
-
-def _room(light: Light, p: np.ndarray, d: np.ndarray) -> np.ndarray:
-    """The rest of the room as a mirror shows it: dim below, brighter above, a pale card opposite the lamp."""
-    up = np.clip(d[1], 0, 1)
-    card = np.clip((-d[0] * np.sign(light.center[0]) - np.float32(0.55)) * 6, 0, 1) * np.clip(
-        (d[1] + np.float32(0.1)) * 8, 0, 1
-    )
-    card = card * np.clip((np.float32(0.62) - d[1]) * 8, 0, 1)
-    return (np.float32(0.10) + np.float32(0.4) * up * up + np.float32(0.5) * card) * np.ones((3, 1), np.float32)
-
-
-def _lamp_seen(light: Light, p: np.ndarray, d: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-    """The lamp's own image in a mirror, with edges a little soft."""
-    towards = dot(light.axis[:, None], d)
-    away = dot(light.axis[:, None], light.center[:, None] - p) / np.where(towards < -1e-4, towards, np.float32(-1e-4))
-    miss = p + away * d - light.center[:, None]
-    a = np.abs(dot(light.across[:, None], miss)) / np.float32(lighting.HALF_SIDE**2)
-    b = np.abs(dot(light.upward[:, None], miss)) / np.float32(lighting.HALF_SIDE**2)
-    inside = np.clip((np.float32(1.1) - np.maximum(a, b)) * 8, 0, 1)
-    lit = (towards < -1e-4) & (away > 0) & (away < nearest)
-    return np.where(lit, inside * np.float32(LAMP_RADIANCE), 0) * LAMP_COLOR
-
-
-@cache
-def _wall_texture() -> Texture:
-    """Plaster: nearly even, with the tool's broad marks."""
-    rng = np.random.default_rng(5)
-    height = 0.004 * noise(rng, 16, 16) + 0.0022 * noise(rng, 64, 64) + 0.0006 * noise(rng, 256, 256)
-    tone = 1 + 0.02 * noise(rng, 4, 4) + 0.015 * noise(rng, 16, 16) + 0.012 * noise(rng, 128, 128)
-    texel = np.float32(PERIOD / TEXELS)
-    slopes = [(np.roll(height, -1, axis) - np.roll(height, 1, axis)) / (2 * texel) for axis in (1, 0)]
-    reflectance = np.dstack([tone] * 4).astype(np.float32)
-    blurred = [cv2.GaussianBlur(layer, (0, 0), 1.5) for layer in (reflectance, np.dstack(slopes).astype(np.float32))]
-    return Texture((blurred[0], blurred[0]), (blurred[1], blurred[1]))
-
-
-def _looked_up(texture: Texture, u: np.ndarray, v: np.ndarray, level: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Reflectance [4, n] and relief [2, n], between texels and between levels."""
-    color, relief = np.zeros((4, len(u)), np.float32), np.zeros((2, len(u)), np.float32)
-    whole = np.floor(level).astype(np.int32)
-    for number in range(len(texture.reflectance)):
-        share = np.where(whole == number, 1 - (level - whole), np.where(whole == number - 1, level - whole, 0))
-        used = np.flatnonzero(share > 0)
-        if len(used):
-            weight = share[used].astype(np.float32)
-            color[:, used] += weight * _remapped(texture.reflectance[number], u[used], v[used])
-            relief[:, used] += weight * _remapped(texture.relief[number], u[used], v[used])
-    return color, relief
-
-
-def _remapped(texture: np.ndarray, u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Values between the texels, [C, n]. Rows of 256, whatever n is, so that a point's place does not change its bits."""
-    scale = np.float32(texture.shape[0] / PERIOD)
-    maps = []
-    for coordinate in (u, v):
-        rows = np.zeros(-(-len(u) // 256) * 256, np.float32)
-        rows[: len(u)] = coordinate * scale % np.float32(texture.shape[0]) - np.float32(0.5)
-        maps.append(rows.reshape(-1, 256))
-    found = cv2.remap(texture, maps[0], maps[1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    return found.reshape(-1, texture.shape[2])[: len(u)].T

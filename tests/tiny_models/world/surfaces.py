@@ -13,10 +13,11 @@ from .scene import Solid
 from .solids import CONE, CONE_HEIGHT, CUBE, CYLINDER, CYLINDER_HEIGHT, RING, TUBE
 
 STRIPE = 0.42
-STRIPE_SHARE = 0.42
+STRIPE_SHARE = 0.4
 SPOT_STEP = 0.52
 SPOT = 0.155
 EDGE = 0.012
+BEVEL = 0.045
 
 
 @dataclass(frozen=True)
@@ -36,17 +37,17 @@ class Chart:
 
 
 def normal(solid: Solid, p: np.ndarray) -> np.ndarray:
-    """Unit normals, float32 [3, n]."""
-    zero, one = np.zeros_like(p[0]), np.ones_like(p[0])
+    """Unit normals, float32 [3, n]; the edges of cube and cylinder are lit as if they were rounded."""
     if solid.shape == "ball":
         n = np.stack([p[0], p[1] - np.float32(1), p[2]])
     elif solid.shape == "cube":
         q = np.stack([p[0], p[1] - np.float32(CUBE), p[2]])
-        size = np.abs(q)
-        n = np.where(size >= size.max(0), np.sign(q), zero)
+        n = np.sign(q) * np.maximum(np.abs(q) - np.float32(CUBE - BEVEL), 0)
+        n[1] = np.where((q[1] < 0) & (np.abs(n[0]) + np.abs(n[2]) > 0), 0, n[1])
     elif solid.shape == "cylinder":
-        cap = (p[1] > CYLINDER_HEIGHT - 1e-3) & (np.hypot(p[0], p[2]) < CYLINDER - 1e-4)
-        n = np.stack([np.where(cap, zero, p[0]), np.where(cap, one, zero), np.where(cap, zero, p[2])])
+        around = np.hypot(p[0], p[2])
+        outward = np.maximum(around - np.float32(CYLINDER - BEVEL), 0) / np.maximum(around, np.float32(1e-6))
+        n = np.stack([p[0] * outward, np.maximum(p[1] - np.float32(CYLINDER_HEIGHT - BEVEL), 0), p[2] * outward])
     elif solid.shape == "cone":
         n = np.stack([p[0], np.hypot(p[0], p[2]) * np.float32(CONE / CONE_HEIGHT), p[2]])
     else:
@@ -63,6 +64,29 @@ def marked(solid: Solid, p: np.ndarray) -> np.ndarray:
     if solid.shape == "cube":
         return _cube_spots(p)
     return _spots(_chart(solid, p))
+
+
+def grain_place(solid: Solid, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where in the plaster's texture the grain of a matte solid is found, each [n]."""
+    if solid.shape != "cube":
+        return p[0] + np.float32(0.6) * p[2], p[1] + np.float32(0.8) * p[2]
+    size = np.abs(np.stack([p[0], p[1] - np.float32(CUBE), p[2]]))
+    face = size.argmax(0)
+    return np.where(face == 0, p[2], p[0]), np.where(face == 1, p[2], p[1]) + face.astype(np.float32)
+
+
+def blades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Grass that stands in front of a solid at a point of the world: whether there is some, and its tone, each [n]."""
+    tone = np.zeros_like(p[0])
+    for layer, (width, tall) in enumerate(((0.035, 0.055), (0.027, 0.085), (0.022, 0.12))):
+        place = (p[0] + np.float32(0.37) * p[2] + np.float32(0.4 * (layer - 1)) * p[1]) / np.float32(width)
+        cell = np.floor(place)
+        chance = cell * np.float32(0.754877) + np.float32(0.3 * layer)
+        chance = chance - np.floor(chance)
+        height = np.float32(tall) * (np.float32(0.35) + np.float32(0.65) * chance)
+        inside = np.abs(place - cell - np.float32(0.5)) < np.float32(0.5) * (1 - p[1] / height)
+        tone = np.where(inside & (tone == 0), np.float32(0.45) + np.float32(0.5) * chance + 4 * p[1], tone)
+    return tone > 0, tone
 
 
 def _stripes(solid: Solid, p: np.ndarray) -> np.ndarray:
