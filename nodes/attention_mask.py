@@ -32,8 +32,8 @@ class RetraceAttentionMask(io.ComfyNode):
             display_name="Attention Mask (Retrace)",
             category="retrace/editing",
             description="Finds a thing in an inverted image by its word: asks the model at some levels of the trajectory where "
-            "it looks for the word, or where its answers to two prompts differ (DiffEdit). Gives a heat map and a mask, for "
-            "inpainting, blending and MasaCtrl.",
+            "it looks for the word, or where its answers to two prompts differ (DiffEdit). Gives a heat map and a rough mask, "
+            "for inpainting, blending and MasaCtrl.",
             search_aliases=[
                 "daam",
                 "diffedit",
@@ -85,7 +85,7 @@ class RetraceAttentionMask(io.ComfyNode):
                     "threshold",
                     options=["otsu", "value"],
                     default="otsu",
-                    tooltip="otsu finds the level that separates the map best, for each image; value takes threshold_value.",
+                    tooltip="otsu divides each image's map by Otsu's method; value takes threshold_value.",
                 ),
                 _part("threshold_value", 0.5, "What lies above it in the heat map is in the mask."),
                 io.Int.Input(
@@ -99,7 +99,7 @@ class RetraceAttentionMask(io.ComfyNode):
             ],
             outputs=[
                 io.Image.Output("heat_map", tooltip="The map in colours, from dark (nothing) to bright."),
-                io.Mask.Output("mask", tooltip="The thing, at the image's size."),
+                io.Mask.Output("mask", tooltip="Roughly the thing, at the image's size."),
             ],
         )
 

@@ -26,7 +26,7 @@ class RetraceEditSample(io.ComfyNode):
             display_name="Edit Sample (Retrace)",
             category="retrace/editing",
             description="Samples on from any trajectory, the way its inversion asks for: under the source prompt it gives the "
-            "image back, under another one an edit of it. With the source as the first row that row stays exactly on the "
+            "image back, under another one an edit of it. With the source as the first row that row stays on the "
             "trajectory (direct inversion), which attention editing builds on.",
             search_aliases=[
                 "edit",

@@ -117,7 +117,7 @@ class RetraceEditFriendlyInvert(io.ComfyNode):
             display_name="Edit Friendly Invert (Retrace)",
             category="retrace/inversion",
             description="Edit-friendly DDPM inversion: noises the image at every level and keeps the noise that leads from one "
-            "to the next. Exact at any cfg without optimisation, and it bears strong guidance. Continue with Edit Sample.",
+            "to the next. Rebuilds exactly at any cfg, without optimization. Continue with Edit Sample.",
             search_aliases=["invert", "edit friendly", "ddpm inversion", "ledits", "noise maps", "image to noise"],
             inputs=[
                 model_input(),

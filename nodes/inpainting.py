@@ -144,8 +144,8 @@ class RetraceLatentBlendSample(io.ComfyNode):
                     "inherit_noise",
                     default=False,
                     optional=True,
-                    tooltip="For kept_from trajectory: begin from the inverted image's own noise inside the mask as well, so that "
-                    "the new thing stands where the old one stood. Off: fresh noise by the seed.",
+                    tooltip="For kept_from trajectory: begin from the inverted image's own noise inside the mask as well, which "
+                    "favors the place and outline of the old thing. Off: fresh noise by the seed.",
                 ),
                 *optional_inputs(),
             ],

@@ -73,14 +73,14 @@ class RetraceNullTextOptimize(io.ComfyNode):
                     "method",
                     options=list(get_args(Method)),
                     default="fast",
-                    tooltip="fast is as good at about a third of the work. reference is the published loop, for "
-                    "comparisons; at most 100 steps.",
+                    tooltip="fast is ours and leaves out redundant work. reference is the published loop, for comparisons; at "
+                    "most 100 steps.",
                 ),
                 io.Boolean.Input(
                     "residual",
                     default=False,
                     tooltip="Keep what each step still misses. Edit Sample adds it back, which makes the reconstruction "
-                    "exact, so that 2 inner steps do; stock samplers do not know it.",
+                    "exact in float32, so that 2 inner steps do; stock samplers do not know it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -29,7 +29,7 @@ class RetracePromptToPrompt(io.ComfyNode):
             node_id="RetracePromptToPrompt",
             display_name="Prompt to Prompt (Retrace)",
             category="retrace/editing",
-            description="Changes what a prompt changes and keeps the rest: the edit takes its attention maps from the source. "
+            description="Changes words of a prompt while the edit takes its attention maps from the source, to keep the rest. "
             "Gives a patched model and one conditioning with a row for the source prompt and for each target; sample a latent "
             "batch with as many rows, the first of which is the source.",
             search_aliases=["p2p", "prompt-to-prompt", "word swap", "attention control", "reweight", "local blend", "edit"],
@@ -60,8 +60,8 @@ class RetracePromptToPrompt(io.ComfyNode):
                     "blend_words",
                     default="",
                     tooltip="Local blend: words, separated by commas, of the things that change, in the source and in the target. "
-                    "Outside of where they are the picture stays the source's. Without them, subtract_words and blend_mask: no "
-                    "local blend.",
+                    "Outside their region the picture stays the source's. Leave it empty for another background. Without them, "
+                    "subtract_words and blend_mask: no local blend.",
                 ),
                 io.Float.Input(
                     "blend_threshold",
@@ -85,7 +85,7 @@ class RetracePromptToPrompt(io.ComfyNode):
                     default="",
                     advanced=True,
                     tooltip="Things that stay: their regions are taken out of the local blend. Without blend_words everything but "
-                    "them may change, as when the background does.",
+                    "them may change.",
                 ),
                 io.Float.Input(
                     "subtract_threshold", default=0.3, min=0.0, max=1.0, step=0.01, advanced=True,

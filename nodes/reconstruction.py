@@ -36,7 +36,7 @@ class RetraceNegativePrompt(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="0 is the source prompt (most faithful), 1 the plain negative (freest edit).",
+                    tooltip="0 is the source prompt (rebuilds as well as cfg 1 does), 1 the plain negative.",
                 ),
             ],
             outputs=[io.Conditioning.Output("negative", tooltip="For the negative input of any sampler.")],
