@@ -71,7 +71,8 @@ def trajectory_path(name: str) -> Path:
     if root is None or not bare.endswith(SUFFIX) or not _is_inside(root / bare, root):
         raise ValueError(
             f"{name[:ECHOED]!r} is not a {SUFFIX} file inside ComfyUI's folders; "
-            f"put it into output/{FOLDER} or input/{FOLDER} and choose it from the list."
+            f"save one with Save Trajectory, or put a file into output/{FOLDER} or input/{FOLDER}; "
+            "then press R and choose it from the list."
         )
     if not os.path.isfile(root / bare):
         raise ValueError(f"{name[:ECHOED]!r} does not exist; save the trajectory again, or choose one from the list.")

@@ -17,6 +17,8 @@ from ..measuring.grid import image_grid
 from .refusals import in_the_name_of
 from .types import RetraceTrajectory, start_step_input
 
+NO_TRAJECTORY = "(no trajectory found: run Save Trajectory, then press R)"
+
 
 def trajectory_input() -> io.Input:
     return RetraceTrajectory.Input("trajectory", tooltip="From one of the inversions, or Load Trajectory.")
@@ -144,11 +146,21 @@ class RetraceLoadTrajectory(io.ComfyNode):
             search_aliases=["import inversion", "load inversion"],
             inputs=[
                 io.Combo.Input(
-                    "name", options=trajectory_names(), tooltip="A trajectory file; refresh to see new ones."
+                    "name",
+                    options=trajectory_names() or [NO_TRAJECTORY],
+                    tooltip="A trajectory file; press R to see new ones.",
                 )
             ],
             outputs=[RetraceTrajectory.Output("trajectory", tooltip="The trajectory as it was saved.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, name: str | None) -> bool | str:
+        """Why the file cannot be read, before anything runs; a name that comes over a link is not known yet."""
+        try:
+            return name is None or bool(trajectory_path(name))
+        except ValueError as error:
+            return f"Load Trajectory: {error}"
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> str:

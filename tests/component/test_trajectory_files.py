@@ -1,15 +1,19 @@
 """Trajectories as files: inside ComfyUI's folders only, under new names, listed whatever else is in the folder."""
 
+import asyncio
 import errno
 import os
 from dataclasses import replace
 
+import execution
 import folder_paths
 import pytest
 import torch
 from retrace_pack.host.trajectory_files import trajectory_names, trajectory_path
 from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory
 from retrace_pack.nodes.trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory
+
+import nodes
 
 STEPS = 5
 
@@ -211,3 +215,28 @@ def test_a_latent_format_that_comfyui_does_not_know_is_not_judged(folders, traje
     model = replace(trajectory.model, latent_format="OfAnotherPack")
     RetraceSaveTrajectory.execute(replace(trajectory, model=model), "trajectories/cat")
     assert RetraceLoadTrajectory.execute(trajectory_names()[0]).result[0].model.latent_format == "OfAnotherPack"
+
+
+def refused_by_comfyui(name: str) -> str:
+    """What ComfyUI says of a prompt with this name, before it runs anything."""
+    prompt = {"1": {"class_type": "RetraceLoadTrajectory", "inputs": {"name": name}}}
+    valid, errors, _ = asyncio.run(execution.validate_inputs("prompt", prompt, "1", {}))
+    assert valid == (not errors)
+    return " ".join(error["details"] for error in errors)
+
+
+def test_without_files_the_list_and_the_refusal_say_what_to_do(folders, trajectory, monkeypatch):
+    monkeypatch.setitem(nodes.NODE_CLASS_MAPPINGS, "RetraceLoadTrajectory", RetraceLoadTrajectory)
+    (offered,) = RetraceLoadTrajectory.GET_NODE_INFO_V1()["input"]["required"]["name"][1]["options"]
+    assert "run Save Trajectory, then press R" in offered
+    assert "Load Trajectory: " in refused_by_comfyui(offered)
+    assert "save one with Save Trajectory" in refused_by_comfyui(offered)
+    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    (name,) = RetraceLoadTrajectory.GET_NODE_INFO_V1()["input"]["required"]["name"][1]["options"]
+    assert name == "trajectories/cat_00001_.safetensors [output]" and refused_by_comfyui(name) == ""
+    trajectory_path(name).unlink()
+    assert "does not exist; save the trajectory again" in refused_by_comfyui(name)
+
+
+def test_a_name_that_comes_over_a_link_is_judged_when_it_is_there(folders):
+    assert RetraceLoadTrajectory.validate_inputs(None) is True
