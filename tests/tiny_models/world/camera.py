@@ -37,11 +37,7 @@ class View:
 def view(size: int, samples: int) -> View:
     """The rays of a picture of `size` x `size` pixels with that many samples a pixel."""
     eye = np.array(EYE)
-    forward = np.array(TARGET) - eye
-    forward /= np.linalg.norm(forward)
-    right = np.cross([0.0, 1.0, 0.0], forward)
-    right /= np.linalg.norm(right)
-    up = np.cross(forward, right)
+    forward, right, up = _axes()
     row, column = np.mgrid[:size, :size].astype(np.float64)
     directions = []
     for number in range(samples):
@@ -70,3 +66,20 @@ def view(size: int, samples: int) -> View:
         wall.astype(single),
         level.astype(single),
     )
+
+
+def project(point: np.ndarray) -> tuple[float, float]:
+    """Where the camera sees a point of the world [3]: across and down, from 0 to 1."""
+    forward, right, up = _axes()
+    seen = point - np.array(EYE)
+    depth = seen @ forward
+    return (float(seen @ right / depth / HALF_HEIGHT) + 1) / 2, (1 - float(seen @ up / depth / HALF_HEIGHT)) / 2
+
+
+def _axes() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit vectors along the camera's sight, to its right and upward."""
+    forward = np.array(TARGET) - np.array(EYE)
+    forward /= np.linalg.norm(forward)
+    right = np.cross([0.0, 1.0, 0.0], forward)
+    right /= np.linalg.norm(right)
+    return forward, right, np.cross(forward, right)

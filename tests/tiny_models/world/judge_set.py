@@ -1,0 +1,64 @@
+"""The pictures that the judge learns from, with what it is to read in each, rendered in chunks that a later start keeps."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from . import camera
+from .render import render
+from .scene import COLORS, FLOORS, MATERIALS, SHAPES, SIZES, WALLS, Scene, random_scene
+from .solids import bounding_sphere
+
+CHUNK = 50
+MOST_SOLIDS = 2
+EMPTY = 0.03
+HELD_OUT = 0.1
+
+
+@dataclass(frozen=True)
+class JudgeSet:
+    """`pictures` uint8 [N, 256, 256, 3]; `ground` int64 [N, 2]: floor and wall; `solids` float32 [N, 2, 7].
+
+    A solid is across and down (0 to 1), color, material, shape, size, and 1; zeros where there is none.
+    """
+
+    pictures: np.ndarray
+    ground: np.ndarray
+    solids: np.ndarray
+
+
+def judge_scene(seed: int, number: int) -> Scene:
+    """Scene `number` of the set: now and then an empty one, held-out words among the others."""
+    rng = np.random.default_rng((seed, number))
+    scene = random_scene(rng, held_out=bool(rng.random() < HELD_OUT))
+    return replace(scene, solids=()) if rng.random() < EMPTY else scene
+
+
+def answers(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
+    """What is to be read, as one row of `ground` and of `solids`."""
+    solids = np.zeros((MOST_SOLIDS, 7), np.float32)
+    for row, solid in enumerate(scene.solids):
+        words = (COLORS.index(solid.color), MATERIALS.index(solid.material), SHAPES.index(solid.shape))
+        center = camera.project(bounding_sphere(solid)[0])
+        solids[row] = (*center, *words, list(SIZES).index(solid.size), 1)
+    return np.array([FLOORS.index(scene.floor), WALLS.index(scene.wall)]), solids
+
+
+def rendered_set(folder: Path, seed: int, count: int) -> JudgeSet:
+    """The first `count` pictures of a seed; chunks that `folder` lacks are rendered into it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    chunks = []
+    for start in range(0, count, CHUNK):
+        file = folder / f"{seed}_{start:05}.npy"
+        if not file.exists():
+            part = file.with_suffix(".part")
+            with part.open("wb") as stream:
+                pictures = [render(judge_scene(seed, number), seed=number) for number in range(start, start + CHUNK)]
+                np.save(stream, np.stack(pictures))
+            part.replace(file)
+        chunks.append(np.load(file, mmap_mode="r"))
+    ground, solids = zip(*(answers(judge_scene(seed, number)) for number in range(count)), strict=True)
+    return JudgeSet(np.concatenate(chunks)[:count], np.stack(ground), np.stack(solids))
