@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..host.self_attention import MaskGuide, patch_masactrl, patch_plug_and_play
 from ..samplers.blend_mask import checked_mask
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import model_input
 
@@ -15,7 +16,7 @@ MASACTRL = "MasaCtrl"
 PLUG_AND_PLAY = "Plug and Play"
 
 
-class RetraceMasaCtrl(io.ComfyNode):
+class RetraceMasaCtrl(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -92,7 +93,7 @@ def _only_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
     return planes[None]
 
 
-class RetracePlugAndPlay(io.ComfyNode):
+class RetracePlugAndPlay(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

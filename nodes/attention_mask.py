@@ -17,6 +17,7 @@ from ..host.model_facts import model_facts
 from ..host.prompts import encode_rows, prompt_tokens
 from ..inversion.trajectory import Trajectory
 from ..measuring.compare import heat_colours
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .trajectory import trajectory_input
 from .types import model_input
@@ -24,7 +25,7 @@ from .types import model_input
 NODE = "Attention Mask"
 
 
-class RetraceAttentionMask(io.ComfyNode):
+class RetraceAttentionMask(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

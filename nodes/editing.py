@@ -11,6 +11,7 @@ from ..host.latents import with_samples
 from ..host.model_facts import model_facts
 from ..host.report import report
 from ..inversion.trajectory import Trajectory
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .trajectory import trajectory_input
 from .types import cfg_input, model_input, positive_input, start_step_input
@@ -18,7 +19,7 @@ from .types import cfg_input, model_input, positive_input, start_step_input
 NODE = "Edit Sample"
 
 
-class RetraceEditSample(io.ComfyNode):
+class RetraceEditSample(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

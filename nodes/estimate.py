@@ -22,6 +22,7 @@ from ..preprocessors.batch import MAX_SIDE, render_batch
 from ..preprocessors.pose_drawing import draw_pose
 from ..preprocessors.pose_keypoints import read_frames, read_json, write_frames
 from .hints import as_array, as_image, choice, decimal, flag, frame_progress, whole
+from .node import RetraceNode
 from .opencv import require_opencv
 
 NO_MODEL = "(no model found: see the help)"
@@ -46,7 +47,7 @@ def _refusal(node: str, kind: Kind, name: str | None) -> str | None:
     return None
 
 
-class RetraceDrawPose(io.ComfyNode):
+class RetraceDrawPose(RetraceNode):
     """Schema and call of `preprocessors.pose_drawing.draw_pose`."""
 
     @classmethod
@@ -103,7 +104,7 @@ class RetraceDrawPose(io.ComfyNode):
         return io.NodeOutput(as_image(hints))
 
 
-class RetraceEstimateDepth(io.ComfyNode):
+class RetraceEstimateDepth(RetraceNode):
     """Schema and call of `host.transformers_models.estimate_depths`."""
 
     @classmethod
@@ -140,7 +141,7 @@ class RetraceEstimateDepth(io.ComfyNode):
         return io.NodeOutput(as_image(depths))
 
 
-class RetraceEstimatePose(io.ComfyNode):
+class RetraceEstimatePose(RetraceNode):
     """Schema and call of `host.transformers_models.estimate_poses`."""
 
     @classmethod

@@ -15,6 +15,7 @@ from ..host.report import report
 from ..inversion.exact import ExactMethod
 from ..inversion.trajectory import Trajectory
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
@@ -33,7 +34,7 @@ EXACT, EDIT_FRIENDLY = "Exact Invert", "Edit Friendly Invert"
 SOLVERS = {"ddpm": 1, "dpm++ 2m": 2}
 
 
-class RetraceExactInvert(io.ComfyNode):
+class RetraceExactInvert(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -109,7 +110,7 @@ class RetraceExactInvert(io.ComfyNode):
         return io.NodeOutput(trajectory, ui=report(cls, _told(trajectory)))
 
 
-class RetraceEditFriendlyInvert(io.ComfyNode):
+class RetraceEditFriendlyInvert(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -16,6 +16,7 @@ from ..preprocessors.batch import MAX_SIDE, hint_batch
 from ..preprocessors.inpaint import FILLS
 from ..preprocessors.methods import bind
 from ..preprocessors.normal_map import CONVENTIONS
+from .node import RetraceNode
 from .opencv import require_opencv
 
 DISPLAY_NAME = "ControlNet Hint"
@@ -131,7 +132,7 @@ def _options() -> list[io.DynamicCombo.Option]:
     return [io.DynamicCombo.Option(name, of_method) for name, of_method in inputs.items()]
 
 
-class RetracePreprocessor(io.ComfyNode):
+class RetracePreprocessor(RetraceNode):
     """Schema and call of `preprocessors.batch.hint_batch`."""
 
     @classmethod

@@ -19,6 +19,7 @@ from ..host.sampling import initial_noise
 from ..inversion.trajectory import Trajectory
 from ..samplers.blending import MaskOverTime, Source, steps_of_strength
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
@@ -75,7 +76,7 @@ def optional_inputs() -> list[io.Input]:
     ]
 
 
-class RetraceLatentBlend(io.ComfyNode):
+class RetraceLatentBlend(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -110,7 +111,7 @@ class RetraceLatentBlend(io.ComfyNode):
         return io.NodeOutput(wrapped(sampler, plan, "Latent Blend"))
 
 
-class RetraceLatentBlendSample(io.ComfyNode):
+class RetraceLatentBlendSample(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -22,12 +22,13 @@ from ..samplers.blend_mask import (
     to_latent_size,
 )
 from ..samplers.pixel_composite import Blend, composite_pixels
+from .node import RetraceNode
 from .opencv import require_opencv
 from .refusals import in_the_name_of
 from .types import negative_input, positive_input
 
 
-class RetraceBlendMask(io.ComfyNode):
+class RetraceBlendMask(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -108,7 +109,7 @@ def prepared_mask(mask: Tensor, invert: bool, fill: bool, grow: int, feather: in
     return snap_mask(feather_mask(grow_mask(mask, grow), feather), snap)
 
 
-class RetracePixelComposite(io.ComfyNode):
+class RetracePixelComposite(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -154,7 +155,7 @@ class RetracePixelComposite(io.ComfyNode):
             return io.NodeOutput(composite_pixels(source, edited, mask, feather, match_colour, blend))
 
 
-class RetraceDepthToImage(io.ComfyNode):
+class RetraceDepthToImage(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -14,6 +14,7 @@ from ..host.model_facts import model_facts
 from ..host.report import report
 from ..inversion.fixed_point import Acceleration
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
@@ -29,7 +30,7 @@ from .types import (
 NODE = "DDIM Invert"
 
 
-class RetraceDDIMInvert(io.ComfyNode):
+class RetraceDDIMInvert(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

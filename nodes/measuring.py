@@ -9,10 +9,11 @@ from torch import Tensor
 
 from ..host.report import report
 from ..measuring.compare import Region, compare_images
+from .node import RetraceNode
 from .refusals import in_the_name_of
 
 
-class RetraceCompareImages(io.ComfyNode):
+class RetraceCompareImages(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

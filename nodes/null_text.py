@@ -15,6 +15,7 @@ from ..host.report import report, tell
 from ..inversion.null_text import Method, NullTextOptions
 from ..inversion.trajectory import Trajectory
 from ..measuring.plots import loss_plot
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .trajectory import trajectory_input
 from .types import RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
@@ -22,7 +23,7 @@ from .types import RetraceTrajectory, cfg_input, model_input, negative_input, po
 OPTIMIZE, CONDITIONING = "Null Text Optimize", "Null Text Conditioning"
 
 
-class RetraceNullTextOptimize(io.ComfyNode):
+class RetraceNullTextOptimize(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -123,7 +124,7 @@ class RetraceNullTextOptimize(io.ComfyNode):
         return io.NodeOutput(optimized, conditioning, plot, ui=report(cls, text, ui.PreviewImage(plot, cls=cls)))
 
 
-class RetraceNullTextConditioning(io.ComfyNode):
+class RetraceNullTextConditioning(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

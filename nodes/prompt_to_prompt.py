@@ -15,6 +15,7 @@ from ..host.attention import attention_layers
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
 from ..host.prompts import encode_rows, prompt_tokens
 from ..samplers.blend_mask import checked_mask
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import model_input
 
@@ -22,7 +23,7 @@ NODE = "Prompt to Prompt"
 LEVELS = {"full": 0, "half": 1, "quarter": 2}
 
 
-class RetracePromptToPrompt(io.ComfyNode):
+class RetracePromptToPrompt(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

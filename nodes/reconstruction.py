@@ -11,13 +11,14 @@ from ..host.conditioning import interpolate_conditioning
 from ..host.guidance_patches import with_proximal_guidance
 from ..host.guided import Conditioning
 from ..samplers.proximal import Shrinkage
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import model_input
 
 NEGATIVE = "Negative Prompt"
 
 
-class RetraceNegativePrompt(io.ComfyNode):
+class RetraceNegativePrompt(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -48,7 +49,7 @@ class RetraceNegativePrompt(io.ComfyNode):
             return io.NodeOutput(interpolate_conditioning(source, empty, interpolation))
 
 
-class RetraceProximalGuidance(io.ComfyNode):
+class RetraceProximalGuidance(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

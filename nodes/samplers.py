@@ -8,10 +8,11 @@ from comfy_api.latest import io
 
 from ..host.sampling import ddim_sampler
 from ..samplers.ddim import DenoisedRange
+from .node import RetraceNode
 from .types import eta_input
 
 
-class RetraceSamplerDDIM(io.ComfyNode):
+class RetraceSamplerDDIM(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

@@ -15,6 +15,7 @@ from ..host.report import report
 from ..host.sampling import initial_noise, sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import (
     end_step_input,
@@ -33,7 +34,7 @@ from .types import (
 NODE = "DDIM Sample"
 
 
-class RetraceDDIMSample(io.ComfyNode):
+class RetraceDDIMSample(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

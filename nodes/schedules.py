@@ -8,13 +8,14 @@ from comfy_api.latest import io, ui
 from ..host.model_facts import model_facts
 from ..measuring.plots import schedule_plot
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import end_step_input, last_step, model_input, spacing_input, start_step_input, steps_input, terminal_input
 
 SCHEDULER, PLOT = "DDIM Scheduler", "Schedule Plot"
 
 
-class RetraceDDIMScheduler(io.ComfyNode):
+class RetraceDDIMScheduler(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -45,7 +46,7 @@ class RetraceDDIMScheduler(io.ComfyNode):
         return io.NodeOutput(schedule.sigmas)
 
 
-class RetraceSchedulePlot(io.ComfyNode):
+class RetraceSchedulePlot(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

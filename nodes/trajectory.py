@@ -14,6 +14,7 @@ from ..host.report import report
 from ..host.trajectory_files import read_trajectory, save_numbered, trajectory_names, trajectory_path
 from ..inversion.trajectory import Trajectory
 from ..measuring.grid import image_grid
+from .node import RetraceNode
 from .refusals import in_the_name_of
 from .types import RetraceTrajectory, start_step_input
 
@@ -24,7 +25,7 @@ def trajectory_input() -> io.Input:
     return RetraceTrajectory.Input("trajectory", tooltip="From one of the inversions, or Load Trajectory.")
 
 
-class RetraceTrajectoryLatent(io.ComfyNode):
+class RetraceTrajectoryLatent(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -79,7 +80,7 @@ class RetraceTrajectoryLatent(io.ComfyNode):
         return io.NodeOutput(with_samples(carrier, state), sigmas)
 
 
-class RetraceTrajectoryPreview(io.ComfyNode):
+class RetraceTrajectoryPreview(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -106,7 +107,7 @@ class RetraceTrajectoryPreview(io.ComfyNode):
         return io.NodeOutput(grid, ui=ui.PreviewImage(grid, cls=cls))
 
 
-class RetraceSaveTrajectory(io.ComfyNode):
+class RetraceSaveTrajectory(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
@@ -135,7 +136,7 @@ class RetraceSaveTrajectory(io.ComfyNode):
         return io.NodeOutput(trajectory, ui=report(cls, name))
 
 
-class RetraceLoadTrajectory(io.ComfyNode):
+class RetraceLoadTrajectory(RetraceNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(

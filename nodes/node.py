@@ -1,0 +1,42 @@
+"""The base class of the pack's nodes: a node's inputs are checked against its own schema before it runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from comfy_api.latest import io
+
+from .input_checks import check_inputs
+from .refusals import in_the_name_of
+
+Execute = Callable[..., io.NodeOutput]
+
+
+class RetraceNode(io.ComfyNode):
+    """A node whose `execute` runs only on inputs that its schema allows, however they came to it."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401  (type's own keywords)
+        super().__init_subclass__(**kwargs)
+        execute = cls.__dict__.get("execute")
+        # For each run ComfyUI makes subclasses of the node that hold copies of its attributes; their `execute` is wrapped already.
+        if execute is not None and not hasattr(execute.__func__, "__wrapped__"):
+            cls.execute = classmethod(_checked(execute.__func__))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _checked(execute: Execute) -> Execute:
+    signature = inspect.signature(execute)
+
+    @wraps(execute)
+    def checked(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> io.NodeOutput:  # noqa: ANN401  (the node's inputs)
+        schema = cls.define_schema()
+        # As in ComfyUI, what a node's validate_inputs takes is checked by the node itself.
+        own = inspect.signature(cls.validate_inputs).parameters
+        inputs = [each for each in schema.inputs if each.id not in own]
+        with in_the_name_of((schema.display_name or schema.node_id).removesuffix(" (Retrace)")):
+            check_inputs(inputs, signature.bind(cls, *args, **kwargs).arguments)
+        return execute(cls, *args, **kwargs)
+
+    return checked
