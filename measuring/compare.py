@@ -9,10 +9,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ..samplers.blend_mask import checked_mask
+
 Region = Literal["all", "inside", "outside"]
 
 # A dark to bright colour ramp (in the manner of matplotlib's inferno), evenly spaced.
 HEAT_COLOURS = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
+
+
+SSIM_WINDOW = 11
+SMALLEST_SIDE = SSIM_WINDOW // 2 + 1
+"""Pixels that a side needs for the window to be reflected at the border."""
 
 
 @dataclass(frozen=True)
@@ -42,14 +49,22 @@ def compare_images(
         region: which side of the mask counts. "all" ignores the mask.
         brightest_at: the difference (mean over channels) that the heat map shows brightest.
 
-    Raises ValueError for different sizes or batches, NaN, a region without a mask, and a region without a pixel.
+    Raises ValueError for different sizes, batches or transparency, sides under 6 pixels, NaN, a mask outside 0..1, a region
+    without a mask, and a region without a pixel.
     """
+    alphas = [_alpha(images) for images in (first, second)]
     first, second = (images[..., :3].float().cpu() for images in (first, second))
     batch = max(len(first), len(second))
-    if first.shape[1:] != second.shape[1:] or any(len(images) not in (1, batch) for images in (first, second)):
+    _require_one_size(first, second)
+    if first.shape[-1] != second.shape[-1] or any(len(images) not in (1, batch) for images in (first, second)):
         raise ValueError(
             f"the pictures have the shapes {tuple(first.shape)} and {tuple(second.shape)}; "
-            "give two of the same size, with equal batches or a single picture on one side."
+            "give two in color, with equal batches or a single picture on one side."
+        )
+    if not torch.equal(*torch.broadcast_tensors(*alphas)):
+        raise ValueError(
+            "the pictures differ in transparency, which PSNR and SSIM do not measure; lay both over a background, or leave "
+            "out the alpha channel (Split Image with Alpha)."
         )
     if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
         raise ValueError("a picture holds NaN or infinite values; look at what made it (a VAE in half precision?).")
@@ -66,15 +81,35 @@ def compare_images(
     )
 
 
+def _alpha(images: Tensor) -> Tensor:
+    """The alpha channel [B, H, W]; 1 where there is none."""
+    return images[..., 3].float().cpu() if images.shape[-1] > 3 else images.new_ones(1, 1, 1, dtype=torch.float32).cpu()
+
+
+def _require_one_size(first: Tensor, second: Tensor) -> None:
+    (height, width), (other_height, other_width) = first.shape[1:3], second.shape[1:3]
+    if (height, width) != (other_height, other_width):
+        raise ValueError(
+            f"the pictures are {width} x {height} and {other_width} x {other_height} pixels; give two of the same size. VAE "
+            "Encode crops sides that are not multiples of 8: resize or crop the photo to multiples of 8 before it."
+        )
+    if min(height, width) < SMALLEST_SIDE:
+        raise ValueError(
+            f"the pictures are {width} x {height} pixels, but SSIM, with its window of {SSIM_WINDOW} x {SSIM_WINDOW}, needs "
+            f"at least {SMALLEST_SIDE} pixels on each side; give larger ones."
+        )
+
+
 def _weight(mask: Tensor | None, region: Region, images: Tensor) -> Tensor:
     batch, height, width = images.shape[:3]
     if region == "all":
         return torch.ones(batch, height, width)
     if mask is None:
         raise ValueError(f"region is {region!r}, but there is no mask; connect one or choose all.")
+    mask = checked_mask(mask)
     if len(mask) not in (1, batch):
         raise ValueError(f"{len(mask)} masks were given for {batch} pictures; give one, or one each.")
-    resized = functional.interpolate(mask.float().cpu().unsqueeze(1), size=(height, width), mode="area")[:, 0]
+    resized = functional.interpolate(mask.cpu().unsqueeze(1), size=(height, width), mode="area")[:, 0]
     weight = (resized if region == "inside" else 1 - resized).expand(batch, -1, -1)
     if bool((weight.sum(dim=(1, 2)) <= 0).any()):
         raise ValueError(f"no pixel lies {region} the mask; invert it or choose another region.")
@@ -82,11 +117,11 @@ def _weight(mask: Tensor | None, region: Region, images: Tensor) -> Tensor:
 
 
 def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
-    """SSIM of Wang et al. (2004) with its 11 x 11 Gaussian window, mean over channels, [B, H, W]."""
+    """SSIM of Wang et al. (2004) with its Gaussian window, mean over channels, [B, H, W]."""
     # kornia comes with ComfyUI; importing it takes a second, which ComfyUI's start should not pay.
     from kornia.metrics import ssim
 
-    return ssim(first.movedim(-1, 1), second.movedim(-1, 1), window_size=11).mean(dim=1)
+    return ssim(first.movedim(-1, 1), second.movedim(-1, 1), window_size=SSIM_WINDOW).mean(dim=1)
 
 
 def heat_colours(values: Tensor) -> Tensor:

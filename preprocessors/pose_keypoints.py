@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import reprlib
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +53,7 @@ def read_json(text: str) -> list[PoseFrame]:
     """
     try:
         data = json.loads(text)
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the text is not JSON ({error}); paste what OpenPose or a pose node has written.") from error
     return read_frames(data)
 
@@ -137,7 +138,7 @@ def _frame(document: Any, index: int) -> PoseFrame:  # noqa: ANN401
 
 def _person(person: Any, where: str) -> Person:  # noqa: ANN401
     if not isinstance(person, Mapping):
-        raise ValueError(f"{where} is {person!r:.60}; it must be an object with pose_keypoints_2d.")
+        raise ValueError(f"{where} is {reprlib.repr(person):.60}; it must be an object with pose_keypoints_2d.")
     body = _points(person, "pose_keypoints_2d", (BODY_POINTS, 25), where)
     if body is not None and len(body) == 25:
         body = body[list(BODY_25_TO_BODY_18)]
@@ -151,11 +152,11 @@ def _parts(person: Person) -> list[Array]:
 
 def _points(person: Mapping[str, Any], key: str, counts: tuple[int, ...], where: str) -> Array | None:
     values = person.get(key)
-    if values is None or len(values) == 0:
+    if values is None or (isinstance(values, Sized) and len(values) == 0):
         return None
     try:
         table = np.array(values, np.float32).reshape(-1, 3)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise ValueError(
             f"{where}: {key} is not a list of x, y, confidence, x, y, confidence, ... ({error})."
         ) from error
@@ -170,7 +171,7 @@ def _side(value: Any, key: str, where: str) -> int:  # noqa: ANN401
     if value is None:
         return 0
     if not isinstance(value, (int, float)) or not 0 <= value <= 16384:
-        raise ValueError(f"{where}: {key} is {value!r:.60}; it must be a number of pixels from 1 to 16384.")
+        raise ValueError(f"{where}: {key} is {reprlib.repr(value):.60}; it must be a number of pixels from 1 to 16384.")
     return int(value)
 
 

@@ -9,6 +9,9 @@ import numpy as np
 
 from .pixels import Array, as_rgb8
 
+LONGEST_SIDE = 32766
+"""cv2.remap counts pixels in 16 bits."""
+
 
 def shuffle(image: Array, seed: int = 0, scale: int = 256) -> Array:
     """The image resampled along a random smooth flow.
@@ -22,7 +25,7 @@ def shuffle(image: Array, seed: int = 0, scale: int = 256) -> Array:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: a negative seed, or a scale outside 2..4096.
+        ValueError: a negative seed, a scale outside 2..4096, or a side longer than 32766 pixels.
 
     Source:
         ControlNet 1.1 "shuffle" (content shuffle), with NumPy's seeded generator in place of the global one.
@@ -51,7 +54,13 @@ def shuffler(seed: int = 0, scale: int = 256) -> Callable[[Array], Array]:
 
     def shuffled(image: Array) -> Array:
         rgb = as_rgb8(image)
-        across, down = flow(*rgb.shape[:2])
+        height, width = rgb.shape[:2]
+        if max(height, width) > LONGEST_SIDE:
+            raise ValueError(
+                f"the image is {width} x {height} pixels, but shuffle follows at most {LONGEST_SIDE} on a side; "
+                "make the image smaller."
+            )
+        across, down = flow(height, width)
         return cv2.remap(rgb, across, down, cv2.INTER_LINEAR)
 
     return shuffled

@@ -1,6 +1,6 @@
 """The last blend, in pixels: what a mask keeps is the source itself, bit for bit; an autoencoder never touched it.
 
-Images are float32 [B, H, W, 3], 0 to 1; masks [B, H, W], 0 (keep) to 1 (take the edit).
+Images are floating point [B, H, W, 3], 0 to 1; masks [B, H, W], 0 (keep) to 1 (take the edit).
 """
 
 from __future__ import annotations
@@ -38,13 +38,14 @@ def composite_pixels(
         blend: "poisson" also fits the edit's gradients into the source (Perez et al. 2003; OpenCV's seamlessClone, which
             works in 8 bits).
 
-    Returns [max B, H, W, 3]; wherever the resized mask is 0 it equals the source bit for bit.
+    Returns [max B, H, W, 3] in the source's dtype; wherever the resized mask is 0 it equals the source bit for bit.
     Raises ValueError for sizes and batches that do not fit, NaN, or a negative feather.
     """
     _require_image(source, "source")
     _require_image(edited, "edited image")
     if feather < 0:
         raise ValueError(f"feather is {feather}; give 0 or more pixels.")
+    dtype, source = source.dtype, source.to(torch.promote_types(source.dtype, torch.float32))
     edited = _without_padding(edited, source)
     mask = _resized(checked_mask(mask), source.shape[1], source.shape[2])
     batch = _common_batch({"source": len(source), "edited image": len(edited), "mask": len(mask)})
@@ -56,7 +57,8 @@ def composite_pixels(
     if blend == "poisson":
         edited = torch.stack([_cloned(*row) for row in zip(source, edited, mask, strict=True)])
     alpha = feathered_inside(mask, feather)[..., None]
-    return torch.where(alpha == 0, source, torch.where(alpha == 1, edited, torch.lerp(source, edited, alpha)))
+    blended = torch.where(alpha == 1, edited, torch.lerp(source, edited, alpha))
+    return torch.where(alpha == 0, source, blended).to(dtype)
 
 
 def feathered_inside(mask: Tensor, pixels: int) -> Tensor:

@@ -67,15 +67,35 @@ def test_the_heat_map_brightens_with_the_difference():
 @pytest.mark.parametrize(
     ("second", "mask", "region", "message"),
     [
-        (picture(0, size=16), None, "all", "give two of the same size"),
+        (picture(0, size=16), None, "all", "the pictures are 32 x 32 and 16 x 16 pixels.*VAE Encode crops"),
+        (torch.rand(1, 32, 24, 3), None, "all", "the pictures are 32 x 32 and 24 x 32 pixels"),
         (picture(0, batch=2), None, "inside", "region is 'inside', but there is no mask"),
         (picture(0, batch=2), torch.ones(3, 8, 8), "inside", "3 masks were given for 2 pictures"),
         (picture(0, batch=2), torch.ones(1, 8, 8), "outside", "no pixel lies outside the mask"),
+        (picture(0, batch=2), torch.full((1, 8, 8), math.nan), "inside", "the mask holds NaN"),
+        (picture(0, batch=2), torch.full((1, 8, 8), 3.0), "inside", "the mask's values run from 3 to 3"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(second, mask, region, message):
     with pytest.raises(ValueError, match=message):
         compare_images(picture(1), second, mask, region)
+
+
+def test_pictures_that_differ_in_alpha_alone_are_not_infinitely_close():
+    color = picture(0)
+    opaque, half = (torch.cat([color, torch.full_like(color[..., :1], alpha)], dim=-1) for alpha in (1.0, 0.5))
+    for other in (opaque, color):
+        with pytest.raises(ValueError, match="the pictures differ in transparency"):
+            compare_images(half, other)
+    assert compare_images(opaque, color).mean_psnr == math.inf
+    assert compare_images(half, half).mean_psnr == math.inf
+
+
+@pytest.mark.parametrize("size", [(1, 5, 20, 3), (1, 20, 5, 3)])
+def test_pictures_smaller_than_the_window_are_refused(size):
+    with pytest.raises(ValueError, match="pixels, but SSIM.* at least 6 pixels"):
+        compare_images(torch.zeros(size), torch.zeros(size))
+    assert compare_images(torch.zeros(1, 6, 6, 3), torch.zeros(1, 6, 6, 3)).mean_ssim == pytest.approx(1, abs=1e-4)
 
 
 def test_batches_that_do_not_match_are_refused():

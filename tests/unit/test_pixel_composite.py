@@ -132,6 +132,20 @@ def test_poisson_does_not_move_the_picture_and_hides_a_shift():
     assert float((poisson - source).abs().max()) < 0.3 * float((plain - source).abs().max())
 
 
+@pytest.mark.parametrize("blend", ["feather", "poisson"])
+@pytest.mark.parametrize("match_colour", [False, True])
+def test_half_precision_images_give_what_float32_gives(blend, match_colour):
+    """ComfyUI's --fp16-intermediates makes every IMAGE float16."""
+    source, edited = (torch.rand(1, 32, 40, 3, generator=torch.Generator().manual_seed(n)) for n in (0, 1))
+    mask = torch.zeros(1, 32, 40)
+    mask[:, 8:24, 8:30] = 1
+    half = composite_pixels(source.half(), edited.half(), mask.half(), 4, match_colour, blend)
+    full = composite_pixels(source.half().float(), edited.half().float(), mask, 4, match_colour, blend)
+    assert half.dtype == torch.float16
+    assert torch.equal(half, full.half())
+    assert torch.equal(half[mask == 0], source.half()[mask == 0])
+
+
 @pytest.mark.parametrize(("changes", "message"), [
     ({"edited": torch.zeros(1, 8, 16, 3)}, "the edited image is 16 x 8, the source 17 x 13. VAE Encode crops"),
     ({"edited": torch.zeros(1, 24, 24, 3)}, "the edited image is 24 x 24, the source 17 x 13"),

@@ -86,6 +86,8 @@ def test_coco_wholebody_has_hands_and_a_face():
         (_document(pose_keypoints_2d=_flat(17)), "person 1: pose_keypoints_2d has 17 points; it must have 18 or 25"),
         (_document(hand_left_keypoints_2d=[1, 2]), "hand_left_keypoints_2d is not a list of x, y"),
         (_document(pose_keypoints_2d=["a"] * 54), "pose_keypoints_2d is not a list"),
+        (_document(pose_keypoints_2d=5), "person 1: pose_keypoints_2d is not a list of x, y"),
+        (_document(pose_keypoints_2d=[10**400] * 54), "pose_keypoints_2d is not a list"),
         (_document(pose_keypoints_2d=[float("nan")] * 54), "not finite"),
         (_document(pose_keypoints_2d=[1e9] * 54), "a million pixels"),
         ({"people": [], "canvas_width": "wide"}, "canvas_width is 'wide'"),
@@ -97,6 +99,23 @@ def test_other_data_is_refused(data, match):
         read_frames(data)
 
 
-def test_text_that_is_not_json_is_refused():
+@pytest.mark.parametrize(
+    "text", ["{people: 1}", "[" * 100_000, '{"people": [{"pose_keypoints_2d": [' + "9" * 5000 + "]}]}"]
+)
+def test_text_that_is_not_json_is_refused(text):
     with pytest.raises(ValueError, match="the text is not JSON"):
-        read_json("{people: 1}")
+        read_json(text)
+
+
+@pytest.mark.parametrize("depth", [10, 100, 500, 900])
+def test_lists_in_lists_are_refused(depth):
+    nested = "[" * depth + "]" * depth
+    with pytest.raises(ValueError, match=r"the text is not JSON|person 1 is \[\[|pose_keypoints_2d is not a list"):
+        read_json(f'{{"people": [{nested}]}}')
+    with pytest.raises(ValueError, match=r"the text is not JSON|pose_keypoints_2d (is not a list|has 0 points)"):
+        read_json(f'{{"people": [{{"pose_keypoints_2d": [{nested}]}}]}}')
+
+
+def test_numbers_of_400_digits_are_refused():
+    with pytest.raises(ValueError, match="pose_keypoints_2d is not a list"):
+        read_json(json.dumps(_document(pose_keypoints_2d=[10**399] * 54)))

@@ -50,6 +50,12 @@ def test_narrow_images(size):
     assert shuffle(np.zeros((*size, 3), np.uint8)).shape == (*size, 3)
 
 
+@pytest.mark.parametrize("size", [(2, 32767), (32767, 2)])
+def test_an_image_longer_than_opencv_follows_is_refused(size):
+    with pytest.raises(ValueError, match=f"the image is {size[1]} x {size[0]} pixels, .* 32766"):
+        shuffle(np.zeros((*size, 3), np.uint8))
+
+
 @pytest.mark.parametrize("wrong", [{"seed": -1}, {"scale": 1}, {"scale": 5000}])
 def test_parameters_out_of_range_are_refused(image, wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is {next(iter(wrong.values()))}"):
