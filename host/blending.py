@@ -51,14 +51,9 @@ class BlendPlan:
     trajectory: Trajectory | None
 
     def require_complete(self, node: str) -> None:
-        """Raise ValueError, naming `node`, when the source wants a trajectory that is not there, or the mask is no mask."""
+        """Raise ValueError, naming `node`, when the source wants a trajectory that is not there."""
         if self.source == "trajectory" and self.trajectory is None:
             raise ValueError(f"{node}: kept_from is 'trajectory', but there is no trajectory; connect DDIM Invert.")
-        if self.mask is not None:
-            try:
-                checked_mask(self.mask)
-            except ValueError as error:
-                raise ValueError(f"{node}: {error}") from error
 
     def start(self, strength: float, inherit_noise: bool, node: str) -> Start:
         """What a run of this strength begins from. Raises ValueError, naming `node`, where there is no noise to inherit."""

@@ -7,7 +7,6 @@ from typing import Any
 
 import comfy.model_management
 import comfy.sample
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -17,7 +16,7 @@ Latent = dict[str, Any]
 def latent_samples(latent: Latent, model: ModelPatcher, node: str) -> Tensor:
     """The samples [B, C, H, W] of a LATENT, with the model's number of channels.
 
-    Raises ValueError, naming `node`, for nested or video latents, another number of channels, and NaN or infinity.
+    Raises ValueError, naming `node`, for nested or video latents, and another number of channels.
     """
     samples = latent["samples"]
     if samples.is_nested:
@@ -33,10 +32,6 @@ def latent_samples(latent: Latent, model: ModelPatcher, node: str) -> Tensor:
         raise ValueError(
             f"{node}: the latent has {samples.shape[1]} channels, the model works with {channels}; "
             "encode the image with this model's own VAE."
-        )
-    if not bool(torch.isfinite(samples).all()):
-        raise ValueError(
-            f"{node}: the latent holds NaN or infinite values; look at the image, or run the VAE in float32 (--fp32-vae)."
         )
     return samples
 

@@ -87,9 +87,7 @@ class RetraceLatentBlend(RetraceNode):
             "image with noise or from its inverted trajectory. Works in every node that takes a SAMPLER.",
             search_aliases=["inpaint sampler", "blended latent diffusion", "differential diffusion", "keep background"],
             inputs=[
-                io.Sampler.Input(
-                    "sampler", tooltip="The sampler to wrap, for example of KSamplerSelect or Sampler DDIM."
-                ),
+                io.Sampler.Input("sampler", tooltip="The sampler to wrap, from KSamplerSelect or Sampler DDIM."),
                 *blend_inputs(),
                 *optional_inputs(),
             ],

@@ -320,8 +320,8 @@ def test_nothing_is_changed_in_place(models, latent, mask):
     ({"mask": torch.ones(3, 16, 16)}, "there are 3 masks for a latent batch of 2; give one mask, or one for each"),
     ({"kept_from": "trajectory"}, "kept_from is 'trajectory', but there is no trajectory; connect DDIM Invert"),
     ({"inherit_noise": True}, "inherit_noise is on, but kept_from is 'matched', which has no inverted image"),
-    ({"strength": 1.5}, "strength is 1.5; give 0"),
-    ({"strength": float("nan")}, "strength is nan; give 0"),
+    ({"strength": 1.5}, "strength is 1.5, but it must be a number from 0"),
+    ({"strength": float("nan")}, "strength is nan, but it must be a number from 0"),
     ({"steps": 1000}, "begin at timestep 1000, beyond the model's last"),
 ])  # fmt: skip
 def test_bad_input_is_refused_before_any_network_call(models, latent, mask, monkeypatch, changes, message):

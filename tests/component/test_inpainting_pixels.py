@@ -43,7 +43,7 @@ def test_a_padded_image_comes_only_with_an_image():
 
 
 def test_the_mask_node_names_itself_when_it_refuses():
-    with pytest.raises(ValueError, match="Blend Mask: the mask holds NaN"):
+    with pytest.raises(ValueError, match="Blend Mask: mask: the mask holds NaN"):
         prepare(ring() * float("nan"))
     with pytest.raises(ValueError, match="Blend Mask: snap is 0.7"):
         prepare(ring(), snap=0.7)
@@ -126,7 +126,7 @@ def test_what_depth_to_image_refuses(models, latent, depth):
     with pytest.raises(ValueError, match="Depth To Image: the model's UNet has 4 input channels, a depth model has 5"):
         RetraceDepthToImage.execute(models("sd15")[0], cond, cond, depth, latent)
     for wrong, message in (
-        (depth * float("nan"), "the depth holds NaN"),
+        (depth * float("nan"), "depth holds NaN"),
         (torch.full_like(depth, 0.5), "the depth of image 0 is the same everywhere"),
         (depth.repeat(3, 1, 1, 1), "there are 3 depth maps for 2 latents"),
         (depth[0], "the depth has the shape"),

@@ -51,5 +51,5 @@ def test_the_comparison_shows_its_heat_map_and_figures_on_the_node(folders):
     assert output.ui["text"][0].startswith("PSNR 20.00 dB") and len(output.ui["images"]) == 1
     with pytest.raises(ValueError, match="Compare Images: region is 'inside', but there is no mask"):
         RetraceCompareImages.execute(first, first, "inside", 0.25)
-    with pytest.raises(ValueError, match="Compare Images: a picture holds NaN"):
+    with pytest.raises(ValueError, match="Compare Images: image_b holds NaN"):
         RetraceCompareImages.execute(first, first * float("nan"), "all", 0.25)
