@@ -133,8 +133,6 @@ def _options() -> list[io.DynamicCombo.Option]:
 
 
 class RetracePreprocessor(RetraceNode):
-    """Schema and call of `preprocessors.batch.hint_batch`."""
-
     @classmethod
     def define_schema(cls) -> io.Schema:
         return io.Schema(
