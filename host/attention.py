@@ -8,12 +8,13 @@ from typing import Any, Literal, Protocol
 
 import comfy.model_patcher
 import comfy.patcher_extension
-from comfy.ldm.modules.attention import SpatialTransformer, optimized_attention
+from comfy.ldm.modules.attention import SpatialTransformer
 from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel, Upsample
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .conditioning import covers_a_part
+from .plain_attention import plain_attention, preferred_backends, with_preferred
 from .sampling_run import Options, SamplingRun, tell_the_positive_apart
 
 Attention = Callable[[Tensor, Tensor, Tensor, Options], Tensor]
@@ -49,15 +50,18 @@ Edit = Callable[[Layer, Tensor, Tensor, Tensor, Options], "Tensor | None"]
 class Patch:
     """Our function in place of the attentions of one block, with the function of another pack that was there before.
 
-    `edits` holds the layers that are edited by their index in the block; the others stay as they are.
+    `edits` holds the layers that are edited by their index in the block; the others stay as they are. `backends` holds what each
+    layer of the block prefers.
     """
 
     run: SamplingRun
+    backends: Sequence[object]
     edits: Mapping[int, tuple[Layer, Edit]]
     earlier: Attention | None
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, options: Options) -> Tensor:
         self.run.require_every_row(k, options)
+        options = with_preferred(options, self.backends[options["block_index"]])
         layer, edit = self.edits.get(options["block_index"], (None, None))
         edited = None if layer is None or edit is None else edit(layer, q, k, v, options)
         if self.earlier is None:
@@ -127,7 +131,8 @@ def install(
             return executor(*args, **more)
 
         of_the_model = guider.model_options
-        guider.model_options = _with_patches(of_the_model, run, patches)
+        network = guider.model_patcher.get_model_object("diffusion_model")
+        guider.model_options = _with_patches(of_the_model, network, run, patches)
         comfy.patcher_extension.add_wrapper_with_key(
             comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE,
             WRAPPER,
@@ -143,15 +148,6 @@ def install(
 
     patched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, WRAPPER, outer_sample)
     return patched
-
-
-def plain_attention(q: Tensor, k: Tensor, v: Tensor, options: Options, mask: Tensor | None = None) -> Tensor:
-    """The attention that ComfyUI would run without any replacement; `mask` [rows, queries, keys] is added to the scores."""
-    # ComfyUI's own layers pass a mask only where they have one, and another pack's override may count on that.
-    more: dict[str, Any] = {} if mask is None else {"mask": mask}
-    return optimized_attention(
-        q, k, v, options["n_heads"], attn_precision=options["attn_precision"], transformer_options=options, **more
-    )
 
 
 def probabilities(q: Tensor, k: Tensor, options: Options) -> Tensor:
@@ -176,13 +172,14 @@ def map_size(options: Options) -> tuple[int, int]:
     return height, width
 
 
-def _unet_layers(network: Any) -> tuple[Layer, ...]:  # noqa: ANN401  (torch types its blocks as plain modules)
+def _modules(network: Any) -> dict[Block, Any]:  # noqa: ANN401  (torch types its blocks as plain modules)
+    return {"input": network.input_blocks, "middle": [network.middle_block or ()], "output": network.output_blocks}
+
+
+def _unet_layers(network: Any) -> tuple[Layer, ...]:  # noqa: ANN401
     layers: list[Layer] = []
     level = 0
-    blocks: dict[Block, Any] = {
-        "input": network.input_blocks, "middle": [network.middle_block or ()], "output": network.output_blocks,
-    }  # fmt: skip
-    for block, modules in blocks.items():
+    for block, modules in _modules(network).items():
         for number, module in enumerate(modules):
             for part in module:
                 level += isinstance(part, Downsample) - isinstance(part, Upsample)
@@ -191,7 +188,12 @@ def _unet_layers(network: Any) -> tuple[Layer, ...]:  # noqa: ANN401  (torch typ
     return tuple(layers)
 
 
-def _with_patches(model_options: Options, run: SamplingRun, patches: Sequence[tuple[Kind, Layer, Edit]]) -> Options:
+def _with_patches(
+    model_options: Options,
+    network: Any,  # noqa: ANN401  (torch types its blocks as plain modules)
+    run: SamplingRun,
+    patches: Sequence[tuple[Kind, Layer, Edit]],
+) -> Options:
     """A copy of the options with our patches over those of other packs.
 
     Ours have the key of a whole block. Guidance that replaces a block during the run (perturbed attention) takes their place
@@ -205,7 +207,8 @@ def _with_patches(model_options: Options, run: SamplingRun, patches: Sequence[tu
         blocks.setdefault((kind, layer.block, layer.number), {})[layer.index] = (layer, edit)
     for (kind, block, number), edits in blocks.items():
         earlier = replaced.get(kind, {})
+        backends = preferred_backends(_modules(network)[block][number], kind)
         for key in ((block, number), *(layer.key for layer, _ in edits.values() if layer.key in earlier)):
-            patch = Patch(run, edits, earlier.get(key))
+            patch = Patch(run, backends, edits, earlier.get(key))
             comfy.model_patcher.set_model_options_patch_replace(options, patch, kind, *key)
     return options

@@ -64,6 +64,7 @@ def test_an_identity_edit_of_equal_rows_changes_no_bit(models):
 
     class Guider:
         model_options = patched.model_options
+        model_patcher = patched
         conds = {"positive": [{"uuid": "positive", "cross_attn": k[2:]}], "negative": [{"uuid": "negative"}]}
 
     def run(executor, *args):
