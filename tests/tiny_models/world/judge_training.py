@@ -1,0 +1,103 @@
+"""Train the judge on renderings: `python -m world.judge_training --work FOLDER` beside this folder, then measure it.
+
+The same seed, pictures and machine give the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.nn import functional
+
+from .judge import ATTRIBUTES, CELLS, GROUND, SIDE, WEIGHTS, Reader, as_input, split
+from .judge_set import rendered_set
+
+SEED = 1
+PICTURES = 2000
+ROUNDS = 40
+BATCH = 32
+RATE = 4e-3
+NEAR, FAR = 1.1, 2.0
+SHIFT = 6
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", type=Path, required=True, help="where the renderings are kept")
+    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    given = parser.parse_args()
+    data = rendered_set(given.work, SEED, given.pictures)
+    reader = train(as_input(data.pictures), torch.from_numpy(data.ground), torch.from_numpy(data.solids), given.rounds)
+    save_file({name: value.half().contiguous() for name, value in reader.state_dict().items()}, str(WEIGHTS))
+    print(f"{WEIGHTS.name}: {WEIGHTS.stat().st_size / 1000:.0f} kB")
+
+
+def train(pictures: Tensor, ground: Tensor, solids: Tensor, rounds: int) -> Reader:
+    """A reader of pictures [N, 3, 128, 128] whose answers are as in JudgeSet."""
+    torch.manual_seed(SEED)
+    reader = Reader()
+    optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=1e-2)
+    steps = rounds * (len(pictures) // BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.15)
+    for number in range(rounds):
+        total = 0.0
+        for rows in torch.randperm(len(pictures))[: len(pictures) // BATCH * BATCH].split(BATCH):
+            seen, places = varied(pictures[rows], solids[rows])
+            loss = loss_of(split(reader(seen)), ground[rows], places)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += float(loss.detach())
+        print(f"round {number + 1} of {rounds}: loss {total * BATCH / len(pictures):.4f}", flush=True)
+    return reader
+
+
+def loss_of(parts: dict[str, Tensor], ground: Tensor, solids: Tensor) -> Tensor:
+    """Cross-entropies of solids' places, of attributes near their middles, and of floor and wall."""
+    cells = (torch.arange(CELLS) + 0.5) / CELLS
+    away = torch.hypot(
+        solids[:, :, 0, None, None] - cells[None, None, None, :],
+        solids[:, :, 1, None, None] - cells[None, None, :, None],
+    )
+    away = torch.where(solids[:, :, 6, None, None] > 0, away * CELLS, torch.inf)
+    nearest, owner = away.min(1)
+    inside = nearest < NEAR
+    counted = inside | (nearest > FAR)
+    loss = 4 * functional.binary_cross_entropy_with_logits(parts["solid"][:, 0][counted], inside[counted].float())
+    row, down, across = torch.nonzero(inside, as_tuple=True)
+    answers = solids[row, owner[row, down, across]]
+    for number, name in enumerate(ATTRIBUTES):
+        loss = loss + functional.cross_entropy(parts[name][row, :, down, across], answers[:, 2 + number].long())
+    for number, name in enumerate(GROUND):
+        loss = loss + 0.5 * functional.cross_entropy(parts[name], ground[:, number])
+    return loss
+
+
+def varied(pictures: Tensor, solids: Tensor) -> tuple[Tensor, Tensor]:
+    """Mirrored, shifted, brightened, blurred and noisy pictures, so that what an autoencoder gives back can be read too."""
+    solids = solids.clone()
+    if torch.rand(()) < 0.5:
+        pictures = pictures.flip(3)
+        solids[..., 0] = torch.where(solids[..., 6] > 0, 1 - solids[..., 0], 0)
+    right, down = torch.randint(-SHIFT, SHIFT + 1, (2,)).tolist()
+    padded = functional.pad(pictures, [SHIFT] * 4, mode="replicate")
+    pictures = padded[:, :, SHIFT - down : SHIFT - down + SIDE, SHIFT - right : SHIFT - right + SIDE]
+    solids[..., :2] += torch.tensor([right, down]) / SIDE
+    gain = 1 + 0.06 * torch.randn(len(pictures), 1, 1, 1) + 0.02 * torch.randn(len(pictures), 3, 1, 1)
+    pictures = (pictures + 1) * gain - 1
+    blurred = functional.avg_pool2d(functional.pad(pictures, [1] * 4, mode="replicate"), 3, 1)
+    share = (torch.rand(len(pictures), 1, 1, 1) * 1.3 - 0.3).clamp(0, 1)
+    pictures = pictures + share * (blurred - pictures)
+    noise = 0.06 * torch.rand(len(pictures), 1, 1, 1) * torch.randn_like(pictures)
+    return (pictures + noise).clamp(-1, 1), solids
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    main()
