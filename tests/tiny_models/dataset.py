@@ -1,0 +1,90 @@
+"""The training set: pictures of random scenes with their captions, rendered in chunks that a later start goes on from.
+
+Scene i depends on the seed and on i alone, so that a set of any size is the beginning of a larger one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+CHUNK = 100
+Example = Callable[[int], tuple[np.ndarray, str]]
+"""Index of a scene -> its picture, uint8 [H, W, 3], and its caption."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Rendered chunks, mapped into memory; `captions` has one line a picture."""
+
+    chunks: list[np.ndarray]
+    captions: list[str]
+
+    def __len__(self) -> int:
+        return len(self.captions)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Picture `index`, uint8 [H, W, 3]."""
+        return self.chunks[index // CHUNK][index % CHUNK]
+
+
+def render_set(folder: Path, count: int, example: Example, workers: int, report: Callable[[str], None]) -> None:
+    """Render the chunks of the first `count` scenes that `folder` lacks; `count` is rounded up to whole chunks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    missing = [number for number in range(-(-count // CHUNK)) if not _captions_file(folder, number).exists()]
+    with ProcessPoolExecutor(workers) as pool:
+        tasks = [pool.submit(render_chunk, folder, number, example) for number in missing]
+        for done, task in enumerate(as_completed(tasks), 1):
+            task.result()
+            report(f"{folder.name}: {done} of {len(missing)} chunks of {CHUNK} pictures rendered")
+
+
+def render_chunk(folder: Path, number: int, example: Example) -> None:
+    """Write the pictures, then the captions, whose file says that the chunk is complete."""
+    examples = [example(index) for index in range(number * CHUNK, (number + 1) * CHUNK)]
+    part = folder / f"{number:05}.part.npy"
+    np.save(part, np.stack([picture for picture, _ in examples]))
+    part.replace(_pictures_file(folder, number))
+    part = folder / f"{number:05}.part.json"
+    part.write_text(json.dumps([caption for _, caption in examples], indent=0), encoding="utf-8")
+    part.replace(_captions_file(folder, number))
+
+
+def load(folder: Path, count: int) -> Pictures:
+    """The first `count` pictures (all of a chunk's, where it is not whole)."""
+    numbers = range(-(-count // CHUNK))
+    captions = [line for number in numbers for line in json.loads(_captions_file(folder, number).read_text("utf-8"))]
+    return Pictures([np.load(_pictures_file(folder, number), mmap_mode="r") for number in numbers], captions)
+
+
+def training_example(seed: int) -> Example:
+    """Scenes of one or two objects whose words are not held out."""
+    return partial(_example, seed, None, False)
+
+
+def held_out_example(seed: int) -> Example:
+    """Scenes of one object whose words are held out, in the plain wording and as photographs."""
+    return partial(_example, seed, 1, True)
+
+
+def _example(seed: int, objects: int | None, held_out: bool, index: int) -> tuple[np.ndarray, str]:
+    from .world import captions, render, scene  # each worker imports it once
+
+    rng = np.random.default_rng((seed, index))
+    chosen = scene.random_scene(rng, objects, held_out)
+    words = captions.caption(chosen, None if held_out else rng)
+    return render.render(chosen, seed=int(rng.integers(2**31))), words
+
+
+def _pictures_file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.npy"
+
+
+def _captions_file(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.json"

@@ -1,0 +1,54 @@
+"""The training set as latents: encoded once, in chunks that a later start goes on from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from .autoencoder import to_tensor
+from .dataset import CHUNK, Pictures
+from .training import keep
+
+ENCODED_AT_ONCE = 4
+MEASURED_CHUNKS = 10
+
+
+@dataclass(frozen=True)
+class Latents:
+    """`values` float32 [N, C, 32, 32] = (encoded - mean) / deviation, with one caption each."""
+
+    values: Tensor
+    captions: list[str]
+    mean: float
+    deviation: float
+
+
+@torch.no_grad()
+def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[[str], None]) -> None:
+    """Encode the chunks of `pictures` that `folder` lacks, each float16 [100, C, 32, 32]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, chunk in enumerate(pictures.chunks):
+        path = folder / f"{number:05}.pt"
+        if path.exists():
+            continue
+        encoded = [
+            model.encoder(to_tensor(chunk[at : at + ENCODED_AT_ONCE]))  # pyright: ignore
+            for at in range(0, CHUNK, ENCODED_AT_ONCE)
+        ]
+        keep(torch.cat(encoded).half().contiguous(), path)
+        report(f"{folder.name}: {number + 1} of {len(pictures.chunks)} chunks encoded")
+
+
+def load(folder: Path, captions: list[str], scale: tuple[float, float] | None = None) -> Latents:
+    """All that belong to `captions`. `scale` (mean, deviation) defaults to that of the first chunks, whatever comes after."""
+    chunks = [torch.load(folder / f"{number:05}.pt", weights_only=True) for number in range(len(captions) // CHUNK)]
+    if scale is None:
+        measured = torch.cat(chunks[:MEASURED_CHUNKS]).float()
+        scale = measured.mean().item(), measured.std().item()
+    mean, deviation = scale
+    values = ((torch.cat(chunks).float() - mean) / deviation).contiguous(memory_format=torch.channels_last)
+    return Latents(values, captions, mean, deviation)

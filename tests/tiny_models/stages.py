@@ -1,0 +1,157 @@
+"""The stages of training, in the order in which one needs the other, and what each leaves in the work folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import autoencoder, controlnet, dataset, diffusion, drawing, latents, lora
+from .diffusion import TextToLatent
+from .training import Loss, Plan, fit, keep
+from .vocabulary import Vocabulary, vocabulary
+
+HELD_OUT = 200
+PLANS = {
+    "autoencoder": Plan("autoencoder", 3000, 8e-4, clip=5.0, average_decay=0.995),
+    "tiny_sd15": Plan("tiny_sd15", 16000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
+    "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
+    "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
+    "tiny_sd2_v": Plan("tiny_sd2_v", 8000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the stages keep what they made, and how large the training set is."""
+
+    folder: Path
+    pictures: int
+    threads: int
+    report: Callable[[str], None]
+
+    def training_set(self) -> dataset.Pictures:
+        return dataset.load(self.folder / "pictures", self.pictures)
+
+    def held_out_set(self) -> dataset.Pictures:
+        return dataset.load(self.folder / "held-out", HELD_OUT)
+
+    def latents(self) -> latents.Latents:
+        return latents.load(self.folder / "latents", self.training_set().captions)
+
+    def trained(
+        self,
+        name: str,
+        model: nn.Module,
+        loss_of: Callable[[], Loss] | None = None,
+        look: Callable[[nn.Module, int], None] = lambda average, iteration: None,
+    ) -> nn.Module:
+        """`model` with the weights of a stage; trained first where that has not come to its end and a loss is given."""
+        path = self.folder / f"{name}.pt"
+        if not path.exists():
+            if loss_of is None:
+                raise FileNotFoundError(f"Stage {name} has not come to its end: {path} does not exist.")
+            keep(fit(PLANS[name], model, loss_of(), self.folder, self.report, look).state_dict(), path)
+        model.load_state_dict(torch.load(path, weights_only=True))
+        return model.eval().requires_grad_(False)
+
+    def autoencoder(self) -> nn.Module:
+        return self.trained("autoencoder", autoencoder.build(4))
+
+    def text_to_latent(self, name: str, words: Vocabulary) -> TextToLatent:
+        model = TextToLatent(name, len(words.token_ids))
+        self.trained(name, model)
+        return model
+
+
+def render_pictures(work: Work) -> None:
+    for name, count, example in (
+        ("held-out", HELD_OUT, dataset.held_out_example(seed=1)),
+        ("pictures", work.pictures, dataset.training_example(seed=0)),
+    ):
+        dataset.render_set(work.folder / name, count, example, work.threads, work.report)
+
+
+def train_autoencoder(work: Work) -> None:
+    held_out = work.held_out_set()
+
+    def look(average: nn.Module, iteration: int) -> None:
+        restored = autoencoder.round_trips(average, held_out, 8)
+        decibels = autoencoder.psnr(restored, held_out)
+        work.report(f"autoencoder: {decibels:.2f} dB on 8 held-out pictures at iteration {iteration}")
+        originals = [held_out[index] for index in range(8)]
+        pairs = [picture for pair in zip(originals, restored, strict=True) for picture in pair]
+        drawing.write_sheet(pairs, work.folder / "sheets" / f"autoencoder-{iteration:05}.png")
+
+    plan, model = PLANS["autoencoder"], autoencoder.build(4)
+    work.trained("autoencoder", model, lambda: autoencoder.loss_on(work.training_set(), plan.iterations), look)
+    decibels = autoencoder.psnr(autoencoder.round_trips(model, held_out, HELD_OUT), held_out)
+    work.report(f"autoencoder: {decibels:.2f} dB on {HELD_OUT} held-out pictures")
+
+
+def encode_pictures(work: Work) -> None:
+    latents.encode(work.autoencoder(), work.training_set(), work.folder / "latents", work.report)
+    encoded = work.latents()
+    deviation, mean = torch.std_mean(encoded.values, dim=(0, 2, 3))
+    work.report(f"latents: mean {encoded.mean:.3f}, deviation {encoded.deviation:.3f}")
+    work.report(f"latents: in this scale, means of the channels {mean.tolist()}, deviations {deviation.tolist()}")
+
+
+def train_epsilon(work: Work) -> None:
+    words = vocabulary()
+    _train_text_to_latent(work, words, TextToLatent("tiny_sd15", len(words.token_ids)), "tiny_sd15")
+
+
+def train_velocity(work: Work) -> None:
+    words = vocabulary()
+    model = TextToLatent("tiny_sd2_v", len(words.token_ids))
+    diffusion.begin_from(model, work.text_to_latent("tiny_sd15", words))
+    _train_text_to_latent(work, words, model, "tiny_sd2_v")
+
+
+def _train_text_to_latent(work: Work, words: Vocabulary, model: TextToLatent, name: str) -> None:
+    encoded, decoder = work.latents(), work.autoencoder().decoder
+    captions = work.held_out_set().captions[:12]
+
+    def look(average: nn.Module, iteration: int) -> None:
+        drawn = drawing.draw(name, average, decoder, encoded, words, captions)  # pyright: ignore
+        drawing.write_sheet(drawn, work.folder / "sheets" / f"{name}-{iteration:05}.png")
+
+    work.trained(name, model, lambda: diffusion.loss_on(name, encoded, words), look)
+
+
+def train_controlnet(work: Work) -> None:
+    words = vocabulary()
+    base = work.text_to_latent("tiny_sd15", words)
+    network = controlnet.build(base)
+    work.trained("controlnet", network, lambda: controlnet.loss_on(base, work.training_set(), work.latents(), words))
+
+
+def train_lora(work: Work) -> None:
+    words = vocabulary()
+    base = work.text_to_latent("tiny_sd15", words)
+    model = lora.build(base)
+    encoder = work.autoencoder()
+    scale = (work.latents().mean, work.latents().deviation)
+    styled = lora.styled_set(work.training_set(), encoder, work.folder / "lora-latents", scale, work.report)
+    captions = [lora.styled_caption(caption) for caption in work.held_out_set().captions[:8]]
+
+    def look(average: nn.Module, iteration: int) -> None:
+        drawn = drawing.draw("tiny_sd15", average, encoder.decoder, styled, words, captions)  # pyright: ignore
+        drawing.write_sheet(drawn, work.folder / "sheets" / f"lora-{iteration:05}.png")
+
+    work.trained("lora", model, lambda: diffusion.loss_on("tiny_sd15", styled, words), look)
+
+
+STAGES: dict[str, Callable[[Work], None]] = {
+    "pictures": render_pictures,
+    "autoencoder": train_autoencoder,
+    "latents": encode_pictures,
+    "tiny_sd15": train_epsilon,
+    "controlnet": train_controlnet,
+    "lora": train_lora,
+    "tiny_sd2_v": train_velocity,
+}

@@ -1,0 +1,114 @@
+"""One training loop for every model: resumable at any iteration, with the same losses as if it had not been interrupted.
+
+Whatever is drawn at random comes from a generator seeded by the stage's seed and the iteration, so that no state of a
+generator has to be kept.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+Loss = Callable[[nn.Module, int, torch.Generator], torch.Tensor]
+"""(model, iteration, generator) -> loss."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long and how fast a stage learns; everything goes by the iteration, nothing by the clock."""
+
+    name: str
+    iterations: int
+    learning_rate: float
+    seed: int = 0
+    warm_up: int = 100
+    average_decay: float = 0.999
+    clip: float = 1.0
+    weight_decay: float = 0.01
+    save_every: int = 100
+    log_every: int = 25
+    look_every: int = 500
+
+    def rate(self, iteration: int) -> float:
+        """A linear warm-up, then half a cosine to zero."""
+        start = min(1.0, (iteration + 1) / self.warm_up)
+        return self.learning_rate * start * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
+
+
+def fit(
+    plan: Plan,
+    model: nn.Module,
+    loss_of: Loss,
+    folder: Path,
+    report: Callable[[str], None],
+    look: Callable[[nn.Module, int], None] = lambda average, iteration: None,
+) -> nn.Module:
+    """Train `model` in place, going on from `folder` where a state was saved; return the moving average of its weights.
+
+    Only parameters that require a gradient are trained, averaged and kept. `look` is called now and then with the average.
+    """
+    state_file = folder / f"{plan.name}.state.pt"
+    average = deepcopy(model).requires_grad_(False).eval()
+    trained = [name for name, value in model.named_parameters() if value.requires_grad]
+    weights, averaged = ([dict(each.named_parameters())[name] for name in trained] for each in (model, average))
+    optimizer = torch.optim.AdamW(
+        weights, plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
+    )
+    first = 0
+    if state_file.exists():
+        state = torch.load(state_file, weights_only=True)
+        first = state["iteration"]
+        for kept, live in ((state["weights"], weights), (state["average"], averaged)):
+            for value, parameter in zip(kept, live, strict=True):
+                parameter.data.copy_(value)
+        optimizer.load_state_dict(state["optimizer"])
+        report(f"{plan.name}: goes on at iteration {first} of {plan.iterations}")
+    total, counted, start = 0.0, 0, time.perf_counter()
+    for iteration in range(first, plan.iterations):
+        for group in optimizer.param_groups:
+            group["lr"] = plan.rate(iteration)
+        loss = loss_of(model, iteration, generator_of(plan.seed, iteration))
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(weights, plan.clip)
+        optimizer.step()
+        decay = min(plan.average_decay, (1 + iteration) / (10 + iteration))
+        torch._foreach_lerp_(averaged, [value.detach() for value in weights], 1 - decay)
+        total, counted, done = total + loss.item(), counted + 1, iteration + 1
+        if done % plan.log_every == 0 or done == plan.iterations:
+            seconds = (time.perf_counter() - start) / counted
+            report(
+                f"{plan.name}: {done} of {plan.iterations}, loss {total / counted:.5f}, {seconds:.2f} s an iteration"
+            )
+            total, counted, start = 0.0, 0, time.perf_counter()
+        if done % plan.save_every == 0 or done == plan.iterations:
+            keep(
+                {
+                    "iteration": done,
+                    "weights": [value.detach() for value in weights],
+                    "average": averaged,
+                    "optimizer": optimizer.state_dict(),
+                },
+                state_file,
+            )
+        if done % plan.look_every == 0 or done == plan.iterations:
+            with torch.no_grad():
+                look(average, done)
+    return average
+
+
+def generator_of(seed: int, iteration: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed * 1_000_003 + iteration)
+
+
+def keep(state: object, path: Path) -> None:
+    """Write a file whole or not at all."""
+    torch.save(state, path.with_suffix(".part"))
+    path.with_suffix(".part").replace(path)
