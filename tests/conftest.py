@@ -17,7 +17,8 @@ COMFYUI = Path(os.environ.get("COMFYUI_PATH", ROOT / ".dev" / "ComfyUI-0.30.0"))
 PACK = "retrace_pack"
 
 # The pack's root stays off sys.path: its nodes/ and samplers/ would shadow ComfyUI's own modules of these names.
-for folder in (COMFYUI, ROOT / "tests" / "tiny_models", ROOT / "tests" / "tiny_sd"):
+TESTS = ROOT / "tests"
+for folder in (TESTS, TESTS / "tiny_models", COMFYUI, TESTS / "tiny_sd"):
     sys.path.insert(0, str(folder))
 os.environ.setdefault("COMFYUI_PATH", str(COMFYUI))
 
