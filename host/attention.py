@@ -13,6 +13,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import Downsample, UNetModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from .clones import own_clone
 from .conditioning import covers_a_part
 from .plain_attention import plain_attention, preferred_backends, with_preferred
 from .sampling_run import Options, SamplingRun, tell_the_positive_apart
@@ -110,7 +111,7 @@ def install(
     The patches are put in place when a run begins, over whatever upstream and downstream nodes replaced by then, so that the
     order of the nodes does not matter.
     """
-    patched = model.clone()
+    patched = own_clone(model)
 
     def outer_sample(
         executor: comfy.patcher_extension.WrapperExecutor,

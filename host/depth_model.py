@@ -6,6 +6,7 @@ import node_helpers
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from .clones import own_clone
 from .guided import Conditioning
 
 DEPTH_INPUT_CHANNELS = 5
@@ -23,7 +24,7 @@ def depth_model(model: ModelPatcher, node: str) -> ModelPatcher:
             f"{node}: the model's UNet has {channels} input channels, a depth model has {DEPTH_INPUT_CHANNELS} (latent and "
             "depth); load a depth checkpoint such as stable-diffusion-2-depth."
         )
-    clone = model.clone()
+    clone = own_clone(model)
     clone.add_object_patch("concat_keys", ())
     return clone
 

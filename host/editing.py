@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -67,15 +67,16 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
     level = trajectory.steps - options.start_step
     process_in = guidance.model.model.process_latent_in
     direction = GuidanceDirection()
+    patches: list[Callable[[ModelPatcher], None]] = []
     if options.pull_back is not None:
         if trajectory.kind != "plain":
             raise ValueError(
                 f"pull_back is {options.pull_back.strength}, but a trajectory by {trajectory.inversion.method} is not a path "
                 "that a state could be pulled back to; set it to 0, or invert with DDIM Invert."
             )
-        guidance = replace(guidance, model=direction.watch(guidance.model))
+        patches.append(direction.watch)
     if trajectory.kind == "plain":
-        guidance = replace(guidance, model=_announced(guidance.model))
+        patches.append(_announce)
 
     def loop(denoise: Denoise, latent: Tensor, report: StepCallback) -> Tensor:
         sigmas = trajectory.remaining_sigmas(options.start_step).to(latent)
@@ -104,6 +105,7 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
         OwnLoop(loop),
         trajectory.remaining_sigmas(options.start_step),
         seed=0,
+        patches=patches,
     )
     return samples, count.rows // rows
 
@@ -166,10 +168,8 @@ def _repeated(states: Tensor, rows: int, dim: int = 0) -> Tensor:
     return states.repeat_interleave(rows, dim) if states.shape[dim] == 1 else states
 
 
-def _announced(model: ModelPatcher) -> ModelPatcher:
-    announced = model.clone()
-    announced.model_options["transformer_options"][ANNOUNCEMENT] = True
-    return announced
+def _announce(model: ModelPatcher) -> None:
+    model.model_options["transformer_options"][ANNOUNCEMENT] = True
 
 
 def _continue_pair(

@@ -8,6 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..samplers.proximal import Shrinkage, shrink
+from .clones import own_clone
 
 
 def with_proximal_guidance(model: ModelPatcher, quantile: float, shrinkage: Shrinkage) -> ModelPatcher:
@@ -19,7 +20,7 @@ def with_proximal_guidance(model: ModelPatcher, quantile: float, shrinkage: Shri
             return arguments["conds_out"]
         return [null + shrink(text - null, quantile, shrinkage), null, *others]
 
-    patched = model.clone()
+    patched = own_clone(model)
     patched.set_model_sampler_pre_cfg_function(shrink_guidance)
     return patched
 
@@ -30,11 +31,9 @@ class GuidanceDirection:
     def __init__(self) -> None:
         self.difference: Tensor | None = None
 
-    def watch(self, model: ModelPatcher) -> ModelPatcher:
-        """A clone of the model that is listened to."""
-        watched = model.clone()
-        watched.set_model_sampler_pre_cfg_function(self._keep)
-        return watched
+    def watch(self, model: ModelPatcher) -> None:
+        """Listen to the model, which is changed in place."""
+        model.set_model_sampler_pre_cfg_function(self._keep)
 
     def _keep(self, arguments: dict[str, Any]) -> list[Tensor]:
         text, null, *_ = arguments["conds_out"]

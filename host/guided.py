@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
+from .clones import own_clone
 
 Conditioning = list[Any]
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -64,11 +65,9 @@ class EvaluationCount:
 
     rows: int = 0
 
-    def watch(self, model: ModelPatcher) -> ModelPatcher:
-        """A clone of the model that is counted."""
-        watched = model.clone()
-        watched.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "retrace_count", self._count)
-        return watched
+    def watch(self, model: ModelPatcher) -> None:
+        """Count those of the model, which is changed in place."""
+        model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "retrace_count", self._count)
 
     def _count(self, executor: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
         self.rows += x.shape[0]
@@ -85,12 +84,17 @@ def run_guided(
     seed: int,
     denoise_mask: Tensor | None = None,
     progress_steps: int | None = None,
+    patches: Sequence[Callable[[ModelPatcher], None]] = (),
 ) -> Tensor:
     """One run of a sampler under the guidance: samples [B, C, H, W] of a LATENT in, those of another out.
 
-    `progress_steps` is the length of the node's bar where it is not the number of steps.
+    `progress_steps` is the length of the node's bar where it is not the number of steps; `patches` change the clone of the
+    model that is run.
     """
-    guider = comfy.samplers.CFGGuider(count.watch(guidance.model))
+    model = own_clone(guidance.model)
+    for patch in (*patches, count.watch):
+        patch(model)
+    guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(guidance.positive, guidance.negative)
     guider.set_cfg(guidance.cfg)
     callback = latent_preview.prepare_callback(guidance.model, progress_steps or len(sigmas) - 1)

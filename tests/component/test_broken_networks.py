@@ -1,0 +1,138 @@
+"""Every node that evaluates the network, when the network raises: ComfyUI still knows its model and can unload it."""
+
+import gc
+import logging
+from dataclasses import replace
+
+import comfy.model_management
+import pytest
+import torch
+from comfy.samplers import CFGGuider, sampler_object
+from random_edits import edit, p2p, rows
+from random_models import random_model
+from retrace_pack.host.attention_maps import read_noise, read_word_maps
+from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
+from retrace_pack.nodes.reconstruction import RetraceProximalGuidance
+from retrace_pack.nodes.samplers import RetraceSamplerDDIM
+from retrace_pack.nodes.sampling import RetraceDDIMSample
+
+MASK = torch.ones(1, 8, 8)
+
+
+def ddim_sample(task):
+    return RetraceDDIMSample.execute(
+        task.model, task.source, task.negative, {"samples": task.samples}, 0, task.steps, 3.0, 0, 1000, False, 0.0,
+        "leading", "clean", False, "",
+    )  # fmt: skip
+
+
+def latent_blend_sample(task):
+    return RetraceLatentBlendSample.execute(
+        task.model, task.source, task.negative, {"samples": task.samples}, 0, task.steps, 3.0, 1.0, "matched", "constant",
+        0, 0.0, "leading", "clean", mask=MASK,
+    )  # fmt: skip
+
+
+def guided(task, sampler):
+    """A SAMPLER in a stock guider."""
+    guider = CFGGuider(task.model)
+    guider.set_conds(task.source, task.negative)
+    guider.set_cfg(3.0)
+    sigmas = task.model.get_model_object("model_sampling").sigmas[[900, 500, 100]]
+    noise = torch.ones_like(task.samples)
+    return guider.sample(noise, task.samples, sampler, torch.cat([sigmas, torch.zeros(1)]), disable_pbar=True, seed=0)
+
+
+def sampler_ddim(task):
+    return guided(task, RetraceSamplerDDIM.execute(0.0, {}, False).result[0])
+
+
+def latent_blend(task, inner=None):
+    sampler = inner or sampler_object("euler")
+    return guided(task, RetraceLatentBlend.execute(sampler, "matched", "constant", 0, mask=MASK).result[0])
+
+
+def pair(task, model):
+    """A source and a target by a patched MODEL."""
+    two = replace(task, model=model, source=rows(model, 1, 2), samples=task.samples.repeat(2, 1, 1, 1))
+    return guided(two, sampler_object("euler"))
+
+
+NODES = {
+    "DDIM Invert": lambda task, trajectories: task.invert(),
+    "Exact Invert, o-belm": lambda task, trajectories: task.exact("o-belm"),
+    "Exact Invert, bdia": lambda task, trajectories: task.exact("bdia"),
+    "Exact Invert, edict": lambda task, trajectories: task.exact("edict"),
+    "Edit Friendly Invert": lambda task, trajectories: task.edit_friendly("ddpm"),
+    "DDIM Sample": lambda task, trajectories: ddim_sample(task),
+    "Sampler DDIM": lambda task, trajectories: sampler_ddim(task),
+    "Latent Blend Sample": lambda task, trajectories: latent_blend_sample(task),
+    "Latent Blend": lambda task, trajectories: latent_blend(task),
+    "Null Text Optimize": lambda task, trajectories: task.optimize_node(trajectories["plain"]),
+    "Edit Sample, plain": lambda task, trajectories: task.edit(trajectories["plain"]),
+    "Edit Sample, pull_back": lambda task, trajectories: task.edit(trajectories["plain"], pull_back=0.5),
+    "Edit Sample, source": lambda task, trajectories: task.edit(trajectories["plain"], source=task.negative),
+    "Edit Sample, pair": lambda task, trajectories: task.edit(trajectories["pair"]),
+    "Edit Sample, noise maps": lambda task, trajectories: task.edit(trajectories["noise maps"]),
+}
+PATCHES = {
+    "Attention Mask, words": lambda task, trajectories: read_word_maps(
+        task.model, trajectories["plain"], task.source, [3], [4], "Attention Mask"
+    ),
+    "Attention Mask, difference": lambda task, trajectories: read_noise(
+        task.model, trajectories["plain"], task.source, [4]
+    ),
+    "Prompt to Prompt": lambda task, trajectories: pair(task, p2p(task.model, edit())),
+    "MasaCtrl": lambda task, trajectories: pair(task, RetraceMasaCtrl.execute(task.model, 0, 0.0).result[0]),
+    "Plug and Play": lambda task, trajectories: pair(
+        task, RetracePlugAndPlay.execute(task.model, 0.5, 0.8).result[0]
+    ),
+    "Proximal Guidance": lambda task, trajectories: pair(
+        task, RetraceProximalGuidance.execute(task.model, "hard", 0.7).result[0]
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def whole(task):
+    """A task on a model of this test alone, and trajectories of every kind made with it."""
+    task = replace(task, model=random_model("sd15"), steps=4, iterations=0)
+    trajectories = {"plain": task.invert(), "pair": task.exact("o-belm"), "noise maps": task.edit_friendly("ddpm")}
+    return task, trajectories
+
+
+def with_network(task, answer):
+    """The task with a network of another answer, by a patched MODEL that nothing else holds."""
+    model = task.model.clone()
+    model.set_model_unet_function_wrapper(answer)
+    return replace(task, model=model)
+
+
+def out_of_memory(apply_model, arguments):
+    raise RuntimeError("out of memory")
+
+
+def keep_until_collected(error):
+    """What a traceback holds dies in the next garbage collection, in one with the patched MODEL from upstream."""
+    cycle = [error]
+    cycle.append(cycle)
+
+
+@pytest.mark.parametrize("run", [*NODES, *PATCHES])
+def test_after_a_failure_the_model_can_be_unloaded(whole, caplog, run):
+    task, trajectories = whole
+    comfy.model_management.unload_all_models()
+    with caplog.at_level(logging.INFO):
+        try:
+            {**NODES, **PATCHES}[run](with_network(task, out_of_memory), trajectories)
+        except RuntimeError as error:
+            assert "out of memory" in str(error)
+            keep_until_collected(error)
+        else:
+            pytest.fail("the network was not evaluated")
+        gc.collect()
+        assert [loaded for loaded in comfy.model_management.current_loaded_models if loaded.is_dead()] == []
+        comfy.model_management.free_memory(1e30, task.model.load_device)
+    assert comfy.model_management.current_loaded_models == []
+    assert "memory leak" not in caplog.text
