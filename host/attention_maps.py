@@ -21,7 +21,7 @@ from .attention import (
     nearest_level,
     probabilities,
 )
-from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, run_guided
+from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, finite, run_guided
 from .sampling_run import Options, SamplingRun
 
 
@@ -68,7 +68,10 @@ def _ask(
     levels: Sequence[int],
     tell: Callable[[Tensor, Tensor, Tensor], None],
 ) -> None:
-    """Ask the model at cfg 1 for each of the states, from the noise end; tell x, sigma and x0."""
+    """Evaluate the model at cfg 1 for each of the states, from the noise end; tell x, sigma and x0.
+
+    Raises ValueError when it overflows.
+    """
     order = sorted(levels, reverse=True)
     sigmas = torch.cat([trajectory.sigmas[order], torch.zeros(1)])
 
@@ -76,7 +79,7 @@ def _ask(
         for step, level in enumerate(order):
             x = model.model.process_latent_in(trajectory.latents[level]).to(latent)
             sigma = sigmas[step].to(latent)
-            denoised = denoise(x, sigma)
+            denoised = finite(denoise(x, sigma))
             report(step, x, sigma, denoised)
             tell(x, sigma, denoised)
         return latent

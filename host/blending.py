@@ -26,7 +26,7 @@ from ..samplers.blending import (
 )
 from ..samplers.prediction import variance_exploding, variance_preserving
 from ..samplers.schedule import SAME_LEVEL, Schedule
-from .guided import EvaluationCount, Guidance, run_guided
+from .guided import EvaluationCount, Guidance, finite, run_guided
 from .model_facts import model_facts, refuse_flow
 from .sampling import DDIMSampler, ddim_sampler
 
@@ -118,7 +118,8 @@ class BlendSampler(comfy.samplers.Sampler):
 
         blended.__name__ = f"blended_{getattr(self.inner.sampler_function, '__name__', 'sampler')}"
         sampler = comfy.samplers.KSAMPLER(blended, self.inner.extra_options, self.inner.inpaint_options)
-        return sampler.sample(model_wrap, sigmas, extra_args, callback, noise, latent_image, None, disable_pbar)
+        result = sampler.sample(model_wrap, sigmas, extra_args, callback, noise, latent_image, None, disable_pbar)
+        return finite(result, self.node)
 
     def _background(
         self, model_wrap: comfy.samplers.CFGGuider, sigmas: Tensor, noise: Tensor, latent_image: Tensor

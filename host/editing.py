@@ -21,7 +21,7 @@ from ..samplers.prediction import variance_preserving
 from ..samplers.proximal import pull_back
 from .conditioning import stack_rows
 from .guidance_patches import GuidanceDirection
-from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, run_guided
+from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, finite, run_guided
 from .null_text import is_null_text_of, null_text_conditioning
 
 AFTER_STEP, ANNOUNCEMENT = "retrace_after_step", "retrace_edit_sample"
@@ -60,7 +60,7 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
 
     A trajectory of one image is repeated for every row. Returns the samples of a LATENT [R, C, H, W] and the network
     evaluations for one row. Raises ValueError when the rows do not fit the trajectory's images or the start step lies
-    beyond it, or when a pull back is asked of another kind than a plain one.
+    beyond it, when a pull back is asked of another kind than a plain one, or when the model overflows.
     """
     rows = _row_count(guidance, trajectory)
     start = _repeated(trajectory.latent_at(options.start_step), rows)
@@ -94,7 +94,7 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
                 return x
 
             result = sample_ddim(denoise, latent, sigmas, callback=report, after_step=after_step)
-        return variance_preserving(result, sigmas[-1])
+        return finite(variance_preserving(result, sigmas[-1]))
 
     count = EvaluationCount()
     samples = run_guided(

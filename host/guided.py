@@ -10,6 +10,7 @@ import comfy.patcher_extension
 import comfy.samplers
 import comfy.utils
 import latent_preview
+import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
@@ -107,6 +108,19 @@ def run_guided(
         callback=callback,
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
+    )
+
+
+def finite(samples: Tensor, node: str | None = None) -> Tensor:
+    """The samples of a result as they are: checked once at the end of a run, because NaN stays in every state after it.
+
+    Raises ValueError, naming `node` where the caller does not add its name, for NaN or infinity.
+    """
+    if bool(torch.isfinite(samples).all()):
+        return samples
+    raise ValueError(
+        f"{node + ': ' if node else ''}the model gave NaN or infinite values, as one that overflows in half precision does; "
+        "start ComfyUI with --fp32-unet, --bf16-unet or --force-upcast-attention, lower cfg, or leave out the last LoRA or patch."
     )
 
 

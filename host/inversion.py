@@ -19,7 +19,7 @@ from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.noise import noise_source
 from ..samplers.prediction import variance_exploding
 from ..samplers.schedule import Schedule
-from .guided import EvaluationCount, Guidance, OwnLoop, run_guided
+from .guided import EvaluationCount, Guidance, OwnLoop, finite, run_guided
 
 Walk = Callable[[Denoise, Tensor, StepCallback], Tensor]
 """(the guided model, x at the first level, report) -> what an inversion visited, [N+1, ..., B, C, H, W]."""
@@ -118,14 +118,17 @@ def invert_with_noise_maps(
 
 
 def _walk(guidance: Guidance, samples: Tensor, schedule: Schedule, walk: Walk) -> tuple[Tensor, int]:
-    """What `walk` visited, in the scale of a LATENT, and the network evaluations for one image."""
+    """What `walk` visited, in the scale of a LATENT, and the network evaluations for one image.
+
+    Raises ValueError when the model overflows.
+    """
     count = EvaluationCount()
     visited = samples
 
     def loop(denoise: Denoise, latent: Tensor, report: StepCallback) -> Tensor:
         nonlocal visited
         # The references read the image as the variance-preserving state of the first level; at sigma 0 it is the same.
-        visited = walk(denoise, variance_exploding(latent, schedule.sigmas[-1].to(latent)), report)
+        visited = finite(walk(denoise, variance_exploding(latent, schedule.sigmas[-1].to(latent)), report))
         return latent
 
     run_guided(guidance, count, samples, torch.zeros_like(samples), OwnLoop(loop), schedule.ascending_sigmas, seed=0)

@@ -12,7 +12,7 @@ from torch import Tensor
 from ..samplers.ddim import UNLIMITED, AfterStep, DenoisedRange, sample_ddim
 from ..samplers.noise import NoiseSource, noise_source
 from ..samplers.prediction import variance_preserving
-from .guided import EvaluationCount, Guidance, guided_denoiser, run_guided
+from .guided import EvaluationCount, Guidance, finite, guided_denoiser, run_guided
 from .latents import Latent
 from .model_facts import refuse_flow
 
@@ -39,7 +39,7 @@ def sample_latent(
     Returns the samples of a LATENT [B, C, H, W] and the number of network evaluations for one image.
     """
     count = EvaluationCount()
-    sampler = ddim_sampler(eta, denoised_range, seeds)
+    sampler = ddim_sampler(eta, denoised_range, seeds, "DDIM Sample")
     result = run_guided(guidance, count, samples, noise, sampler, sigmas, seeds[0], denoise_mask)
     if read_as_clean:
         result = variance_preserving(result, sigmas[-1].to(result))
@@ -47,11 +47,24 @@ def sample_latent(
 
 
 class DDIMSampler(comfy.samplers.KSAMPLER):
-    """Our DDIM as a SAMPLER; its function takes `after_step`, see `samplers.ddim.sample_ddim`."""
+    """Our DDIM as a SAMPLER; its function takes `after_step`, see `samplers.ddim.sample_ddim`.
+
+    Its run raises ValueError, naming `node`, when the model overflows.
+    """
+
+    def __init__(self, sampler_function: Callable[..., Tensor], node: str) -> None:
+        super().__init__(sampler_function)
+        self.node = node
+
+    def sample(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401  (core's own arguments)
+        return finite(super().sample(*args, **kwargs), self.node)
 
 
 def ddim_sampler(
-    eta: float, denoised_range: DenoisedRange = UNLIMITED, seeds: tuple[int, ...] | None = None
+    eta: float,
+    denoised_range: DenoisedRange = UNLIMITED,
+    seeds: tuple[int, ...] | None = None,
+    node: str = "Sampler DDIM",
 ) -> DDIMSampler:
     """A SAMPLER for any guider. Without `seeds` the noise of eta > 0 is drawn from the seed of the run."""
 
@@ -69,7 +82,7 @@ def ddim_sampler(
                 callback({"i": step, "x": x, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
         network = model.inner_model.inner_model
-        refuse_flow(network.model_sampling, type(network).__name__, "Sampler DDIM")
+        refuse_flow(network.model_sampling, type(network).__name__, node)
         noise: NoiseSource | None = None
         if eta > 0:
             # The run's own seed already drew the initial noise; the next one keeps the steps independent of it.
@@ -80,4 +93,4 @@ def ddim_sampler(
         )
 
     sampler_function.__name__ = "retrace_ddim"
-    return DDIMSampler(sampler_function)
+    return DDIMSampler(sampler_function, node)

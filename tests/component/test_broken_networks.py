@@ -1,4 +1,7 @@
-"""Every node that evaluates the network, when the network raises: ComfyUI still knows its model and can unload it."""
+"""Every node that evaluates the network, when the network fails.
+
+It raises: ComfyUI still knows its model and can unload it. It answers NaN or infinity: no result leaves the node.
+"""
 
 import gc
 import logging
@@ -136,3 +139,29 @@ def test_after_a_failure_the_model_can_be_unloaded(whole, caplog, run):
         comfy.model_management.free_memory(1e30, task.model.load_device)
     assert comfy.model_management.current_loaded_models == []
     assert "memory leak" not in caplog.text
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("run", [*NODES, "Attention Mask, difference"])
+def test_no_result_leaves_a_node_when_the_network_overflows(whole, run, value):
+    task, trajectories = whole
+    broken = with_network(task, lambda apply_model, arguments: torch.full_like(arguments["input"], value))
+    with pytest.raises(ValueError, match="NaN or infinite.*--fp32-unet"):
+        {**NODES, **PATCHES}[run](broken, trajectories)
+
+
+@pytest.mark.parametrize("run", [run for run in NODES if run != "Null Text Optimize"])
+def test_one_bad_pixel_at_one_level_is_enough(whole, run):
+    task, trajectories = whole
+    calls = []
+
+    def once(apply_model, arguments):
+        answer = apply_model(arguments["input"], arguments["timestep"], **arguments["c"])
+        calls.append(answer)
+        if len(calls) == 2:
+            answer[:, 0, 0, 0] = torch.nan
+        return answer
+
+    name = run.split(",")[0]
+    with pytest.raises(ValueError, match=f"^{name}: .*NaN or infinite values"):
+        NODES[run](with_network(task, once), trajectories)
