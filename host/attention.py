@@ -124,7 +124,9 @@ def install(
     ) -> Tensor:
         guider: Any = executor.class_obj
         in_parts = any(covers_a_part(entry) for entries in guider.conds.values() for entry in entries)
-        run = SamplingRun(node, len(noise), len(sigmas) - 1, (noise.shape[2], noise.shape[3]), in_parts)
+        # Another pack may pad its SIGMAS with zeros, which are no steps.
+        steps = min(len(sigmas) - 1, int((sigmas > 0).sum()))
+        run = SamplingRun(node, len(noise), steps, (noise.shape[2], noise.shape[3]), in_parts)
         edit.begin(run, guider.conds.get("positive", []))
 
         def sampler_sample(executor: comfy.patcher_extension.WrapperExecutor, *args: object, **more: object) -> Tensor:
