@@ -100,6 +100,7 @@ class BlendSampler(comfy.samplers.Sampler):
     ) -> Tensor:
         network = model_wrap.inner_model
         refuse_flow(network.model_sampling, type(network).__name__, self.node)
+        self._require_descending(sigmas)
         background = self._background(model_wrap, sigmas, noise, latent_image)
         masks = self._masks(model_wrap, sigmas, extra_args, latent_image, denoise_mask)
         finished = float(sigmas[-1]) == 0 if self.finished is None else self.finished
@@ -120,6 +121,13 @@ class BlendSampler(comfy.samplers.Sampler):
         sampler = comfy.samplers.KSAMPLER(blended, self.inner.extra_options, self.inner.inpaint_options)
         result = sampler.sample(model_wrap, sigmas, extra_args, callback, noise, latent_image, None, disable_pbar)
         return finite(result, self.node)
+
+    def _require_descending(self, sigmas: Tensor) -> None:
+        if bool((sigmas[1:] > sigmas[:-1]).any()):
+            raise ValueError(
+                f"{self.node}: the sigmas {[round(float(sigma), 4) for sigma in sigmas[:6]]} do not descend from noise to image; "
+                "give those of a scheduler, not flipped ones."
+            )
 
     def _background(
         self, model_wrap: comfy.samplers.CFGGuider, sigmas: Tensor, noise: Tensor, latent_image: Tensor
