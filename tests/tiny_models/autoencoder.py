@@ -73,7 +73,7 @@ def crops(pictures: Pictures, side: int, generator: torch.Generator) -> Tensor:
 
 def to_tensor(pictures: np.ndarray) -> Tensor:
     """uint8 [B, H, W, 3] -> float32 [B, 3, H, W] in -1..1, channels last in memory."""
-    tensor = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    tensor = torch.tensor(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
     return tensor.contiguous(memory_format=torch.channels_last)
 
 

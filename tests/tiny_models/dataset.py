@@ -29,6 +29,9 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.captions)
 
+    def __add__(self, other: Pictures) -> Pictures:
+        return Pictures(self.chunks + other.chunks, self.captions + other.captions)
+
     def __getitem__(self, index: int) -> np.ndarray:
         """Picture `index`, uint8 [H, W, 3]."""
         return self.chunks[index // CHUNK][index % CHUNK]
@@ -71,6 +74,22 @@ def training_example(seed: int) -> Example:
 def held_out_example(seed: int) -> Example:
     """Scenes of one object whose words are held out, in the plain wording and as photographs."""
     return partial(_example, seed, 1, True)
+
+
+def styled_example(pictures: Path) -> Example:
+    """The photographs in the folder `pictures` in the other styles, in turn: all else of scene and caption is the same."""
+    return partial(_styled, pictures)
+
+
+def _styled(pictures: Path, index: int) -> tuple[np.ndarray, str]:
+    from .world import captions, scene, styles
+
+    style = [style for style in scene.STYLES if style != "photo"][index % (len(scene.STYLES) - 1)]
+    number, place = divmod(index, CHUNK)
+    photo = np.load(_pictures_file(pictures, number), mmap_mode="r")[place]
+    caption = json.loads(_captions_file(pictures, number).read_text("utf-8"))[place]
+    words = caption.replace(captions.OPENINGS["photo"], captions.OPENINGS[style], 1)
+    return styles.stylized(np.ascontiguousarray(photo), style), words
 
 
 def _example(seed: int, objects: int | None, held_out: bool, index: int) -> tuple[np.ndarray, str]:

@@ -15,7 +15,7 @@ from .diffusion import LATENT_SIDE, TextToLatent, alphas_cumprod, predicts_v
 from .latents import Latents
 from .vocabulary import Vocabulary
 
-STEPS, CFG = 25, 4.0
+STEPS, CFG = 20, 4.0
 
 
 @torch.no_grad()

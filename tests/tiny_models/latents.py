@@ -26,6 +26,11 @@ class Latents:
     mean: float
     deviation: float
 
+    def __add__(self, other: Latents) -> Latents:
+        """Both, in the scale of the first."""
+        values = torch.cat([self.values, other.values])
+        return Latents(values, self.captions + other.captions, self.mean, self.deviation)
+
 
 @torch.no_grad()
 def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[[str], None]) -> None:

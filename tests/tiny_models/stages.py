@@ -15,6 +15,9 @@ from .training import Loss, Plan, fit, keep
 from .vocabulary import Vocabulary, vocabulary
 
 HELD_OUT = 200
+FIRST_PICTURES = 2500
+"""Enough for the autoencoder, which does not wait for the others."""
+STYLED_PICTURES = 1000
 PLANS = {
     "autoencoder": Plan("autoencoder", 3000, 8e-4, clip=5.0, average_decay=0.995),
     "tiny_sd15": Plan("tiny_sd15", 16000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
@@ -33,14 +36,23 @@ class Work:
     threads: int
     report: Callable[[str], None]
 
-    def training_set(self) -> dataset.Pictures:
-        return dataset.load(self.folder / "pictures", self.pictures)
+    def photos(self, count: int) -> dataset.Pictures:
+        return dataset.load(self.folder / "pictures", count)
+
+    def styled(self) -> dataset.Pictures:
+        return dataset.load(self.folder / "styled", STYLED_PICTURES)
 
     def held_out_set(self) -> dataset.Pictures:
         return dataset.load(self.folder / "held-out", HELD_OUT)
 
+    def photo_latents(self) -> latents.Latents:
+        return latents.load(self.folder / "latents", self.photos(self.pictures).captions)
+
     def latents(self) -> latents.Latents:
-        return latents.load(self.folder / "latents", self.training_set().captions)
+        """Of the photographs and, in their scale, of the styled pictures."""
+        photos = self.photo_latents()
+        scale = photos.mean, photos.deviation
+        return photos + latents.load(self.folder / "styled-latents", self.styled().captions, scale)
 
     def trained(
         self,
@@ -67,12 +79,24 @@ class Work:
         return model
 
 
-def render_pictures(work: Work) -> None:
-    for name, count, example in (
-        ("held-out", HELD_OUT, dataset.held_out_example(seed=1)),
-        ("pictures", work.pictures, dataset.training_example(seed=0)),
-    ):
-        dataset.render_set(work.folder / name, count, example, work.threads, work.report)
+def render_first_pictures(work: Work) -> None:
+    held_out = dataset.held_out_example(seed=1)
+    dataset.render_set(work.folder / "held-out", HELD_OUT, held_out, work.threads, work.report)
+    _render_photos(work, FIRST_PICTURES)
+
+
+def render_all_pictures(work: Work) -> None:
+    _render_photos(work, work.pictures)
+
+
+def _render_photos(work: Work, count: int) -> None:
+    example = dataset.training_example(seed=0)
+    dataset.render_set(work.folder / "pictures", count, example, work.threads, work.report)
+
+
+def stylize_pictures(work: Work) -> None:
+    example = dataset.styled_example(work.folder / "pictures")
+    dataset.render_set(work.folder / "styled", STYLED_PICTURES, example, work.threads, work.report)
 
 
 def train_autoencoder(work: Work) -> None:
@@ -87,13 +111,16 @@ def train_autoencoder(work: Work) -> None:
         drawing.write_sheet(pairs, work.folder / "sheets" / f"autoencoder-{iteration:05}.png")
 
     plan, model = PLANS["autoencoder"], autoencoder.build(4)
-    work.trained("autoencoder", model, lambda: autoencoder.loss_on(work.training_set(), plan.iterations), look)
+    pictures = work.photos(FIRST_PICTURES) + work.styled()
+    work.trained("autoencoder", model, lambda: autoencoder.loss_on(pictures, plan.iterations), look)
     decibels = autoencoder.psnr(autoencoder.round_trips(model, held_out, HELD_OUT), held_out)
     work.report(f"autoencoder: {decibels:.2f} dB on {HELD_OUT} held-out pictures")
 
 
 def encode_pictures(work: Work) -> None:
-    latents.encode(work.autoencoder(), work.training_set(), work.folder / "latents", work.report)
+    model = work.autoencoder()
+    latents.encode(model, work.photos(work.pictures), work.folder / "latents", work.report)
+    latents.encode(model, work.styled(), work.folder / "styled-latents", work.report)
     encoded = work.latents()
     deviation, mean = torch.std_mean(encoded.values, dim=(0, 2, 3))
     work.report(f"latents: mean {encoded.mean:.3f}, deviation {encoded.deviation:.3f}")
@@ -114,7 +141,7 @@ def train_velocity(work: Work) -> None:
 
 def _train_text_to_latent(work: Work, words: Vocabulary, model: TextToLatent, name: str) -> None:
     encoded, decoder = work.latents(), work.autoencoder().decoder
-    captions = work.held_out_set().captions[:12]
+    captions = work.held_out_set().captions[:8]
 
     def look(average: nn.Module, iteration: int) -> None:
         drawn = drawing.draw(name, average, decoder, encoded, words, captions)  # pyright: ignore
@@ -127,7 +154,9 @@ def train_controlnet(work: Work) -> None:
     words = vocabulary()
     base = work.text_to_latent("tiny_sd15", words)
     network = controlnet.build(base)
-    work.trained("controlnet", network, lambda: controlnet.loss_on(base, work.training_set(), work.latents(), words))
+    work.trained(
+        "controlnet", network, lambda: controlnet.loss_on(base, work.photos(work.pictures), work.photo_latents(), words)
+    )
 
 
 def train_lora(work: Work) -> None:
@@ -135,8 +164,9 @@ def train_lora(work: Work) -> None:
     base = work.text_to_latent("tiny_sd15", words)
     model = lora.build(base)
     encoder = work.autoencoder()
-    scale = (work.latents().mean, work.latents().deviation)
-    styled = lora.styled_set(work.training_set(), encoder, work.folder / "lora-latents", scale, work.report)
+    photos = work.photo_latents()
+    scale = photos.mean, photos.deviation
+    styled = lora.styled_set(work.photos(FIRST_PICTURES), encoder, work.folder / "lora-latents", scale, work.report)
     captions = [lora.styled_caption(caption) for caption in work.held_out_set().captions[:8]]
 
     def look(average: nn.Module, iteration: int) -> None:
@@ -147,8 +177,10 @@ def train_lora(work: Work) -> None:
 
 
 STAGES: dict[str, Callable[[Work], None]] = {
-    "pictures": render_pictures,
+    "pictures": render_first_pictures,
+    "styles": stylize_pictures,
     "autoencoder": train_autoencoder,
+    "more_pictures": render_all_pictures,
     "latents": encode_pictures,
     "tiny_sd15": train_epsilon,
     "controlnet": train_controlnet,

@@ -42,6 +42,23 @@ def test_a_scene_depends_on_the_seed_and_its_index_alone():
     assert dataset.training_example(seed=6)(7)[1] != words
 
 
+def test_a_styled_picture_is_a_stored_one_through_a_filter(tmp_path, monkeypatch):
+    from tiny_models.world.styles import pencil_sketch, watercolor
+
+    rng = np.random.default_rng(0)
+    photos = [rng.integers(0, 256, (64, 64, 3), np.uint8) for _ in range(4)]
+    monkeypatch.setattr(dataset, "CHUNK", 2)
+    for number in (0, 1):
+        dataset.render_chunk(tmp_path, number, lambda index: (photos[index], f"a photo of ball {index}"))
+    example = dataset.styled_example(tmp_path)
+    for index, style, words in (
+        (2, pencil_sketch, "a pencil sketch of ball 2"),
+        (3, watercolor, "a watercolor of ball 3"),
+    ):
+        picture, caption = example(index)
+        assert np.array_equal(picture, style(photos[index])) and caption == words
+
+
 def test_held_out_scenes_have_one_object_and_held_out_words():
     from tiny_models.world.captions import words_of
     from tiny_models.world.scene import is_held_out
