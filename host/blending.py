@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..inversion.trajectory import Trajectory
-from ..samplers.blend_mask import checked_mask
+from ..samplers.blend_mask import checked_mask, require_painted
 from ..samplers.blending import (
     Background,
     InvertedImage,
@@ -172,6 +172,7 @@ class BlendSampler(comfy.samplers.Sampler):
         mask = latent_mask(self.plan.mask, latent_image, self.node)
         if denoise_mask is not None:
             mask = torch.minimum(mask, denoise_mask[:, :1].to(mask))
+        require_painted(mask, self.node, "invert the mask (a noise_mask of the latent counts as well)")
         masks = masks_over_time(mask, len(sigmas) - 1, self.plan.over_time, self.plan.dilations)
         over_time = extra_args["model_options"].get("denoise_mask_function")
         if over_time is None:

@@ -18,6 +18,7 @@ from ..samplers.blend_mask import (
     fill_holes,
     grow_mask,
     pad_image,
+    require_painted,
     snap_mask,
     to_latent_size,
 )
@@ -92,14 +93,14 @@ class RetraceBlendMask(RetraceNode):
     ) -> io.NodeOutput:
         with in_the_name_of("Blend Mask"):
             shaped = prepared_mask(checked_mask(mask), invert, fill_holes, grow, feather, snap)
+        require_painted(shaped, "Blend Mask", "change invert, grow or snap")
         if image is not None and image.shape[1:3] != shaped.shape[1:]:
             raise ValueError(
                 f"Blend Mask: the image is {image.shape[2]} x {image.shape[1]}, the mask {shaped.shape[2]} x {shaped.shape[1]}; "
                 "give a mask of the image's size."
             )
-        missing = ExecutionBlocker("Blend Mask: the image output needs an image at the input.")
-        padded = missing if image is None else pad_image(image)
-        return io.NodeOutput(shaped, to_latent_size(shaped, latent_size), padded)
+        absent = ExecutionBlocker("Blend Mask: the image output needs an image at the input.")
+        return io.NodeOutput(shaped, to_latent_size(shaped, latent_size), absent if image is None else pad_image(image))
 
 
 def prepared_mask(mask: Tensor, invert: bool, fill: bool, grow: int, feather: int, snap: float) -> Tensor:

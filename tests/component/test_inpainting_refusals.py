@@ -3,6 +3,7 @@
 import pytest
 import torch
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
+from retrace_pack.nodes.inpainting_pixels import RetraceBlendMask
 
 STEPS = 8
 
@@ -51,3 +52,33 @@ def test_ascending_sigmas_are_refused(silent_network, latent, mask, sampler):
     )
     with pytest.raises(ValueError, match=message):
         run_blended(*silent_network, latent, torch.tensor([0.1, 1.0, 10.0]), sampler, mask)
+
+
+WAY_TO_PAINT = (
+    r"is empty \(0 everywhere\), so that nothing would be painted; paint on the image in Load Image's mask editor"
+)
+
+
+@pytest.mark.parametrize(("mask", "noise_mask", "which"), [
+    (torch.zeros(1, 128, 128), None, "the mask of image 1 of 2"),
+    (torch.stack([torch.ones(16, 16), torch.zeros(16, 16)]), None, "the mask of image 2 of 2"),
+    (None, torch.zeros(1, 1, 16, 16), "the mask of image 1 of 2"),
+    (torch.eye(16)[None], 1 - torch.eye(16)[None, None], "the mask of image 1 of 2"),
+])  # fmt: skip
+def test_an_empty_mask_is_refused(silent_network, latent, mask, noise_mask, which):
+    masked = latent if noise_mask is None else {**latent, "noise_mask": noise_mask}
+    with pytest.raises(ValueError, match=f"Latent Blend Sample: {which} {WAY_TO_PAINT}, or invert the mask"):
+        paint(*silent_network, masked, mask)
+    with pytest.raises(ValueError, match=f"Latent Blend: {which} {WAY_TO_PAINT}, or invert the mask"):
+        run_blended(*silent_network, masked, torch.tensor([10.0, 1.0, 0.0]), mask=mask)
+
+
+@pytest.mark.parametrize(("mask", "changes"), [
+    (torch.zeros(1, 64, 64), {}),
+    (torch.ones(1, 64, 64), {"invert": True}),
+    (torch.eye(64)[None], {"grow": -2}),
+])  # fmt: skip
+def test_blend_mask_refuses_what_leaves_nothing_to_paint(mask, changes):
+    settings = {"invert": False, "fill_holes": True, "grow": 4, "feather": 0, "snap": 0.02, "latent_size": "maximum"}
+    with pytest.raises(ValueError, match=f"Blend Mask: the mask {WAY_TO_PAINT}, or change invert, grow or snap"):
+        RetraceBlendMask.execute(mask, **{**settings, **changes}, image=torch.zeros(1, 128, 128, 3))
