@@ -142,9 +142,16 @@ class BlendSampler(comfy.samplers.Sampler):
                     f"{tuple(states.shape[1:])}; give the latent that was inverted."
                 )
             if float(sigmas[0]) > float(levels[-1]) * (1 + SAME_LEVEL):
+                made = self.plan.trajectory.inversion
+                # A guider is given SIGMAS; the node that starts the run by itself makes its own of steps and spacing.
+                way_out = (
+                    "the trajectory's own SIGMAS (Trajectory Latent)"
+                    if self.start == "given"
+                    else f"steps {made.steps} and spacing {made.spacing!r}, its own"
+                )
                 raise ValueError(
                     f"{self.node}: the sigmas begin at {float(sigmas[0]):.4f}, above the trajectory's highest level "
-                    f"{float(levels[-1]):.4f}; give the trajectory's own SIGMAS (Trajectory Latent)."
+                    f"{float(levels[-1]):.4f}; give {way_out}."
                 )
             process_in = model_wrap.inner_model.process_latent_in
             placed = torch.stack([process_in(state) for state in states.to(latent_image)])

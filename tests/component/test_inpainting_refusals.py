@@ -4,6 +4,7 @@ import pytest
 import torch
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
 from retrace_pack.nodes.inpainting_pixels import RetraceBlendMask
+from retrace_pack.nodes.inversion import RetraceDDIMInvert
 
 STEPS = 8
 
@@ -82,3 +83,15 @@ def test_blend_mask_refuses_what_leaves_nothing_to_paint(mask, changes):
     settings = {"invert": False, "fill_holes": True, "grow": 4, "feather": 0, "snap": 0.02, "latent_size": "maximum"}
     with pytest.raises(ValueError, match=f"Blend Mask: the mask {WAY_TO_PAINT}, or change invert, grow or snap"):
         RetraceBlendMask.execute(mask, **{**settings, **changes}, image=torch.zeros(1, 128, 128, 3))
+
+
+def test_a_trajectory_of_other_steps_is_refused_with_what_each_node_can_change(models, latent, mask, monkeypatch):
+    model, cond = models("sd15")
+    trajectory = RetraceDDIMInvert.execute(model, cond, cond, latent, 4, 1.0, 0, "leading", "clean").result[0]
+    monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was called"))
+    highest = f"above the trajectory's highest level {float(trajectory.sigmas[-1]):.4f}; give "
+    for changes in ({"steps": 8}, {"steps": 4, "spacing": "trailing"}):
+        with pytest.raises(ValueError, match=f"Latent Blend Sample: .*{highest}steps 4 and spacing 'leading', its own"):
+            paint(model, cond, latent, mask, trajectory, kept_from="trajectory", **changes)
+    with pytest.raises(ValueError, match=f"Latent Blend: .*{highest}the trajectory's own SIGMAS"):
+        run_blended(model, cond, latent, torch.tensor([14.0, 1.0, 0.0]), mask=mask, trajectory=trajectory)
