@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,7 @@ def phrase(solid: Solid, size: bool = True) -> str:
     return f"a {solid.size + ' ' if size else ''}{solid.material} {solid.color} {solid.shape}"
 
 
-def words_of(text: str) -> dict[str, object]:
+def words_of(text: str) -> dict[str, Any]:
     """What a caption says: style, solids as (size or None, material, color, shape), floor, wall, side or None."""
     floor = re.search(r"on a (\w+) floor", text)
     wall = re.search(r"(\w+) wall", text)

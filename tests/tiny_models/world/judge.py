@@ -20,6 +20,7 @@ from .scene import COLORS, FLOORS, MATERIALS, SHAPES, SIZES, WALLS
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
 SIDE = 128
 CELLS = 16
+WIDTH = 88
 FOUND = 0.5
 ATTRIBUTES = {"color": COLORS, "material": MATERIALS, "shape": SHAPES, "size": tuple(SIZES)}
 GROUND = {"floor": FLOORS, "wall": WALLS}
@@ -52,26 +53,33 @@ class Verdict:
         return min(near, key=lambda solid: np.hypot(solid.x - x, solid.y - y)) if near else None
 
 
+class Wider(nn.Module):
+    """Adds what a dilated look around each cell shows, channel by channel and then across channels."""
+
+    def __init__(self, channels: int, dilation: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=dilation, dilation=dilation, groups=channels, bias=False),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, channels, 1, bias=False),
+            nn.BatchNorm2d(channels),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x + self.layers(x))
+
+
 class Reader(nn.Module):
     """Pictures [B, 3, 128, 128] in -1 to 1 -> logits [B, C, 16, 16]: whether a solid's middle is here, its attributes, ground."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after, stride, dilation in (
-            (3, 16, 2, 1),
-            (16, 32, 2, 1),
-            (32, 48, 2, 1),
-            (48, 64, 1, 1),
-            (64, 64, 1, 2),
-        ):
-            layers += [
-                nn.Conv2d(before, after, 3, stride, dilation, dilation, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-            ]
-        self.features = nn.Sequential(*layers)
-        self.head = nn.Conv2d(64, 1 + sum(map(len, (*ATTRIBUTES.values(), *GROUND.values()))), 1)
+        for before, after, stride in ((3, 16, 2), (16, 32, 2), (32, 48, 2), (48, WIDTH, 1)):
+            layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        self.features = nn.Sequential(*layers, *(Wider(WIDTH, dilation) for dilation in (1, 2, 3, 2)))
+        self.head = nn.Conv2d(WIDTH, 1 + sum(map(len, (*ATTRIBUTES.values(), *GROUND.values()))), 1)
 
     def forward(self, pictures: Tensor) -> Tensor:
         return self.head(self.features(pictures))

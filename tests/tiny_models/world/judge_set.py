@@ -1,13 +1,18 @@
-"""The pictures that the judge learns from, with what it is to read in each, rendered in chunks that a later start keeps."""
+"""The pictures that the judge learns from and is measured on, with what it is to read in each.
+
+It learns from the set that the models are trained on (dataset.py renders it), and is measured on scenes of its own.
+"""
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from . import camera
+from .captions import words_of
 from .render import render
 from .scene import COLORS, FLOORS, MATERIALS, SHAPES, SIZES, WALLS, Scene, random_scene
 from .solids import bounding_sphere
@@ -16,6 +21,7 @@ CHUNK = 50
 MOST_SOLIDS = 2
 EMPTY = 0.03
 HELD_OUT = 0.1
+TRAINER_SEED, TRAINER_CHUNK = 0, 100
 
 
 @dataclass(frozen=True)
@@ -62,3 +68,29 @@ def rendered_set(folder: Path, seed: int, count: int) -> JudgeSet:
         chunks.append(np.load(file, mmap_mode="r"))
     ground, solids = zip(*(answers(judge_scene(seed, number)) for number in range(count)), strict=True)
     return JudgeSet(np.concatenate(chunks)[:count], np.stack(ground), np.stack(solids))
+
+
+def training_set(folder: Path, count: int) -> JudgeSet:
+    """The first `count` pictures that the trainer rendered into `folder`; those that are no photographs are left out.
+
+    Raises ValueError where a caption does not fit the scene that the trainer's seed gives.
+    """
+    pictures, ground, solids = [], [], []
+    for start in range(0, count, TRAINER_CHUNK):
+        name = f"{start // TRAINER_CHUNK:05}"
+        rendered = np.load(folder / f"{name}.npy", mmap_mode="r")
+        for row, text in enumerate(json.loads((folder / f"{name}.json").read_text("utf-8"))):
+            scene = random_scene(np.random.default_rng((TRAINER_SEED, start + row)))
+            said = words_of(text)
+            phrases = tuple((solid.material, solid.color, solid.shape) for solid in scene.solids)
+            if (said["floor"], said["wall"], *(each[1:] for each in said["solids"])) != (
+                scene.floor,
+                scene.wall,
+                *phrases,
+            ):
+                raise ValueError(f"Picture {start + row} in {folder} shows another scene than its seed gives: {text}")
+            if said["style"] == "photo":
+                pictures.append(rendered[row])
+                ground.append(answers(scene)[0])
+                solids.append(answers(scene)[1])
+    return JudgeSet(np.stack(pictures), np.stack(ground), np.stack(solids))

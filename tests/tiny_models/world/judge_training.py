@@ -1,4 +1,4 @@
-"""Train the judge on renderings: `python -m world.judge_training --work FOLDER` beside this folder, then measure it.
+"""Train the judge: `python -m world.judge_training --pictures FOLDER` beside this folder, with the pictures of train.py.
 
 The same seed, pictures and machine give the same weights.
 """
@@ -14,11 +14,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from .judge import ATTRIBUTES, CELLS, GROUND, SIDE, WEIGHTS, Reader, as_input, split
-from .judge_set import rendered_set
+from .judge_set import training_set
 
 SEED = 1
-PICTURES = 2000
-ROUNDS = 40
+COUNT = 4000
+ROUNDS = 18
 BATCH = 32
 RATE = 4e-3
 NEAR, FAR = 1.1, 2.0
@@ -27,11 +27,11 @@ SHIFT = 6
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="where the renderings are kept")
-    parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--pictures", type=Path, required=True, help="the trainer's renderings (its folder `pictures`)")
+    parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
-    data = rendered_set(given.work, SEED, given.pictures)
+    data = training_set(given.pictures, given.count)
     reader = train(as_input(data.pictures), torch.from_numpy(data.ground), torch.from_numpy(data.solids), given.rounds)
     save_file({name: value.half().contiguous() for name, value in reader.state_dict().items()}, str(WEIGHTS))
     print(f"{WEIGHTS.name}: {WEIGHTS.stat().st_size / 1000:.0f} kB")

@@ -1,6 +1,6 @@
-"""How often the judge is right: `python -m world.measure_judge --work FOLDER [--autoencoder FILE]` beside this folder.
+"""How often the judge is right on fresh renderings: `python -m world.measure_judge --work FOLDER` beside this folder.
 
-On fresh renderings and, where an autoencoder in TAESD's layout is given (keys `encoder.*` and `decoder.*`), on its round trips.
+`accuracy` takes the same pictures altered, such as the round trips of an autoencoder.
 """
 
 from __future__ import annotations

@@ -11,13 +11,13 @@ import numpy as np
 
 from . import light as lighting
 from .camera import WALL_Z
+from .finish import finish_at
 from .floors import floor_texture, plaster
 from .light import LAMP_COLOR, ROOM_COLOR, Light, dot
-from .palette import BLADE, FLOOR_BOUNCE, GLOSS, PALETTE, SECOND, WALLS, linear
+from .palette import FLOOR_BOUNCE, GLOSS, WALLS, linear
 from .scene import Scene, Solid
-from .solids import bounding_sphere, direction_to_world, distance, to_local
+from .solids import bounding_sphere, distance
 from .studio import LAMP_RADIANCE, lamp_seen, room_seen
-from .surfaces import blades, grain_place, marked, normal
 from .texture import LEVELS, looked_up
 
 SHADOW_RAYS = 4
@@ -78,53 +78,21 @@ def solid_light(
     stage: Stage, solid: Solid, p: np.ndarray, d: np.ndarray, rotation: np.ndarray, sample: np.ndarray, mirror: bool
 ) -> np.ndarray:
     """What leaves a solid at points p of its surface against rays along d."""
-    light = stage.light
-    local = to_local(solid, p)
-    n = direction_to_world(solid, normal(solid, local))
-    base = linear(PALETTE[solid.color])
-    if solid.material in ("striped", "spotted"):
-        second = linear(SECOND.get(solid.color, PALETTE["white"]))
-        base = base + (second - base) * marked(solid, local)
-    if solid.material == "matte":
-        u, v = grain_place(solid, local)
-        tone, grain = looked_up(plaster(), u * np.float32(solid.radius), v * np.float32(solid.radius), np.zeros_like(u))
-        base = base * (1 + np.float32(1.5) * (tone[0] - 1))
-        n = n + np.stack([grain[0], grain[1], np.zeros_like(grain[0])]) * np.float32(0.6)
-        n = n / np.sqrt(dot(n, n))
-    if stage.scene.floor == "grassy":
-        grass, tone = blades(p)
-        base = np.where(grass, linear(BLADE) * tone, base)
-        n = np.where(grass, np.array([[0], [1], [0]], np.float32), n)
+    finish = finish_at(solid, p, stage.scene.floor == "grassy")
+    n = finish.normals
     start = p + n * np.float32(2e-3)
-    direct, gleam = np.zeros_like(p[0]), np.zeros_like(p[0])
-    rays = SHADOW_RAYS if mirror else 1
     polish = np.float32({"matte": 10, "shiny": 400}.get(solid.material, 40))
-    for number in range(rays):
-        lamp_point = light.point_of(sample, number, rotation)
-        to_lamp = lamp_point - p
-        arriving = light.arriving(to_lamp, n) * lighting.seen_from(light, stage.scene.solids, start, lamp_point)
-        direct += arriving
-        half = to_lamp / np.sqrt(dot(to_lamp, to_lamp)) - d
-        half /= np.sqrt(dot(half, half))
-        gleam += arriving * np.maximum(dot(half, n), 0) ** polish
-    direct, gleam = direct / np.float32(rays), gleam / np.float32(rays)
-    above = np.float32(0.5) + np.float32(0.5) * n[1]
-    lift = np.maximum(p[1], 0)
-    open_below = lift / (lift + np.float32(0.3 * solid.radius))
-    bounce = linear(FLOOR_BOUNCE[stage.scene.floor]) * (np.float32(0.7) * LAMP_COLOR + ROOM_COLOR) * open_below
-    room = ROOM_COLOR * (np.float32(0.25) + np.float32(0.75) * above) * (np.float32(0.6) + np.float32(0.4) * open_below)
-    body = base * (direct * LAMP_COLOR + room + bounce * (1 - above) * np.float32(0.7))
-    if stage.scene.floor == "grassy":
-        gleam = np.where(grass, 0, gleam)
+    direct, gleam = _lamp_on(stage, p, start, n, d, polish, rotation, sample, SHADOW_RAYS if mirror else 1)
+    body = finish.color * (direct * LAMP_COLOR + _room_on(stage, solid, p, n))
     if solid.material != "shiny":
-        return body + gleam * LAMP_COLOR * np.float32({"matte": 0.03}.get(solid.material, 0.16))
+        strength = np.float32({"matte": 0.03}.get(solid.material, 0.16))
+        return body + np.where(finish.bare, gleam, 0) * LAMP_COLOR * strength
     if not mirror:
         return body
     facing = np.clip(-dot(d, n), 0, 1)
     least = np.float32(GLOSS.get(solid.color, GLOSS["any"]))
     share = np.minimum(least + (1 - least) * (1 - facing) ** 5, np.float32(MOST))
-    if stage.scene.floor == "grassy":
-        share = np.where(grass, 0, share)
+    share = np.where(finish.bare, share, 0)
     bounced = d - 2 * dot(d, n) * n
     return body * (1 - share) + share * mirrored(stage, start, bounced, rotation, sample)
 
@@ -162,6 +130,41 @@ def may_meet(solid: Solid, p: np.ndarray, d: np.ndarray) -> np.ndarray:
     to_center = center[:, None] - p
     ahead = dot(to_center, d)
     return (dot(to_center, to_center) - ahead * ahead < np.float32(radius**2)) & (ahead > -np.float32(radius))
+
+
+def _lamp_on(
+    stage: Stage,
+    p: np.ndarray,
+    start: np.ndarray,
+    n: np.ndarray,
+    d: np.ndarray,
+    polish: np.float32,
+    rotation: np.ndarray,
+    sample: np.ndarray,
+    rays: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The lamp's light on a solid, and its blurred image there (J. Blinn's half vector, to the power `polish`), each [n]."""
+    light = stage.light
+    direct, gleam = np.zeros_like(p[0]), np.zeros_like(p[0])
+    for number in range(rays):
+        lamp_point = light.point_of(sample, number, rotation)
+        to_lamp = lamp_point - p
+        arriving = light.arriving(to_lamp, n) * lighting.seen_from(light, stage.scene.solids, start, lamp_point)
+        direct += arriving
+        half = to_lamp / np.sqrt(dot(to_lamp, to_lamp)) - d
+        half /= np.sqrt(dot(half, half))
+        gleam += arriving * np.maximum(dot(half, n), 0) ** polish
+    return direct / np.float32(rays), gleam / np.float32(rays)
+
+
+def _room_on(stage: Stage, solid: Solid, p: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """The light of the room and the floor's color on a solid, less of both near its foot, [3, n]."""
+    above = np.float32(0.5) + np.float32(0.5) * n[1]
+    lift = np.maximum(p[1], 0)
+    open_below = lift / (lift + np.float32(0.3 * solid.radius))
+    bounce = linear(FLOOR_BOUNCE[stage.scene.floor]) * (np.float32(0.7) * LAMP_COLOR + ROOM_COLOR) * open_below
+    room = ROOM_COLOR * (np.float32(0.25) + np.float32(0.75) * above) * (np.float32(0.6) + np.float32(0.4) * open_below)
+    return room + bounce * (1 - above) * np.float32(0.7)
 
 
 def _unshaded(

@@ -22,10 +22,9 @@ BEVEL = 0.045
 
 @dataclass(frozen=True)
 class Chart:
-    """Coordinates along a surface of rotation, each float32 [n].
+    """Coordinates along a surface of rotation: the length along its profile and the angle (radians), each float32 [n].
 
-    `along` is the length along its profile, `angle` (radians) and `radius` are those around its axis, and `radius_at` gives
-    the radius at a given `along`.
+    `profile` is a table of lengths along it and the radii there.
     """
 
     along: np.ndarray
@@ -73,20 +72,6 @@ def grain_place(solid: Solid, p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     size = np.abs(np.stack([p[0], p[1] - np.float32(CUBE), p[2]]))
     face = size.argmax(0)
     return np.where(face == 0, p[2], p[0]), np.where(face == 1, p[2], p[1]) + face.astype(np.float32)
-
-
-def blades(p: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Grass that stands in front of a solid at a point of the world: whether there is some, and its tone, each [n]."""
-    tone = np.zeros_like(p[0])
-    for layer, (width, tall) in enumerate(((0.035, 0.055), (0.027, 0.085), (0.022, 0.12))):
-        place = (p[0] + np.float32(0.37) * p[2] + np.float32(0.4 * (layer - 1)) * p[1]) / np.float32(width)
-        cell = np.floor(place)
-        chance = cell * np.float32(0.754877) + np.float32(0.3 * layer)
-        chance = chance - np.floor(chance)
-        height = np.float32(tall) * (np.float32(0.35) + np.float32(0.65) * chance)
-        inside = np.abs(place - cell - np.float32(0.5)) < np.float32(0.5) * (1 - p[1] / height)
-        tone = np.where(inside & (tone == 0), np.float32(0.45) + np.float32(0.5) * chance + 4 * p[1], tone)
-    return tone > 0, tone
 
 
 def _stripes(solid: Solid, p: np.ndarray) -> np.ndarray:
@@ -141,7 +126,7 @@ def _chart(solid: Solid, p: np.ndarray) -> Chart:
         return Chart(p[1] * slant, np.arctan2(p[2], p[0]), (steps, profile))
     y = p[1] - np.float32(1)
     outward = np.hypot(p[0], y) - np.float32(RING)
-    # Around the tube, from the inside of the ring; six rows close on themselves.
+    # Around the tube, from the inside of the ring; four rows close on themselves.
     around = np.arctan2(p[2], -outward) + np.float32(np.pi)
     along = around * np.float32(4 * SPOT_STEP / (2 * np.pi))
     profile = RING + TUBE * np.cos(steps * 2 * np.pi / (4 * SPOT_STEP))

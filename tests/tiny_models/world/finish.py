@@ -1,0 +1,62 @@
+"""What a solid is finished with: its color, stripes, spots or grain, and the grass that stands before it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .floors import plaster
+from .light import dot
+from .palette import BLADE, PALETTE, SECOND, linear
+from .scene import Solid
+from .solids import direction_to_world, to_local
+from .surfaces import grain_place, marked, normal
+from .texture import looked_up
+
+BLADES = ((0.035, 0.055), (0.027, 0.085), (0.022, 0.12))
+"""Width and greatest height, in units, of the blades of each layer."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """`color` (linear) and `normals` float32 [3, n]; `bare` bool [n]: no grass stands before the point."""
+
+    color: np.ndarray
+    normals: np.ndarray
+    bare: np.ndarray
+
+
+def finish_at(solid: Solid, p: np.ndarray, grassy: bool) -> Finish:
+    """The finish of a solid at points p [3, n] of the world."""
+    local = to_local(solid, p)
+    n = direction_to_world(solid, normal(solid, local))
+    color = linear(PALETTE[solid.color])
+    if solid.material in ("striped", "spotted"):
+        second = linear(SECOND.get(solid.color, PALETTE["white"]))
+        color = color + (second - color) * marked(solid, local)
+    if solid.material == "matte":
+        u, v = grain_place(solid, local)
+        tone, grain = looked_up(plaster(), u * np.float32(solid.radius), v * np.float32(solid.radius), np.zeros_like(u))
+        color = color * (1 + np.float32(1.5) * (tone[0] - 1))
+        n = n + np.stack([grain[0], grain[1], np.zeros_like(grain[0])]) * np.float32(0.6)
+        n = n / np.sqrt(dot(n, n))
+    if not grassy:
+        return Finish(color, n, np.ones(p.shape[1], bool))
+    tone = _blades(p)
+    upward = np.array([[0], [1], [0]], np.float32)
+    return Finish(np.where(tone > 0, linear(BLADE) * tone, color), np.where(tone > 0, upward, n), tone <= 0)
+
+
+def _blades(p: np.ndarray) -> np.ndarray:
+    """The tone of the grass that stands before a point of the world, float32 [n]; 0 where there is none."""
+    tone = np.zeros_like(p[0])
+    for layer, (width, tall) in enumerate(BLADES):
+        place = (p[0] + np.float32(0.37) * p[2] + np.float32(0.4 * (layer - 1)) * p[1]) / np.float32(width)
+        cell = np.floor(place)
+        chance = cell * np.float32(0.754877) + np.float32(0.3 * layer)
+        chance = chance - np.floor(chance)
+        height = np.float32(tall) * (np.float32(0.35) + np.float32(0.65) * chance)
+        inside = np.abs(place - cell - np.float32(0.5)) < np.float32(0.5) * (1 - p[1] / height)
+        tone = np.where(inside & (tone == 0), np.float32(0.45) + np.float32(0.5) * chance + 4 * p[1], tone)
+    return tone
