@@ -14,10 +14,12 @@ from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from .diffusion import TextToLatent
+from . import controlnet, lora
+from .diffusion import CHANNELS, TextToLatent
 from .loader.layouts import TOKEN_IDS
 from .lora import RANK, LowRank
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, vocabulary
+from .work import Work
 
 SCALING_FACTOR = 0.18215
 """ComfyUI's SD15 latent format multiplies a VAE's latents by this before the UNet sees them."""
@@ -87,6 +89,26 @@ def lora_part(model: TextToLatent) -> State:
             state |= {f"{key}.lora_down.weight": module.down.weight, f"{key}.lora_up.weight": module.up.weight}
             state[f"{key}.alpha"] = torch.tensor(float(RANK))
     return state
+
+
+def write_parts(work: Work) -> None:
+    """One file a model, of the stages that have come to their end, in the folder `files`."""
+    words, photos, folder = vocabulary(), work.photo_latents(), work.folder / "files"
+    save_part(vae_part(work.autoencoder(), photos.mean, photos.deviation), folder / f"{VAE_PART}.safetensors")
+    for name in CHANNELS:
+        if work.has(name):
+            save_part(unet_part(work.text_to_latent(name, words)), folder / f"{name}.safetensors")
+    if work.has("tiny_sd15"):
+        base = work.text_to_latent("tiny_sd15", words)
+        save_part(text_part(base, words), folder / f"{TEXT_PART}.safetensors")
+        for name, model, part in (
+            ("controlnet", controlnet.build(base), controlnet_part),
+            ("lora", lora.build(base), lora_part),
+        ):
+            if work.has(name):
+                work.trained(name, model)
+                save_part(part(model), folder / f"tiny_{name}.safetensors")
+    work.report(f"files: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
 
 
 def save_part(state: State, path: Path) -> None:

@@ -18,7 +18,7 @@ LATENT_SIDE = 32
 BATCH = 16
 EMPTY_CAPTION_FRACTION = 0.12
 SNR_KNEE = 5.0
-CHANNELS = {"tiny_sd15": (32, 96, 160), "tiny_sd2_v": (32, 96, 128)}
+CHANNELS = {"tiny_sd15": (32, 96, 160), "tiny_sd2_v": (32, 96, 96)}
 """Of the resolutions 32, 16 and 8, each a multiple of the 32 groups that ComfyUI's norms have; attention at 16 and 8."""
 HEADS = 4
 

@@ -1,82 +1,16 @@
-"""The stages of training, in the order in which one needs the other, and what each leaves in the work folder."""
+"""The stages of training, in the order in which one needs the other."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from . import autoencoder, controlnet, dataset, diffusion, drawing, latents, lora
 from .diffusion import TextToLatent
-from .training import Loss, Plan, fit, keep
 from .vocabulary import Vocabulary, vocabulary
-
-HELD_OUT = 200
-FIRST_PICTURES = 2500
-"""Enough for the autoencoder, which does not wait for the others."""
-STYLED_PICTURES = 1000
-PLANS = {
-    "autoencoder": Plan("autoencoder", 3000, 8e-4, clip=5.0, average_decay=0.995),
-    "tiny_sd15": Plan("tiny_sd15", 16000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
-    "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
-    "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
-    "tiny_sd2_v": Plan("tiny_sd2_v", 8000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
-}
-
-
-@dataclass(frozen=True)
-class Work:
-    """Where the stages keep what they made, and how large the training set is."""
-
-    folder: Path
-    pictures: int
-    threads: int
-    report: Callable[[str], None]
-
-    def photos(self, count: int) -> dataset.Pictures:
-        return dataset.load(self.folder / "pictures", count)
-
-    def styled(self) -> dataset.Pictures:
-        return dataset.load(self.folder / "styled", STYLED_PICTURES)
-
-    def held_out_set(self) -> dataset.Pictures:
-        return dataset.load(self.folder / "held-out", HELD_OUT)
-
-    def photo_latents(self) -> latents.Latents:
-        return latents.load(self.folder / "latents", self.photos(self.pictures).captions)
-
-    def latents(self) -> latents.Latents:
-        """Of the photographs and, in their scale, of the styled pictures."""
-        photos = self.photo_latents()
-        scale = photos.mean, photos.deviation
-        return photos + latents.load(self.folder / "styled-latents", self.styled().captions, scale)
-
-    def trained(
-        self,
-        name: str,
-        model: nn.Module,
-        loss_of: Callable[[], Loss] | None = None,
-        look: Callable[[nn.Module, int], None] = lambda average, iteration: None,
-    ) -> nn.Module:
-        """`model` with the weights of a stage; trained first where that has not come to its end and a loss is given."""
-        path = self.folder / f"{name}.pt"
-        if not path.exists():
-            if loss_of is None:
-                raise FileNotFoundError(f"Stage {name} has not come to its end: {path} does not exist.")
-            keep(fit(PLANS[name], model, loss_of(), self.folder, self.report, look).state_dict(), path)
-        model.load_state_dict(torch.load(path, weights_only=True))
-        return model.eval().requires_grad_(False)
-
-    def autoencoder(self) -> nn.Module:
-        return self.trained("autoencoder", autoencoder.build(4))
-
-    def text_to_latent(self, name: str, words: Vocabulary) -> TextToLatent:
-        model = TextToLatent(name, len(words.token_ids))
-        self.trained(name, model)
-        return model
+from .work import FIRST_PICTURES, HELD_OUT, PLANS, STYLED_PICTURES, Work
 
 
 def render_first_pictures(work: Work) -> None:
@@ -176,6 +110,13 @@ def train_lora(work: Work) -> None:
     work.trained("lora", model, lambda: diffusion.loss_on("tiny_sd15", styled, words), look)
 
 
+def write_files(work: Work) -> None:
+    """What the repository keeps of the stages that have come to their end, in FOLDER/files."""
+    from .checkpoint import write_parts  # needs ComfyUI
+
+    write_parts(work)
+
+
 STAGES: dict[str, Callable[[Work], None]] = {
     "pictures": render_first_pictures,
     "styles": stylize_pictures,
@@ -186,4 +127,5 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "controlnet": train_controlnet,
     "lora": train_lora,
     "tiny_sd2_v": train_velocity,
+    "files": write_files,
 }

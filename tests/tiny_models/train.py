@@ -17,11 +17,12 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 os.environ.setdefault("COMFYUI_PATH", str(HERE.parent.parent / ".dev" / "ComfyUI-0.30.0"))
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), os.environ["COMFYUI_PATH"]]
 
 import torch  # noqa: E402
 
 from tiny_models import stages  # noqa: E402
+from tiny_models.work import Work  # noqa: E402
 
 
 def main() -> None:
@@ -40,7 +41,7 @@ def main() -> None:
         with (options.work / "log.txt").open("a", encoding="utf-8") as log:
             log.write(stamped + "\n")
 
-    work = stages.Work(options.work, options.pictures, options.threads, report)
+    work = Work(options.work, options.pictures, options.threads, report)
     for name in options.stage or stages.STAGES:
         stages.STAGES[name](work)
 

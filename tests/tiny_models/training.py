@@ -32,7 +32,7 @@ class Plan:
     average_decay: float = 0.999
     clip: float = 1.0
     weight_decay: float = 0.01
-    save_every: int = 100
+    save_every: int = 50
     log_every: int = 25
     look_every: int = 500
 

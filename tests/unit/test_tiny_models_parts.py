@@ -57,6 +57,20 @@ def test_dropped_captions_have_the_rows_of_no_caption():
     assert torch.equal(kept[:, 0].float(), x[:, 0, 0, 0] + 1)
 
 
+def test_the_velocity_network_begins_with_what_fits_of_the_other():
+    epsilon, velocity = (diffusion.TextToLatent(name, 20, seed) for seed, name in enumerate(diffusion.CHANNELS))
+    diffusion.begin_from(velocity, epsilon)
+    theirs, ours = epsilon.unet.state_dict(), velocity.unet.state_dict()
+    assert torch.equal(ours["down_blocks.1.resnets.0.conv1.weight"], theirs["down_blocks.1.resnets.0.conv1.weight"])
+    projection = "down_blocks.1.attentions.0.proj_in.weight"
+    assert torch.equal(ours[projection], theirs[projection][..., 0, 0])
+    narrower = "mid_block.resnets.0.conv1.weight"
+    assert torch.equal(ours[narrower], theirs[narrower][:96, :96])
+    assert [name for name, value in velocity.named_parameters() if not value.requires_grad] == [
+        f"text_encoder.{name}" for name, _ in velocity.text_encoder.named_parameters()
+    ]
+
+
 def test_a_low_rank_layer_begins_as_the_layer_it_stands_beside():
     base = torch.nn.Linear(6, 5)
     layer, x = lora.LowRank(base), torch.randn(3, 6)

@@ -1,0 +1,86 @@
+"""What the stages of training leave in the work folder, and how one takes up what another has made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from . import autoencoder, dataset, latents
+from .diffusion import TextToLatent
+from .training import Loss, Plan, fit, keep
+from .vocabulary import Vocabulary
+
+HELD_OUT = 200
+FIRST_PICTURES = 2500
+"""Enough for the autoencoder, which does not wait for the others."""
+STYLED_PICTURES = 1000
+PLANS = {
+    "autoencoder": Plan("autoencoder", 3000, 8e-4, clip=5.0, average_decay=0.995),
+    "tiny_sd15": Plan("tiny_sd15", 16000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
+    "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
+    "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
+    "tiny_sd2_v": Plan("tiny_sd2_v", 8000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
+}
+
+
+@dataclass(frozen=True)
+class Work:
+    """Where the stages keep what they made, and how large the training set is."""
+
+    folder: Path
+    pictures: int
+    threads: int
+    report: Callable[[str], None]
+
+    def photos(self, count: int) -> dataset.Pictures:
+        return dataset.load(self.folder / "pictures", count)
+
+    def styled(self) -> dataset.Pictures:
+        return dataset.load(self.folder / "styled", STYLED_PICTURES)
+
+    def held_out_set(self) -> dataset.Pictures:
+        return dataset.load(self.folder / "held-out", HELD_OUT)
+
+    def photo_latents(self) -> latents.Latents:
+        return latents.load(self.folder / "latents", self.photos(self.pictures).captions)
+
+    def latents(self) -> latents.Latents:
+        """Of the photographs and, in their scale, of the styled pictures."""
+        photos = self.photo_latents()
+        scale = photos.mean, photos.deviation
+        return photos + latents.load(self.folder / "styled-latents", self.styled().captions, scale)
+
+    def has(self, name: str) -> bool:
+        """Whether this stage of training has come to its end."""
+        return self._weights(name).exists()
+
+    def trained(
+        self,
+        name: str,
+        model: nn.Module,
+        loss_of: Callable[[], Loss] | None = None,
+        look: Callable[[nn.Module, int], None] = lambda average, iteration: None,
+    ) -> nn.Module:
+        """`model` with the weights of a stage; trained first where that has not come to its end and a loss is given."""
+        if not self.has(name):
+            if loss_of is None:
+                raise FileNotFoundError(f"Stage {name} has not come to its end: there is no {self._weights(name)}.")
+            average = fit(PLANS[name], model, loss_of(), self.folder, self.report, look)
+            keep(average.state_dict(), self._weights(name))
+        model.load_state_dict(torch.load(self._weights(name), weights_only=True))
+        return model.eval().requires_grad_(False)
+
+    def autoencoder(self) -> nn.Module:
+        return self.trained("autoencoder", autoencoder.build(4))
+
+    def text_to_latent(self, name: str, words: Vocabulary) -> TextToLatent:
+        model = TextToLatent(name, len(words.token_ids))
+        self.trained(name, model)
+        return model
+
+    def _weights(self, name: str) -> Path:
+        return self.folder / f"{name}.pt"
