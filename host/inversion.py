@@ -19,6 +19,7 @@ from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.noise import noise_source
 from ..samplers.prediction import variance_exploding
 from ..samplers.schedule import Schedule
+from .ascending import require_ascending
 from .guided import EvaluationCount, Guidance, OwnLoop, finite, run_guided
 
 Walk = Callable[[Denoise, Tensor, StepCallback], Tensor]
@@ -33,7 +34,11 @@ def invert_latent(
     fixed_point_iterations: int,
     acceleration: Acceleration = "none",
 ) -> Trajectory:
-    """DDIM inversion of samples [B, C, H, W] (a LATENT's); N * (1 + fixed_point_iterations) guided model calls."""
+    """DDIM inversion of samples [B, C, H, W] (a LATENT's); N * (1 + fixed_point_iterations) guided model calls.
+
+    Raises ValueError for caches and keyframes that only follow a falling noise level.
+    """
+    require_ascending(guidance)
     residuals = torch.zeros(schedule.steps)
 
     def walk(denoise: Denoise, x: Tensor, report: StepCallback) -> Tensor:
@@ -60,7 +65,11 @@ def invert_exact(
     mixing: float,
     gamma: float,
 ) -> Trajectory:
-    """Inversion by a method whose way back is exact at any cfg; N guided model calls, 2 N for EDICT."""
+    """Inversion by a method whose way back is exact at any cfg; N guided model calls, 2 N for EDICT.
+
+    Raises ValueError for caches and keyframes that only follow a falling noise level.
+    """
+    require_ascending(guidance)
 
     def walk(denoise: Denoise, x: Tensor, report: StepCallback) -> Tensor:
         def ask(state: Tensor, sigma: Tensor) -> Tensor:
@@ -95,7 +104,7 @@ def invert_with_noise_maps(
     eta: float,
     seed: int,
 ) -> Trajectory:
-    """Edit-friendly inversion (order 1) or that of LEDITS++ (order 2); N guided model calls."""
+    """Edit-friendly inversion (order 1) or that of LEDITS++ (order 2); N guided model calls, from the noise end down."""
     noise_maps = torch.zeros(0)
 
     def walk(denoise: Denoise, x: Tensor, report: StepCallback) -> Tensor:
