@@ -66,7 +66,7 @@ def ddim_sampler(
     seeds: tuple[int, ...] | None = None,
     node: str = "Sampler DDIM",
 ) -> DDIMSampler:
-    """A SAMPLER for any guider. Without `seeds` the noise of eta > 0 is drawn from the seed of the run."""
+    """A SAMPLER for any guider. Without `seeds` the noise of eta > 0 is drawn from the seed of the run, counted up by rows."""
 
     def sampler_function(
         model: comfy.samplers.KSamplerX0Inpaint,

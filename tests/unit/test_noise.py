@@ -7,9 +7,17 @@ from retrace_pack.samplers.noise import choose_seeds, noise_source
 SHAPE = (3, 4, 8, 8)
 
 
-def test_one_seed_draws_the_batch_as_comfyui_does():
-    expected = torch.randn(SHAPE, generator=torch.manual_seed(7))
-    assert torch.equal(noise_source(SHAPE, (7,))(), expected)
+def test_one_seed_draws_one_image_as_comfyui_does():
+    alone, generator = (1, *SHAPE[1:]), torch.manual_seed(7)
+    noise = noise_source(alone, (7,))
+    assert all(torch.equal(noise(), torch.randn(alone, generator=generator)) for _ in range(3))
+
+
+def test_one_seed_gives_each_row_of_a_batch_the_next_seed():
+    noise, alone = noise_source(SHAPE, (2**64 - 1,)), (1, *SHAPE[1:])
+    rows = [noise_source(alone, (seed,)) for seed in (2**64 - 1, 0, 1)]
+    for _ in range(3):
+        assert torch.equal(noise(), torch.cat([row() for row in rows]))
 
 
 def test_the_same_seed_for_every_row_gives_equal_rows():
