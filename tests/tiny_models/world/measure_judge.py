@@ -1,6 +1,6 @@
 """How often the judge is right on fresh renderings: `python -m world.measure_judge --work FOLDER` beside this folder.
 
-`accuracy` takes the same pictures altered, such as the round trips of an autoencoder.
+`--autoencoder FILE` adds the round trips of an AutoencoderTiny, given as the trainer's state dict (its `autoencoder.pt`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import torch
+from diffusers import AutoencoderTiny
 
 from .judge import ATTRIBUTES, GROUND, judge_all
 from .judge_set import JudgeSet, rendered_set
@@ -39,12 +41,30 @@ def report(title: str, data: JudgeSet, altered: Callable[[np.ndarray], np.ndarra
     print(f"{title}, {len(data.pictures)} pictures: " + ", ".join(f"{k} {100 * v:.1f} %" for k, v in figures.items()))
 
 
+def round_trip_through(file: Path) -> Callable[[np.ndarray], np.ndarray]:
+    """Pictures uint8 [B, H, W, 3] through encoder and decoder of four channels."""
+    model = AutoencoderTiny(latent_channels=4, scaling_factor=1.0)
+    model.load_state_dict(torch.load(file, weights_only=True))
+
+    @torch.no_grad()
+    def altered(pictures: np.ndarray) -> np.ndarray:
+        given = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+        restored = model.decoder(model.encoder(given)).clamp(-1, 1)
+        return ((restored + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+
+    return altered
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True, help="where the renderings are kept")
     parser.add_argument("--pictures", type=int, default=PICTURES)
+    parser.add_argument("--autoencoder", type=Path)
     given = parser.parse_args()
-    report("renderings", rendered_set(given.work, SEED, given.pictures))
+    data = rendered_set(given.work, SEED, given.pictures)
+    report("renderings", data)
+    if given.autoencoder:
+        report("round trips", data, round_trip_through(given.autoencoder))
 
 
 if __name__ == "__main__":
