@@ -48,7 +48,7 @@ def guided(task, sampler):
 
 
 def sampler_ddim(task):
-    return guided(task, RetraceSamplerDDIM.execute(0.0, {}, False).result[0])
+    return guided(task, RetraceSamplerDDIM.execute(0.0, {"limit": "none"}, False).result[0])
 
 
 def latent_blend(task, inner=None):
