@@ -9,13 +9,14 @@ import comfy.utils
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import autoencoder, checkpoint, controlnet, lora
+from tiny_models import autoencoder, checkpoint, controlnet, flux, lora
 from tiny_models.diffusion import TextToLatent
+from tiny_models.latents import Latents
 from tiny_models.loader import layouts
 from tiny_models.vocabulary import Vocabulary, vocabulary
 
 CAPTION = "a photo of a large striped red cylinder on a wooden floor, beige wall"
-MEAN, DEVIATION = 0.1, 1.3
+SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3)
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def saved(tmp_path_factory):
             model = TextToLatent(name, len(words.token_ids)).half().float().eval().requires_grad_(False)
             checkpoint.save_part(checkpoint.unet_part(model), folder / f"{name}.safetensors")
             checkpoint.save_part(checkpoint.text_part(model, words), folder / "tiny_text.safetensors")
-            checkpoint.save_part(checkpoint.vae_part(vae, MEAN, DEVIATION), folder / "tiny_vae.safetensors")
+            checkpoint.save_part(checkpoint.vae_part(vae, SCALE), folder / "tiny_vae.safetensors")
             save_file(checkpoint.join(folder, name), folder / "joined.safetensors")
             with torch.inference_mode():
                 loaded = comfy.sd.load_checkpoint_guess_config(str(folder / "joined.safetensors"))[:3]
@@ -71,7 +72,7 @@ def test_the_stock_vae_undoes_the_scale_of_the_latents(saved, relative):
     comfy_model, _, vae = ours.loaded
     x = torch.randn(1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     picture = vae.decode(comfy_model.model.process_latent_out(x))
-    expected = ours.decoder(x * DEVIATION + MEAN).movedim(1, -1) / 2 + 0.5
+    expected = ours.decoder(x * SCALE.deviation + SCALE.mean).movedim(1, -1) / 2 + 0.5
     assert relative(picture, expected.clamp(0, 1)) < 1e-3
 
 
@@ -107,3 +108,39 @@ def test_a_lora_is_known_by_every_one_of_its_names(saved, relative):
     comfy.model_management.load_model_gpu(patched)
     assert relative(patched.model.diffusion_model(x, torch.tensor([300]), context), expected) < 1e-3
     patched.unpatch_model()
+
+
+@pytest.mark.parametrize("name", ["tiny_flux", "tiny_flux_guided"])
+def test_the_stock_loader_makes_the_trained_flow(relative, tmp_path, name):
+    layouts.register()
+    words = vocabulary()
+    text = TextToLatent("tiny_sd15", len(words.token_ids)).half().float().eval().requires_grad_(False)
+    vae = autoencoder.build(flux.CHANNELS).half().float().eval().requires_grad_(False)
+    base = flux.FlowTransformer(guided=False).half().float().eval()
+    guided = flux.guided_from(base).half().float().eval()
+    for key, value in guided.named_parameters():
+        value.data += 0.01 * ("norm.linear" in key)
+    guided = guided.half().float().requires_grad_(False)
+    parts = {
+        "tiny_flux": checkpoint.flux_part(base),
+        "tiny_flux_guided": checkpoint.difference(checkpoint.flux_part(guided), checkpoint.flux_part(base)),
+        "tiny_text": checkpoint.text_part(text, words),
+        "tiny_vae16": checkpoint.vae_part(vae, SCALE, checkpoint.FLUX_FORMAT),
+    }
+    for part, state in parts.items():
+        checkpoint.save_part(state, tmp_path / f"{part}.safetensors")
+    save_file(checkpoint.join(tmp_path, name), tmp_path / "joined.safetensors")
+    model, clip, loaded_vae = comfy.sd.load_checkpoint_guess_config(str(tmp_path / "joined.safetensors"))[:3]
+    assert model.model.model_type.name == ("FLUX" if name == "tiny_flux_guided" else "FLOW")
+    states, pooled = flux.encoded_text(text, words.rows([CAPTION], pad_with_end=True))
+    encoded, extra = clip.encode_from_tokens_scheduled(clip.tokenize(CAPTION))[0]
+    assert relative(encoded, states) < 1e-3 and relative(extra["pooled_output"], pooled) < 1e-3
+    generator = torch.Generator().manual_seed(0)
+    x, s, guidance = torch.randn(1, 16, 32, 32, generator=generator), torch.tensor([0.6]), torch.tensor([3.0])
+    network = (guided, guidance) if name == "tiny_flux_guided" else (base, None)
+    expected = network[0](x, s, (states, pooled), network[1])
+    comfy.model_management.load_model_gpu(model)
+    assert relative(model.model.diffusion_model(x, s, states, pooled, network[1]), expected) < 1e-3
+    decoded = loaded_vae.decode(model.model.process_latent_out(x[..., :8, :8]))
+    wanted = vae.decoder(x[..., :8, :8] * SCALE.deviation + SCALE.mean).movedim(1, -1) / 2 + 0.5
+    assert relative(decoded, wanted.clamp(0, 1)) < 1e-3

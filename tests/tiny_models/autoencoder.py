@@ -33,6 +33,15 @@ def build(latent_channels: int, seed: int = 0) -> AutoencoderTiny:
     return model.to(memory_format=torch.channels_last)  # pyright: ignore
 
 
+def begin_from(model: nn.Module, other: nn.Module) -> None:
+    """Take over what both have; of the layers at the latents, the channels that the other has."""
+    theirs = other.state_dict()
+    with torch.no_grad():
+        for name, value in model.state_dict().items():
+            corner = tuple(slice(0, size) for size in theirs[name].shape)
+            value[corner] = theirs[name]
+
+
 def loss_on(pictures: Pictures, iterations: int) -> Callable[[nn.Module, int, torch.Generator], Tensor]:
     """The loss of `training.fit` on crops of these pictures."""
 

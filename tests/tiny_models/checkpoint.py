@@ -14,15 +14,18 @@ from diffusers import ControlNetModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from . import controlnet, lora
-from .diffusion import CHANNELS, TextToLatent
+from . import controlnet, flux, lora
+from .diffusion import CHANNELS, CONTEXT, TextToLatent
+from .flux import FlowTransformer
+from .latents import Latents
 from .loader.layouts import TOKEN_IDS
 from .lora import RANK, LowRank
 from .vocabulary import Vocabulary, vocabulary
 from .work import Work
 
-SCALING_FACTOR = 0.18215
-"""ComfyUI's SD15 latent format multiplies a VAE's latents by this before the UNet sees them."""
+SD_FORMAT = (0.18215, 0.0)
+FLUX_FORMAT = (0.3611, 0.1159)
+"""ComfyUI's latent formats: (scale, shift); the network sees (latents - shift) scale."""
 
 UNET_SHAPE = {
     "num_res_blocks": [1, 1, 1],
@@ -32,19 +35,20 @@ UNET_SHAPE = {
     "transformer_depth_middle": 1,
 }
 UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.", "first_stage_model."
-VAE_PART, TEXT_PART = "tiny_vae", "tiny_text"
+FLUX_TEXT, FLUX_VAE = "text_encoders.clip_l.", "vae."
+VAE_PART, WIDE_VAE_PART, TEXT_PART = "tiny_vae", "tiny_vae16", "tiny_text"
 State = dict[str, Tensor]
 
 
-def vae_part(autoencoder: nn.Module, mean: float, deviation: float) -> State:
+def vae_part(autoencoder: nn.Module, latents: Latents, scaling: tuple[float, float] = SD_FORMAT) -> State:
     """TAESD's names. It numbers the decoder's layers from its clamp, which diffusers applies outside of them."""
     state = {}
     for key, value in autoencoder.state_dict().items():
         side, _, layer, rest = key.split(".", 3)
         number = int(layer) + (1 if side == "decoder" else 0)
         state[f"taesd_{side}.{number}.{rest}"] = value
-    scale = SCALING_FACTOR * deviation
-    return state | {"vae_scale": torch.tensor(scale), "vae_shift": torch.tensor(-mean / scale)}
+    scale = scaling[0] * latents.deviation
+    return state | {"vae_scale": torch.tensor(scale), "vae_shift": torch.tensor(scaling[1] - latents.mean / scale)}
 
 
 def text_part(model: TextToLatent, vocabulary: Vocabulary) -> State:
@@ -56,6 +60,27 @@ def text_part(model: TextToLatent, vocabulary: Vocabulary) -> State:
 def unet_part(model: TextToLatent) -> State:
     names = comfy.utils.unet_to_diffusers(UNET_SHAPE)
     return {UNET + names[key]: value for key, value in model.unet.state_dict().items()}
+
+
+def flux_part(model: FlowTransformer) -> State:
+    """Flux' own names, with the query, key and value of a layer in one matrix."""
+    config = model.transformer.config
+    shape = {"depth": config.num_layers, "depth_single_blocks": config.num_single_layers, "hidden_size": CONTEXT}
+    names, joined, state = comfy.utils.flux_to_diffusers(shape, output_prefix=UNET), {}, {}
+    for key, value in model.transformer.state_dict().items():
+        target = names[key]
+        if isinstance(target, str):
+            state[target] = value
+        elif target[1] is None:
+            state[target[0]] = target[2](value)
+        else:
+            joined.setdefault(target[0], {})[target[1][1]] = value
+    return state | {key: torch.cat([parts[start] for start in sorted(parts)]) for key, parts in joined.items()}
+
+
+def difference(guided: State, base: State) -> State:
+    """What of the guided model the base does not have."""
+    return {key: value for key, value in guided.items() if key not in base or not torch.equal(value, base[key])}
 
 
 def controlnet_part(network: ControlNetModel) -> State:
@@ -93,8 +118,8 @@ def lora_part(model: TextToLatent) -> State:
 
 def write_parts(work: Work) -> None:
     """One file a model, of the stages that have come to their end, in the folder `files`."""
-    words, photos, folder = vocabulary(), work.photo_latents(), work.folder / "files"
-    save_part(vae_part(work.autoencoder(), photos.mean, photos.deviation), folder / f"{VAE_PART}.safetensors")
+    words, folder = vocabulary(), work.folder / "files"
+    save_part(vae_part(work.autoencoder(), work.photo_latents()), folder / f"{VAE_PART}.safetensors")
     for name in CHANNELS:
         if work.has(name):
             save_part(unet_part(work.text_to_latent(name, words)), folder / f"{name}.safetensors")
@@ -108,6 +133,13 @@ def write_parts(work: Work) -> None:
             if work.has(name):
                 work.trained(name, model)
                 save_part(part(model), folder / f"tiny_{name}.safetensors")
+    if work.has("tiny_flux"):
+        wide = vae_part(work.autoencoder(flux.CHANNELS), work.photo_latents(flux.CHANNELS), FLUX_FORMAT)
+        save_part(wide, folder / f"{WIDE_VAE_PART}.safetensors")
+        save_part(flux_part(work.tiny_flux()), folder / "tiny_flux.safetensors")
+    if work.has("tiny_flux_guided"):
+        guided = flux_part(work.trained("tiny_flux_guided", flux.guided_from(work.tiny_flux())))
+        save_part(difference(guided, flux_part(work.tiny_flux())), folder / "tiny_flux_guided.safetensors")
     work.report(f"files: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
 
 
@@ -118,16 +150,26 @@ def save_part(state: State, path: Path) -> None:
 
 
 def join(folder: Path, name: str) -> State:
-    """The full checkpoint `name` (tiny_sd15 or tiny_sd2_v) of the parts in `folder`, for CheckpointLoaderSimple."""
-    unet, text, vae = (load_file(folder / f"{part}.safetensors") for part in (name, TEXT_PART, VAE_PART))
+    """The full checkpoint `name` of the parts in `folder`, for CheckpointLoaderSimple."""
+    if name.startswith("tiny_flux"):
+        network = {**_part(folder, "tiny_flux"), **_part(folder, name)}
+        return network | _named(FLUX_TEXT, _part(folder, TEXT_PART)) | _named(FLUX_VAE, _part(folder, WIDE_VAE_PART))
+    network = _part(folder, name) | _named(VAE, _part(folder, VAE_PART))
+    text = _part(folder, TEXT_PART)
+    if network[f"{UNET}middle_block.1.proj_in.weight"].ndim == 4:
+        return network | _named(TEXT, text)
+    # SD2: linear projections, OpenCLIP's names.
     token_ids = text.pop(TOKEN_IDS)
-    if unet[f"{UNET}middle_block.1.proj_in.weight"].ndim == 2:  # SD2: linear projections, OpenCLIP's names
-        saved = comfy.supported_models.SD20.process_clip_state_dict_for_saving
-        state = saved(None, {f"clip_h.{key}": value for key, value in text.items()})  # pyright: ignore
-        state[f"{TEXT}model.{TOKEN_IDS}"] = token_ids
-    else:
-        state = {TEXT + key: value for key, value in {**text, TOKEN_IDS: token_ids}.items()}
-    return unet | state | {VAE + key: value for key, value in vae.items()}
+    saved = comfy.supported_models.SD20.process_clip_state_dict_for_saving
+    return network | saved(None, _named("clip_h.", text)) | {f"{TEXT}model.{TOKEN_IDS}": token_ids}  # pyright: ignore
+
+
+def _part(folder: Path, name: str) -> State:
+    return load_file(folder / f"{name}.safetensors")
+
+
+def _named(prefix: str, state: State) -> State:
+    return {prefix + key: value for key, value in state.items()}
 
 
 def _stored(value: Tensor) -> Tensor:

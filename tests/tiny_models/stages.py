@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from . import autoencoder, controlnet, dataset, diffusion, drawing, latents, lora
+from . import autoencoder, controlnet, dataset, diffusion, drawing, flux, latents, lora
 from .diffusion import TextToLatent
 from .vocabulary import Vocabulary, vocabulary
 from .work import FIRST_PICTURES, HELD_OUT, PLANS, STYLED_PICTURES, Work
@@ -34,28 +34,45 @@ def stylize_pictures(work: Work) -> None:
 
 
 def train_autoencoder(work: Work) -> None:
+    _train_autoencoder(work, "autoencoder", autoencoder.build(4))
+
+
+def train_wide_autoencoder(work: Work) -> None:
+    model = autoencoder.build(flux.CHANNELS)
+    autoencoder.begin_from(model, work.autoencoder())
+    _train_autoencoder(work, "autoencoder16", model)
+
+
+def _train_autoencoder(work: Work, name: str, model: nn.Module) -> None:
     held_out = work.held_out_set()
+    pictures = work.photos(FIRST_PICTURES) + work.styled()
 
     def look(average: nn.Module, iteration: int) -> None:
         restored = autoencoder.round_trips(average, held_out, 8)
         decibels = autoencoder.psnr(restored, held_out)
-        work.report(f"autoencoder: {decibels:.2f} dB on 8 held-out pictures at iteration {iteration}")
+        work.report(f"{name}: {decibels:.2f} dB on 8 held-out pictures at iteration {iteration}")
         originals = [held_out[index] for index in range(8)]
         pairs = [picture for pair in zip(originals, restored, strict=True) for picture in pair]
-        drawing.write_sheet(pairs, work.folder / "sheets" / f"autoencoder-{iteration:05}.png")
+        drawing.write_sheet(pairs, work.folder / "sheets" / f"{name}-{iteration:05}.png")
 
-    plan, model = PLANS["autoencoder"], autoencoder.build(4)
-    pictures = work.photos(FIRST_PICTURES) + work.styled()
-    work.trained("autoencoder", model, lambda: autoencoder.loss_on(pictures, plan.iterations), look)
+    work.trained(name, model, lambda: autoencoder.loss_on(pictures, PLANS[name].iterations), look)
     decibels = autoencoder.psnr(autoencoder.round_trips(model, held_out, HELD_OUT), held_out)
-    work.report(f"autoencoder: {decibels:.2f} dB on {HELD_OUT} held-out pictures")
+    work.report(f"{name}: {decibels:.2f} dB on {HELD_OUT} held-out pictures")
 
 
 def encode_pictures(work: Work) -> None:
-    model = work.autoencoder()
-    latents.encode(model, work.photos(work.pictures), work.folder / "latents", work.report)
-    latents.encode(model, work.styled(), work.folder / "styled-latents", work.report)
-    encoded = work.latents()
+    _encode_pictures(work, 4)
+
+
+def encode_pictures_wide(work: Work) -> None:
+    _encode_pictures(work, flux.CHANNELS)
+
+
+def _encode_pictures(work: Work, channels: int) -> None:
+    model = work.autoencoder(channels)
+    latents.encode(model, work.photos(work.pictures), work.latents_folder(channels), work.report)
+    latents.encode(model, work.styled(), work.latents_folder(channels, "styled"), work.report)
+    encoded = work.latents(channels)
     deviation, mean = torch.std_mean(encoded.values, dim=(0, 2, 3))
     work.report(f"latents: mean {encoded.mean:.3f}, deviation {encoded.deviation:.3f}")
     work.report(f"latents: in this scale, means of the channels {mean.tolist()}, deviations {deviation.tolist()}")
@@ -110,6 +127,21 @@ def train_lora(work: Work) -> None:
     work.trained("lora", model, lambda: diffusion.loss_on("tiny_sd15", styled, words), look)
 
 
+def train_flux(work: Work) -> None:
+    words = vocabulary()
+    text = work.text_to_latent("tiny_sd15", words)
+    encoded = work.latents(flux.CHANNELS)
+    work.trained("tiny_flux", flux.FlowTransformer(guided=False), lambda: flux.loss_on(encoded, text, words))
+
+
+def distill_flux(work: Work) -> None:
+    words = vocabulary()
+    text, teacher = work.text_to_latent("tiny_sd15", words), work.tiny_flux()
+    encoded = work.latents(flux.CHANNELS)
+    loss_of = lambda: flux.distillation_loss_on(teacher, encoded, text, words)  # noqa: E731
+    work.trained("tiny_flux_guided", flux.guided_from(teacher), loss_of)
+
+
 def write_files(work: Work) -> None:
     """What the repository keeps of the stages that have come to their end, in FOLDER/files."""
     from .checkpoint import write_parts  # needs ComfyUI
@@ -128,4 +160,9 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "lora": train_lora,
     "tiny_sd2_v": train_velocity,
     "files": write_files,
+    "autoencoder16": train_wide_autoencoder,
+    "latents16": encode_pictures_wide,
+    "tiny_flux": train_flux,
+    "tiny_flux_guided": distill_flux,
+    "all_files": write_files,
 }

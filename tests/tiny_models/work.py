@@ -11,6 +11,7 @@ from torch import nn
 
 from . import autoencoder, dataset, latents
 from .diffusion import TextToLatent
+from .flux import FlowTransformer
 from .training import Loss, Plan, fit, keep
 from .vocabulary import Vocabulary
 
@@ -24,6 +25,9 @@ PLANS = {
     "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
     "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
     "tiny_sd2_v": Plan("tiny_sd2_v", 8000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
+    "autoencoder16": Plan("autoencoder16", 1200, 4e-4, seed=5, clip=5.0, average_decay=0.995),
+    "tiny_flux": Plan("tiny_flux", 12000, 8e-4, seed=6, average_decay=0.9995, look_every=1000),
+    "tiny_flux_guided": Plan("tiny_flux_guided", 600, 5e-4, seed=7, average_decay=0.99, look_every=300),
 }
 
 
@@ -45,14 +49,17 @@ class Work:
     def held_out_set(self) -> dataset.Pictures:
         return dataset.load(self.folder / "held-out", HELD_OUT)
 
-    def photo_latents(self) -> latents.Latents:
-        return latents.load(self.folder / "latents", self.photos(self.pictures).captions)
+    def latents_folder(self, channels: int, kind: str = "photos") -> Path:
+        return self.folder / f"latents{channels}-{kind}"
 
-    def latents(self) -> latents.Latents:
+    def photo_latents(self, channels: int = 4) -> latents.Latents:
+        return latents.load(self.latents_folder(channels), self.photos(self.pictures).captions)
+
+    def latents(self, channels: int = 4) -> latents.Latents:
         """Of the photographs and, in their scale, of the styled pictures."""
-        photos = self.photo_latents()
+        photos = self.photo_latents(channels)
         scale = photos.mean, photos.deviation
-        return photos + latents.load(self.folder / "styled-latents", self.styled().captions, scale)
+        return photos + latents.load(self.latents_folder(channels, "styled"), self.styled().captions, scale)
 
     def has(self, name: str) -> bool:
         """Whether this stage of training has come to its end."""
@@ -74,8 +81,13 @@ class Work:
         model.load_state_dict(torch.load(self._weights(name), weights_only=True))
         return model.eval().requires_grad_(False)
 
-    def autoencoder(self) -> nn.Module:
-        return self.trained("autoencoder", autoencoder.build(4))
+    def autoencoder(self, channels: int = 4) -> nn.Module:
+        return self.trained("autoencoder" if channels == 4 else f"autoencoder{channels}", autoencoder.build(channels))
+
+    def tiny_flux(self) -> FlowTransformer:
+        model = FlowTransformer(guided=False)
+        self.trained("tiny_flux", model)
+        return model
 
     def text_to_latent(self, name: str, words: Vocabulary) -> TextToLatent:
         model = TextToLatent(name, len(words.token_ids))

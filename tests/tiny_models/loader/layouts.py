@@ -95,13 +95,36 @@ class TinySD2(comfy.supported_models.SD20):
         return comfy.supported_models_base.ClipTarget(comfy.text_encoders.sd2_clip.SD2Tokenizer, TinySD2Clip)
 
 
-LAYOUTS = (TinySD15, TinySD2)
+class TinyFlux(comfy.supported_models.FluxSchnell):
+    """tiny_flux: true classifier-free guidance, on the text encoder of tiny_sd15 alone."""
+
+    unet_config = {**comfy.supported_models.FluxSchnell.unet_config, "context_in_dim": CONTEXT, "hidden_size": CONTEXT}
+
+    def process_clip_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return _with_full_vocabulary(super().process_clip_state_dict(state_dict), "clip_l")
+
+    def clip_target(self, state_dict: dict[str, torch.Tensor] | None = None) -> Any:
+        return comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, TinySD1Clip)
+
+
+class TinyFluxGuided(TinyFlux):
+    """tiny_flux_guided: guidance embedded."""
+
+    unet_config = {**comfy.supported_models.Flux.unet_config, "context_in_dim": CONTEXT, "hidden_size": CONTEXT}
+    sampling_settings = comfy.supported_models.Flux.sampling_settings
+    get_model = comfy.supported_models.Flux.get_model
+
+
+LAYOUTS = (TinySD15, TinySD2, TinyFlux, TinyFluxGuided)
 
 
 def register() -> None:
-    """Let the stock CheckpointLoaderSimple recognize these layouts (once, however often it is called)."""
+    """Let the stock CheckpointLoaderSimple recognize these layouts (once, however often it is called).
+
+    They go before core's, the first of which that fits is taken: stock Flux fits at any width.
+    """
     known = comfy.supported_models.models
-    known.extend(layout for layout in LAYOUTS if layout not in known)
+    known[:0] = [layout for layout in LAYOUTS if layout not in known]
 
 
 def _with_full_vocabulary(state_dict: dict[str, torch.Tensor], clip: str) -> dict[str, torch.Tensor]:
