@@ -7,9 +7,8 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .clones import own_clone
+from .conditioning_checks import DEPTH_INPUT_CHANNELS
 from .guided import Conditioning
-
-DEPTH_INPUT_CHANNELS = 5
 
 
 def depth_model(model: ModelPatcher, node: str) -> ModelPatcher:

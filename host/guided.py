@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
 from .clones import own_clone
+from .conditioning_checks import require_conditioning
 
 Conditioning = list[Any]
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -92,6 +94,10 @@ def run_guided(
     `progress_steps` is the length of the node's bar where it is not the number of steps; `patches` change the clone of the
     model that is run.
     """
+    rows = samples.shape[0]
+    require_conditioning(guidance.model, guidance.positive, "positive", sigmas, rows)
+    if not math.isclose(guidance.cfg, 1.0):
+        require_conditioning(guidance.model, guidance.negative, "negative", sigmas, rows)
     model = own_clone(guidance.model)
     for patch in (*patches, count.watch):
         patch(model)
