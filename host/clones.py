@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy.model_patcher import ModelPatcher
 
 
@@ -12,7 +14,8 @@ def own_clone(model: ModelPatcher) -> ModelPatcher:
     collection. That happens to a clone of a clone when what a traceback held is collected; the loader's output
     holds the first patcher.
     """
-    clone, first = model.clone(), model
+    clone: Any = model.clone()
+    first = model
     while first.parent is not None:
         first = first.parent
     clone.parent = first

@@ -59,7 +59,7 @@ def _require_pooled(network: SDXL | SDXLRefiner, pooled: Tensor | None, name: st
     if pooled is None:
         raise ValueError(f"{name} has no pooled embedding, which SDXL needs; {CLIP_OF_THE_MODEL}.")
     numbers = REFINER_NUMBERS if isinstance(network, SDXLRefiner) else SDXL_NUMBERS
-    width = network.model_config.unet_config["adm_in_channels"] - numbers * network.embedder.outdim
+    width = network.model_config.unet_config["adm_in_channels"] - numbers * network.embedder.dim
     if pooled.shape[-1] != width:
         raise ValueError(
             f"{name} has a pooled embedding of width {pooled.shape[-1]}, but the model takes {width}; {CLIP_OF_THE_MODEL}."

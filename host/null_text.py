@@ -15,7 +15,7 @@ from torch import Tensor
 from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOptions, optimize_null_text
 from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.schedule import step_windows
-from .conditioning import POOLED, only_row
+from .conditioning import POOLED, covers_a_part, only_row
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
 from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
 
@@ -32,9 +32,9 @@ def optimize(
 ) -> tuple[Trajectory, NullText]:
     """The trajectory with null embeddings that make `guidance` walk it back, and what the optimisation tells of itself.
 
-    Whatever is in the conditioning (ControlNet, areas, a LoRA in the MODEL) takes part. The optimisation begins at the
+    Whatever is in the conditioning (a ControlNet, a LoRA in the MODEL) takes part. The optimisation begins at the
     embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, for a negative of several parts or
-    rows, and for a ControlNet on the positive that ComfyUI would copy to the negative.
+    rows, for an area, and for a ControlNet on the positive that ComfyUI would copy to the negative.
     """
     embedding, settings = only_row(guidance.negative, "negative")
     if any(entry.get("control_apply_to_uncond") for _, entry in guidance.positive):
@@ -42,6 +42,11 @@ def optimize(
             "positive has a ControlNet by Apply ControlNet (OLD), which ComfyUI would give to one step's embedding and to no "
             "other; use Apply ControlNet, with positive and negative."
         )
+    for name, conditioning in (("positive", guidance.positive), ("negative", guidance.negative)):
+        if any(covers_a_part(entry) for _, entry in conditioning):
+            raise ValueError(
+                f"{name} has an area (Set Area), but the null embedding of a step is one for the whole picture; leave out the area."
+            )
     process_in, process_out = guidance.model.model.process_latent_in, guidance.model.model.process_latent_out
     sampler = _NullTextSampler(process_in(trajectory.latents), trajectory.sigmas, embedding, options, method, callback)
     image = trajectory.latents[0]

@@ -10,6 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..host.depth_model import depth_model, with_depth
+from ..host.latents import latent_samples
 from ..preprocessors.depth_condition import depth_condition
 from ..samplers.blend_mask import (
     LatentSize,
@@ -186,7 +187,7 @@ class RetraceDepthToImage(RetraceNode):
     ) -> io.NodeOutput:
         node = "Depth To Image"
         patched = depth_model(model, node)
-        batch, _, height, width = latent["samples"].shape
+        batch, _, height, width = latent_samples(latent, model, node).shape
         if depth.ndim == 4 and len(depth) not in (1, batch):
             raise ValueError(
                 f"{node}: there are {len(depth)} depth maps for {batch} latents; give one, or one for each."

@@ -37,6 +37,6 @@ def _checked(execute: Execute) -> Execute:
         inputs = [each for each in schema.inputs if each.id not in own]
         with in_the_name_of((schema.display_name or schema.node_id).removesuffix(" (Retrace)")):
             check_inputs(inputs, signature.bind(cls, *args, **kwargs).arguments)
-        return execute(cls, *args, **kwargs)
+            return execute(cls, *args, **kwargs)
 
     return checked

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def in_the_name_of(node: str) -> Iterator[None]:
-    """Put "<node>: " before the message of a ValueError that the pure functions raise, who do not know their caller."""
+    """Put "<node>: " before the message of a ValueError, unless it begins with the node's name already."""
     try:
         yield
     except ValueError as error:
+        if str(error).startswith(node):
+            raise
         raise ValueError(f"{node}: {error}") from error

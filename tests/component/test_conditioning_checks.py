@@ -3,7 +3,10 @@
 import pytest
 import torch
 from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
+from retrace_pack.nodes.inpainting_pixels import RetraceDepthToImage
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
+from retrace_pack.nodes.null_text import RetraceNullTextOptimize
+from retrace_pack.nodes.sampling import RetraceDDIMSample
 
 
 def entry(cond, **settings):
@@ -17,7 +20,9 @@ def entry(cond, **settings):
     ("sd15", lambda c: [[c[0][0].repeat(1, 1, 2), c[0][1]]], "positive has embeddings of width"),
     ("sd15", lambda c: [[c[0][0] * float("nan"), c[0][1]]], "positive holds NaN"),
     ("sd15", lambda c: [[None, c[0][1]]], "positive holds None"),
+    ("sd15", lambda c: [[c[0][0].repeat(3, 1, 1), c[0][1]]], "positive has 3 rows"),
     ("sdxl", lambda c: [[c[0][0], {}]], "positive has no pooled embedding"),
+    ("sdxl", lambda c: entry(c, pooled_output=torch.zeros(1, 7)), "positive has a pooled embedding of width 7"),
     ("sd2_depth", lambda c: c, "positive carries no depth"),
 ])  # fmt: skip
 def test_what_does_not_fit_is_refused_by_every_inversion(models, latent, monkeypatch, layout, change, message):
@@ -46,3 +51,52 @@ def test_two_parts_that_cover_the_range_together_are_allowed(models, latent):
         for given in (cond, parts)
     )
     assert torch.allclose(whole, joined)
+
+
+def test_a_prompt_for_every_latent_is_allowed(models, latent):
+    """As rows of a batch: each latent has its own."""
+    model, cond = models("sd15")
+    rows = len(latent["samples"])
+    own = [[torch.cat([cond[0][0] * (1 + row) for row in range(rows)]), cond[0][1]]]
+    assert rows == 2
+    together = RetraceDDIMInvert.execute(model, own, own, latent, 4, 1.0, 0, "leading", "clean").result[0].latents
+    for row in range(rows):
+        alone = {"samples": latent["samples"][row : row + 1]}
+        prompt = [[own[0][0][row : row + 1], cond[0][1]]]
+        states = (
+            RetraceDDIMInvert.execute(model, prompt, prompt, alone, 4, 1.0, 0, "leading", "clean").result[0].latents
+        )
+        torch.testing.assert_close(together[:, row : row + 1], states, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["positive", "negative"])
+def test_null_text_refuses_what_it_cannot_optimise(short_task, name):
+    task = short_task()
+    trajectory = task.invert()
+    for change, message in (
+        ({"area": (4, 4, 0, 0)}, "has an area"),
+        ({"start_percent": 0.0, "end_percent": 0.4}, "is not active at sigma"),
+    ):
+        own = {"positive": task.source, "negative": task.negative}
+        own[name] = entry(own[name], **change)
+        with pytest.raises(ValueError, match=f"^Null Text Optimize: {name} {message}"):
+            RetraceNullTextOptimize.execute(
+                task.model, trajectory, own["positive"], own["negative"], 7.5, 3, 0.01, 1e-5, "fast", False
+            )
+
+
+def test_depth_to_image_refuses_a_video_latent(models, latent):
+    model, cond = models("sd2_depth")
+    video = {"samples": latent["samples"][:, :, None]}
+    with pytest.raises(ValueError, match="^Depth To Image: the latent has 5 dimensions"):
+        RetraceDepthToImage.execute(model, cond, cond, torch.rand(1, 64, 64, 3), video)
+
+
+def test_the_nodes_name_stands_before_a_refusal_of_sampling(models, latent):
+    model, cond = models("sd15")
+    gap = entry(cond, start_percent=0.5)
+    with pytest.raises(ValueError, match="^DDIM Sample: positive is not active at sigma"):
+        RetraceDDIMSample.execute(
+            model=model, positive=gap, negative=cond, latent=latent, seed=0, steps=4, cfg=1.0, start_step=0, end_step=1000,
+            add_noise=False, eta=0.0, spacing="leading", terminal="clean", same_noise=False, row_seeds="",
+        )  # fmt: skip
