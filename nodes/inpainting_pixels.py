@@ -189,11 +189,8 @@ class RetraceDepthToImage(RetraceNode):
         patched = depth_model(model, node)
         batch, _, height, width = latent_samples(latent, model, node).shape
         if depth.ndim == 4 and len(depth) not in (1, batch):
-            raise ValueError(
-                f"{node}: there are {len(depth)} depth maps for {batch} latents; give one, or one for each."
-            )
-        with in_the_name_of(node):
-            condition = depth_condition(depth, height, width)
+            raise ValueError(f"there are {len(depth)} depth maps for {batch} latents; give one, or one for each.")
+        condition = depth_condition(depth, height, width)
         return io.NodeOutput(patched, with_depth(positive, condition), with_depth(negative, condition))
 
 
