@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import comfy.model_management
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from ..inversion.null_text import Method, NullText, NullTextCallback, NullTextOptions, optimize_null_text
 from ..inversion.trajectory import NullEmbeddings, Trajectory
+from ..samplers.ddim import Denoise, StepCallback, sample_ddim
 from ..samplers.schedule import step_windows
 from .conditioning import POOLED, covers_a_part, only_row
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
-from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, run_guided
+from .guided import Conditioning, EvaluationCount, Guidance, HostCallback, OwnLoop, run_guided
 
 # Elements that autograd keeps of a pass: 157 thousand for SDXL, 90 thousand for SD1.5 (benchmarks/memory.py).
 KEPT_PER_LATENT_PIXEL = 160_000
@@ -70,6 +71,10 @@ def optimize(
         options.cfg,
         tuple(sorted(settings.keys() - {POOLED})),
     )
+    if residuals is not None and guidance.model.model.get_dtype_inference() != torch.float32:
+        residuals, work = _walked_residuals(guidance, trajectory.with_null_text(null_text))
+        null_text = replace(null_text, residuals=residuals)
+        found = replace(found, residuals=process_in(residuals), unet_work=found.unet_work + work)
     return trajectory.with_null_text(null_text), found
 
 
@@ -101,6 +106,31 @@ def is_null_text_of(negative: Conditioning, trajectory: Trajectory) -> bool:
             torch.equal(entry[0][0], own) for entry, own in zip(negative, null_text.embeddings.flip(0), strict=True)
         )
     )
+
+
+def _walked_residuals(guidance: Guidance, trajectory: Trajectory) -> tuple[Tensor, int]:
+    """What the steps of Edit Sample miss the trajectory by [N, 1, C, H, W], in the scale of a LATENT, and the passes for it.
+
+    In half precision a network's rounding depends on what it is batched with and on the attention, and guidance makes it
+    far larger than that of float32: a residual is exact for the walk alone that it was taken on.
+    """
+    network = guidance.model.model
+    start, sigmas = trajectory.latents[-1], trajectory.sigmas.flip(0)
+    path = network.process_latent_in(trajectory.latents.flip(0))
+    missed: list[Tensor] = []
+
+    def loop(denoise: Denoise, latent: Tensor, report: StepCallback) -> Tensor:
+        def to_the_path(step: int, x: Tensor) -> Tensor:
+            state = path[step + 1].to(x)
+            missed.append(state - x)
+            return state
+
+        return sample_ddim(denoise, latent, sigmas.to(latent), callback=report, after_step=to_the_path)
+
+    count = EvaluationCount()
+    guidance = replace(guidance, negative=null_text_conditioning(trajectory, guidance.negative))
+    run_guided(guidance, count, start, torch.zeros_like(start), OwnLoop(loop), sigmas, seed=0)
+    return network.process_latent_out(torch.stack(missed[::-1])).cpu(), count.rows
 
 
 @dataclass

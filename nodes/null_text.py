@@ -81,7 +81,7 @@ class RetraceNullTextOptimize(RetraceNode):
                     "residual",
                     default=False,
                     tooltip="Keep what each step still misses. Edit Sample adds it back, which makes the reconstruction "
-                    "exact in float32, so that 2 inner steps do; stock samplers do not know it.",
+                    "exact, also in half precision, so that 2 inner steps do; stock samplers do not know it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

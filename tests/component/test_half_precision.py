@@ -1,0 +1,49 @@
+"""Networks that compute in half precision: what is kept of a walk is what the walk back misses, whatever it is batched with."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import comfy.sd
+import layouts
+import pytest
+import torch
+from comfy.ldm.modules.attention import attention_sub_quad
+
+TINY = Path(__file__).resolve().parent.parent / "tiny_sd" / "tiny_sd15.safetensors"
+STEPS = 3
+
+
+@pytest.fixture(params=[torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def half(trained, request):
+    """A task whose network computes in half precision, with another attention than the one that a gradient is taken through."""
+    layouts.register()
+    model = comfy.sd.load_checkpoint_guess_config(
+        str(TINY), output_vae=False, output_clip=False, model_options={"dtype": request.param}
+    )[0]
+    model.model.manual_cast_dtype = None  # As on a GPU: ComfyUI takes float32 on this processor.
+    assert model.model.get_dtype_inference() == request.param
+
+    def attention(_chosen, *args, **kwargs):
+        return attention_sub_quad(*args, **kwargs)
+
+    model.model_options["transformer_options"]["optimized_attention_override"] = attention
+    whole = trained()  # A corner of it, because processors are slow in half precision.
+    return replace(whole, model=model, samples=whole.samples[..., :16, :16], steps=STEPS)
+
+
+def test_a_residual_makes_the_reconstruction_exact(half):
+    optimized = half.optimize_node(half.invert(), inner_steps=1, residual=True)[0]
+    for start_step in (0, 1):
+        rebuilt, _ = half.edit(optimized, start_step=start_step)
+        assert half.psnr(rebuilt) > 100
+    edit, _ = half.edit(optimized, half.target)
+    assert half.psnr(edit) < 40
+
+
+def test_noise_maps_make_the_reconstruction_exact(half):
+    trajectory = half.edit_friendly("dpm++ 2m")
+    for start_step in (0, 1):
+        rebuilt, _ = half.edit(trajectory, cfg=3.5, start_step=start_step)
+        assert half.psnr(rebuilt) > 100
+    edit, _ = half.edit(trajectory, half.target)
+    assert half.psnr(edit) < 40
