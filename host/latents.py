@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
@@ -10,7 +11,30 @@ import comfy.sample
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..inversion.trajectory import SIGMA_TABLE_TOLERANCE, Trajectory
+from ..samplers.schedule import Spacing
+
 Latent = dict[str, Any]
+
+LEVEL = "retrace_level"
+"""The key of a LATENT under which its `Level` stands."""
+
+
+@dataclass(frozen=True, eq=False)
+class Level:
+    """Where on a trajectory the samples of a LATENT lie.
+
+    Attributes:
+        samples: the samples meant: stock nodes copy a LATENT with all its keys and put other samples into the copy.
+        sigma: their noise level.
+        steps, start_step, spacing: with which a schedule begins there.
+    """
+
+    samples: Tensor
+    sigma: float
+    steps: int
+    start_step: int
+    spacing: Spacing
 
 
 def latent_samples(latent: Latent, model: ModelPatcher, node: str) -> Tensor:
@@ -53,6 +77,26 @@ def without_noise_mask(latent: Latent, node: str) -> Latent:
 
 def with_samples(latent: Latent, samples: Tensor) -> Latent:
     """A copy of the LATENT that carries other samples, on the device that ComfyUI keeps results on."""
-    copy = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio")}
+    copy = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio") and name != LEVEL}
     copy["samples"] = samples.to(comfy.model_management.intermediate_device())
     return copy
+
+
+def trajectory_state(carrier: Latent, trajectory: Trajectory, start_step: int) -> Latent:
+    """The carrier with the state `start_step` steps after the noise end, which knows its level (see `require_level`)."""
+    latent = with_samples(carrier, trajectory.latent_at(start_step))
+    sigma, made = float(trajectory.remaining_sigmas(start_step)[0]), trajectory.inversion
+    latent[LEVEL] = Level(latent["samples"], sigma, made.steps, start_step, made.spacing)
+    return latent
+
+
+def require_level(latent: Latent, sigma: float, chosen: str, node: str) -> None:
+    """Raise ValueError, naming `node` and what was `chosen` there, when the samples are a state of another level than sigma."""
+    level: Level | None = latent.get(LEVEL)
+    if level is None or level.samples is not latent["samples"]:
+        return
+    if abs(sigma - level.sigma) > SIGMA_TABLE_TOLERANCE * level.sigma:
+        raise ValueError(
+            f"{node}: {chosen} begin at sigma {sigma:.4f}, but the latent is the trajectory's state at sigma "
+            f"{level.sigma:.4f}; give steps {level.steps}, start_step {level.start_step} and spacing {level.spacing!r}."
+        )

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..host.guided import Guidance
 from ..host.inversion import invert_latent
-from ..host.latents import latent_samples, with_samples, without_noise_mask
+from ..host.latents import latent_samples, trajectory_state, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
 from ..inversion.fixed_point import Acceleration
@@ -111,7 +111,7 @@ class RetraceDDIMInvert(RetraceNode):
         guidance = Guidance(model, positive, negative, cfg)
         with in_the_name_of(NODE):
             trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations, acceleration)
-        noise = with_samples(without_noise_mask(latent, NODE), trajectory.latent_at(0))
+        noise = trajectory_state(without_noise_mask(latent, NODE), trajectory, 0)
         text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
             f"largest residual {float(trajectory.residuals.max()):.2e}"

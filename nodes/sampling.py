@@ -9,7 +9,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.guided import Guidance
-from ..host.latents import latent_samples, with_samples, without_noise_mask
+from ..host.latents import latent_samples, require_level, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
 from ..host.sampling import initial_noise, sample_latent
@@ -113,6 +113,8 @@ class RetraceDDIMSample(RetraceNode):
         elif add_noise:
             noise = initial_noise(latent, samples, seed)
         else:
+            chosen = f"steps {steps}, start_step {start_step} and spacing {spacing!r}"
+            require_level(latent, float(schedule.sigmas[0]), chosen, NODE)
             latent = without_noise_mask(latent, NODE)
             noise = torch.zeros_like(samples)
         guidance = Guidance(model, positive, negative, cfg)

@@ -8,7 +8,7 @@ from comfy.model_patcher import ModelPatcher
 from comfy.sd import VAE
 from comfy_api.latest import io, ui
 
-from ..host.latents import with_samples, without_noise_mask
+from ..host.latents import trajectory_state, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
 from ..host.trajectory_files import read_trajectory, save_numbered, trajectory_names, trajectory_path
@@ -76,8 +76,8 @@ class RetraceTrajectoryLatent(RetraceNode):
             trajectory.require_latent_shape(latent["samples"].shape, node)
         carrier = without_noise_mask(latent or {}, node)
         with in_the_name_of(node):
-            state, sigmas = trajectory.latent_at(start_step), trajectory.remaining_sigmas(start_step)
-        return io.NodeOutput(with_samples(carrier, state), sigmas)
+            state, sigmas = trajectory_state(carrier, trajectory, start_step), trajectory.remaining_sigmas(start_step)
+        return io.NodeOutput(state, sigmas)
 
 
 class RetraceTrajectoryPreview(RetraceNode):
