@@ -24,7 +24,7 @@ PLANS = {
     "tiny_sd15": Plan("tiny_sd15", 16000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
     "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
     "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
-    "tiny_sd2_v": Plan("tiny_sd2_v", 8000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
+    "tiny_sd2_v": Plan("tiny_sd2_v", 6000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
     "autoencoder16": Plan("autoencoder16", 1200, 3e-4, seed=5, clip=5.0, average_decay=0.995),
     "tiny_flux": Plan("tiny_flux", 12000, 8e-4, seed=6, average_decay=0.9995, look_every=1000),
     "tiny_flux_guided": Plan("tiny_flux_guided", 600, 5e-4, seed=7, average_decay=0.99, look_every=300),
