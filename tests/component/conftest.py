@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from comfy.cli_args import args
+from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory
 
 # Before any module of ComfyUI asks for the device: parity is measured on the CPU in float32, also where there is a GPU.
 args.cpu = True
@@ -224,3 +225,12 @@ def trained():
         return Task(model, source, empty, samples, steps=10, target=target, vae=vae)
 
     return get
+
+
+@pytest.fixture
+def trajectory():
+    """Five steps of random states, which no model made."""
+    latents = torch.randn(6, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = ModelFacts(torch.linspace(0.03, 14.6, 1000), "epsilon", "SD15", "weights")
+    facts = InversionFacts("ddim", 5, "leading", "clean", 1.0, "prompts")
+    return plain_trajectory(latents, torch.linspace(0, 14, 6), torch.zeros(5), model, facts)

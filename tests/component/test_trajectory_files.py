@@ -10,20 +10,11 @@ import folder_paths
 import pytest
 import torch
 from retrace_pack.host.trajectory_files import trajectory_names, trajectory_path
-from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory
 from retrace_pack.nodes.trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory
 
 import nodes
 
 STEPS = 5
-
-
-@pytest.fixture
-def trajectory():
-    latents = torch.randn(STEPS + 1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    model = ModelFacts(torch.linspace(0.03, 14.6, 1000), "epsilon", "SD15", "weights")
-    facts = InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "prompts")
-    return plain_trajectory(latents, torch.linspace(0, 14, STEPS + 1), torch.zeros(STEPS), model, facts)
 
 
 def test_a_trajectory_is_saved_listed_and_loaded(folders, trajectory):

@@ -4,20 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory
 from retrace_pack.nodes.measuring import RetraceCompareImages
 from retrace_pack.nodes.schedules import RetraceSchedulePlot
 from retrace_pack.nodes.trajectory import RetraceTrajectoryPreview
-
-STEPS = 5
-
-
-@pytest.fixture
-def trajectory():
-    latents = torch.randn(STEPS + 1, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    model = ModelFacts(torch.linspace(0.03, 14.6, 1000), "epsilon", "SD15", "weights")
-    facts = InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "prompts")
-    return plain_trajectory(latents, torch.linspace(0, 14, STEPS + 1), torch.zeros(STEPS), model, facts)
 
 
 def test_the_preview_shows_the_predicted_images_in_order(folders, trajectory):

@@ -41,7 +41,7 @@ State = dict[str, Tensor]
 
 
 def vae_part(autoencoder: nn.Module, latents: Latents, scaling: tuple[float, float] = SD_FORMAT) -> State:
-    """TAESD's names. It numbers the decoder's layers from its clamp, which diffusers applies outside of them."""
+    """TAESD's names. It numbers the decoder's layers from its clamp, which diffusers applies outside them."""
     state = {}
     for key, value in autoencoder.state_dict().items():
         side, _, layer, rest = key.split(".", 3)
