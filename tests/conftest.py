@@ -40,6 +40,11 @@ def pytest_addoption(parser):
         action="store_true",
         help="let the browser tests install Debian's package chromium, as they do by themselves where CI is true",
     )
+    parser.addoption(
+        "--keep-generation",
+        metavar="VERSION",
+        help="keep today's templates and node definitions in tests/saved_workflows/VERSION, which must keep opening",
+    )
 
 
 @pytest.fixture(scope="session")
