@@ -60,11 +60,9 @@ class Graphs:
     def _executor(self) -> Any:  # noqa: ANN401  (ComfyUI's)
         import execution
 
-        return execution.PromptExecutor(
-            self.server,
-            execution.CacheType.CLASSIC,
-            {"lru": 0, "ram": 16.0, "ram_inactive": 16.0},  # pyright: ignore
-        )
+        # Declared as a bool, but one of these is meant.
+        kind: Any = execution.CacheType.CLASSIC
+        return execution.PromptExecutor(self.server, kind, {"lru": 0, "ram": 16.0, "ram_inactive": 16.0})
 
     def template(self, name: str) -> Prompt:
         """What the frontend would queue for a stored workflow."""
