@@ -56,10 +56,10 @@ def edit(tiny, **inputs):
     return RetracePromptToPrompt.execute(tiny[0], tiny[1], **{**defaults, **inputs}).result
 
 
-def sample(tiny, model, positive, trajectory, cfg=3.0):
+def sample(tiny, model, positive, trajectory, cfg=3.0, hold_source=True):
     negative = encode_rows(tiny[1], [""])
     edited, source = RetraceEditSample.execute(
-        model, trajectory, positive, cfg, 0, True, 0.0, 400, 0.7, 1, negative=negative
+        model, trajectory, positive, cfg, 0, hold_source, 0.0, 400, 0.7, 1, negative=negative
     ).result
     return edited["samples"], source["samples"]
 
@@ -206,15 +206,21 @@ def test_prompts_of_several_chunks_share_one_conditioning(tiny):
     assert positive[0][0].shape[:2] == (2, 2 * CHUNK)
 
 
-def test_masactrl_runs_on_a_trajectory(tiny, inverted):
+def test_masactrl_borrows_from_the_source_that_is_held(tiny, inverted):
+    """Alone, a target is the same whether the source beside it is held or not; under MasaCtrl it follows the source's states, which
+    themselves take nothing from the target."""
     _, _, trajectory = inverted
-    target = SOURCE.replace("circle", "star")
-    plain, positive = edit(tiny, target_prompts=target, cross_replace=0.0, self_replace=0.0)
-    patched = RetraceMasaCtrl.execute(plain, 4, 0.5).result[0]
-    edited, source = sample(tiny, patched, positive, trajectory)
-    free, kept = sample(tiny, plain, positive, trajectory)
-    assert bool(torch.isfinite(edited).all()) and float((edited - free).abs().max()) > 0.1
-    torch.testing.assert_close(source, kept, rtol=1e-4, atol=1e-4)
+    plain, positive = edit(tiny, target_prompts=SOURCE.replace("circle", "star"), cross_replace=0.0, self_replace=0.0)
+    mutual, late = (RetraceMasaCtrl.execute(plain, start, 0.5).result[0] for start in (4, STEPS))
+    alone = sample(tiny, plain, positive, trajectory, hold_source=False)
+    free = sample(tiny, mutual, positive, trajectory, hold_source=False)
+    held = sample(tiny, mutual, positive, trajectory)
+    assert torch.equal(free[1], alone[1])
+    torch.testing.assert_close(held[1], trajectory.latents[:1, 0], rtol=1e-3, atol=1e-3)
+    for latent in (sample(tiny, late, positive, trajectory)[0], sample(tiny, plain, positive, trajectory)[0]):
+        torch.testing.assert_close(latent, alone[0], rtol=1e-4, atol=1e-4)
+    assert float((free[0] - alone[0]).abs().mean()) > 0.1
+    assert float((held[0] - free[0]).abs().mean()) > 0.01
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,31 @@ def test_words_are_found_over_several_chunks(words):
         assert bool((ours.covered[2 * CHUNK :] == 0).all())
 
 
+@pytest.mark.parametrize(("old", "new"), [(80, 90), (90, 80), (76, 140)])
+@pytest.mark.parametrize("mode", ["refine", "auto"])
+def test_the_end_of_each_chunk_takes_from_the_end_of_the_same_chunk(old, new, mode):
+    """Where the prompts differ in length, the last chunk's end token stands in another row."""
+    source, target = (prompt(" ".join(f"w{at}" for at in range(words)), chunks=2) for words in (old, new))
+    first, (source_end, target_end) = 1 + 75, (CHUNK + 1 + words - 75 for words in (old, new))
+    ours = align(source, target, mode)
+    for row, taken in ((first, first), (target_end, source_end)):
+        assert ours.covered[row] == 1
+        assert torch.equal(ours.mapper[:, row], torch.eye(2 * CHUNK)[taken])
+    padding = 2 * CHUNK - 1
+    assert torch.equal(ours.mapper[:, padding], torch.eye(2 * CHUNK)[padding])
+
+
+@pytest.mark.parametrize("swapped", [3, 78])
+def test_a_swapped_word_of_more_tokens_moves_the_end_of_the_second_chunk(swapped):
+    words = [f"w{at}" for at in range(80)]
+    source, target = (
+        prompt(" ".join([*words[:swapped], word, *words[swapped + 1 :]]), 2) for word in ("cat", "ti|g|er")
+    )
+    assert (source.end_rows, target.end_rows) == ((76, 83), (76, 85))
+    ours = align(source, target, "replace")
+    assert torch.equal(ours.mapper[:, 85], torch.eye(2 * CHUNK)[83]) and ours.covered[85] == 1
+
+
 def test_a_word_is_only_a_whole_word():
     tokens = prompt("tom|cat cat ca|t red cat , cat")
     assert tokens.rows_of(prompt("cat")) == (3, 7, 9)

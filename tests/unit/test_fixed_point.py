@@ -125,6 +125,20 @@ def test_p13_iterations_bring_the_round_trip_home(sigma_table, acceleration):
     assert errors[-1] < errors[0] * (1e-2 if acceleration == "mean" else 1e-4)
 
 
+def test_p13_a_residual_is_the_last_change_in_the_papers_scale(sigma_table):
+    """The root mean square of z_k - z_{k-1} with z = sqrt(alpha bar) x: without iterations of one step of the literal loop."""
+    sigmas = make_schedule(sigma_table, 12).ascending_sigmas
+    scale = (1 + sigmas**2).rsqrt()
+    x = randn(4)
+    for at in (0, 1, 6, 11):
+        pair = sigmas[at : at + 2]
+        runs = [invert_ddim(denoise, x, pair, iterations) for iterations in range(3)]
+        z = [scale[at] * x, *(scale[at + 1] * run.states[1] for run in runs)]
+        changes = [(later - earlier).square().mean().sqrt() for earlier, later in zip(z, z[1:], strict=False)]
+        residuals = [run.residuals[0] for run in runs]
+        torch.testing.assert_close(torch.stack(residuals), torch.stack(changes), rtol=1e-9, atol=1e-12)
+
+
 def test_p13_anderson_brings_it_nearest_for_the_same_number_of_evaluations(sigma_table):
     schedule = make_schedule(sigma_table, 12)
     errors, calls = {}, []
