@@ -1,16 +1,16 @@
 #!/usr/bin/env python3
-"""The one door for a developer of Retrace. It needs nothing but Python 3.10 or newer.
+"""The entry point for Retrace developers. You only need Python 3.10 or newer.
 
-    python dev.py demo     invert, rebuild and edit an image in a real ComfyUI
+    python dev.py demo     invert, reconstruct and edit an image in a real ComfyUI
     python dev.py test     run the whole test suite; further arguments go to pytest
     python dev.py lint     ruff and pyright
-    python dev.py bench    run the benchmarks, or those named
-    python dev.py pictures make the pictures of the help pages, or those of the nodes named
-    python dev.py serve    a ComfyUI with this pack to click in; further arguments go to ComfyUI
-    python dev.py setup    only make the environment that the others need
+    python dev.py bench    run all benchmarks, or the named ones
+    python dev.py pictures make the pictures of the help pages, for all nodes or the named ones
+    python dev.py serve    start ComfyUI with this pack; further arguments go to ComfyUI
+    python dev.py setup    only create the environment that the others need
 
-The environment lives in .dev/ (ignored by git) and is made once: a virtual environment with the versions of
-constraints.txt, and ComfyUI's source tree. COMFYUI_PATH names another ComfyUI to use instead of the latter.
+The environment is created once in .dev/ (ignored by git): a virtual environment with the versions in
+constraints.txt, and ComfyUI's source tree. COMFYUI_PATH selects a different ComfyUI tree.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DEV = ROOT / ".dev"
 VENV = DEV / "venv"
 CONSTRAINTS = ROOT / "constraints.txt"
 
-# Present while pip changes the environment: found by a later run, it says that the change never came to its end.
+# Exists while pip changes the environment: if a later run finds it, the change was interrupted.
 UNFINISHED = DEV / "venv-unfinished"
 
 

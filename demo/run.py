@@ -1,6 +1,6 @@
-"""Invert, rebuild and edit an image in a real ComfyUI, and show what came of it.
+"""Invert, reconstruct and edit an image in a real ComfyUI, and show the results.
 
-Without options: the shipped image with the shipped miniature model. With --checkpoint and --image: your own Stable
+Without options: the shipped image and the shipped miniature model. With --checkpoint and --image: your own Stable
 Diffusion 1.x, 2.x or SDXL checkpoint and photo. The pictures go to demo-output/ in the current folder.
 """
 
@@ -40,13 +40,15 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--image", type=Path, metavar="FILE", help="the photo to edit")
     parser.add_argument("--source", metavar="TEXT", help="what the image shows")
-    parser.add_argument("--target", metavar="TEXT", help="what it shall show instead")
+    parser.add_argument("--target", metavar="TEXT", help="what it should show instead")
     parser.add_argument(
-        "--mask", type=Path, metavar="FILE", help="white where the photo may change, to measure the rest"
+        "--mask", type=Path, metavar="FILE", help="white where the photo may change; the rest is measured"
     )
-    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of a square as large as the photo is made")
+    parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the square that the photo is resized to")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER")
-    parser.add_argument("--workflow", type=Path, default=WORKFLOW, metavar="FILE", help="another workflow (API format)")
+    parser.add_argument(
+        "--workflow", type=Path, default=WORKFLOW, metavar="FILE", help="a different workflow (API format)"
+    )
     options = parser.parse_args()
     for option in ("checkpoint", "image", "mask", "workflow"):
         path = getattr(options, option)

@@ -3,9 +3,9 @@ r"""Edit a photo through a running ComfyUI's API, without its graph: upload, que
     python scripts/edit_photo.py photo.png edited.png --checkpoint v1-5-pruned-emaonly-fp16.safetensors \
         --source "a cat on a sofa" --target "a dog on a sofa"
 
-It needs Python and aiohttp, which ComfyUI brings, and a ComfyUI with Retrace that answers at --server. `edit_graph` is what
-the template retrace_edit does, as a function: change it at will. In ComfyUI, Export (API) in the workflow menu gives such a
-graph of any workflow.
+It needs Python, aiohttp (included with ComfyUI) and a ComfyUI with Retrace running at --server. `edit_graph` is the template
+retrace_edit as a function: change it as you like. In ComfyUI, Export (API) in the workflow menu gives such a graph for any
+workflow.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ import aiohttp
 
 Graph = dict[str, dict[str, Any]]
 Progress = Callable[[str, int, int], None]
-"""(node id, steps done, steps in all)"""
+"""(node id, steps done, total steps)"""
 
 
 class EditError(Exception):
-    """ComfyUI refused or could not finish the prompt; the message is its own."""
+    """ComfyUI refused or could not finish the prompt; with ComfyUI's own message."""
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON)
@@ -38,7 +38,7 @@ def node(class_type: str, **inputs: Any) -> dict[str, Any]:  # noqa: ANN401  (JS
 def edit_graph(
     image: str, checkpoint: str, source: str, target: str, size: int, steps: int, start_step: int, cfg: float
 ) -> Graph:
-    """Invert the image under the source prompt and sample on from `start_step` under the target prompt."""
+    """Invert the image under the source prompt and continue from `start_step` under the target prompt."""
     schedule = {"steps": steps, "spacing": "leading", "terminal": "clean"}
     model, clip, vae = (["checkpoint", output] for output in range(3))
     return {
@@ -84,7 +84,7 @@ def edit_graph(
 
 
 async def upload(session: aiohttp.ClientSession, photo: Path) -> str:
-    """Put the photo into ComfyUI's input folder; returns the name that LoadImage knows it by."""
+    """Upload the photo to ComfyUI's input folder; returns its name for LoadImage."""
     form = aiohttp.FormData()
     form.add_field("image", photo.read_bytes(), filename=photo.name)
     async with session.post("/upload/image", data=form) as answer:
@@ -94,7 +94,7 @@ async def upload(session: aiohttp.ClientSession, photo: Path) -> str:
 
 
 async def run(session: aiohttp.ClientSession, graph: Graph, progress: Progress) -> dict[str, Any]:
-    """Queue the graph, follow it over the websocket to its end; returns what each output node made."""
+    """Queue the graph and follow it over the websocket until it is done; returns the outputs of each output node."""
     client_id = uuid.uuid4().hex
     async with session.ws_connect("/ws", params={"clientId": client_id}, max_msg_size=0) as socket:
         async with session.post("/prompt", json={"prompt": graph, "client_id": client_id}) as answer:
@@ -102,7 +102,7 @@ async def run(session: aiohttp.ClientSession, graph: Graph, progress: Progress) 
         if "prompt_id" not in queued:
             raise EditError(json.dumps(queued, indent=2))
         async for message in socket:
-            if message.type != aiohttp.WSMsgType.TEXT:  # a preview of the picture as it is now: bytes
+            if message.type != aiohttp.WSMsgType.TEXT:  # a binary preview image
                 continue
             event = json.loads(message.data)
             kind, data = event["type"], event.get("data", {})
@@ -125,7 +125,7 @@ async def run(session: aiohttp.ClientSession, graph: Graph, progress: Progress) 
 
 
 async def edit_photo(server: str, photo: Path, result: Path, progress: Progress, **settings: Any) -> None:  # noqa: ANN401
-    """Edit `photo` and write the edit to `result`; `settings` are those of `edit_graph`."""
+    """Edit `photo` and write the edit to `result`; `settings` are the arguments of `edit_graph`."""
     async with aiohttp.ClientSession(server) as session:
         graph = edit_graph(await upload(session, photo), **settings)
         outputs = await run(session, graph, progress)
@@ -145,10 +145,12 @@ def main() -> int:
     parser.add_argument("--server", default="http://127.0.0.1:8188")
     parser.add_argument("--checkpoint", required=True, help="a name in ComfyUI's models/checkpoints")
     parser.add_argument("--source", required=True, help="what the photo shows")
-    parser.add_argument("--target", required=True, help="what it shall show")
+    parser.add_argument("--target", required=True, help="what it should show")
     parser.add_argument("--size", type=int, default=512, help="side in pixels; 1024 for SDXL")
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--start-step", type=int, default=16, help="less: a freer edit")
+    parser.add_argument(
+        "--start-step", type=int, default=16, help="number of noisiest steps to skip; lower is a stronger edit"
+    )
     parser.add_argument("--cfg", type=float, default=3.0)
     settings = vars(parser.parse_args())
     try:

@@ -2,8 +2,8 @@
 
     python scripts/invert_with_diffusers.py MODEL photo.png rebuilt.png --prompt "what the photo shows"
 
-MODEL is a Stable Diffusion 1.x or 2.x in diffusers' folder format. `inversion/` and `samplers/` ask nothing of their host but
-a function denoise(x, sigma) -> x0; `denoiser` makes one of a UNet, and everything else is this pack's own.
+MODEL is a Stable Diffusion 1.x or 2.x in diffusers' folder format. `inversion/` and `samplers/` need only a
+function denoise(x, sigma) -> x0; `denoiser` makes one from a UNet, and everything else comes from this pack.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def denoiser(unet: UNet2DConditionModel, context: Tensor, sigma_table: Tensor, p
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         timestep = int((sigma_table - sigma).abs().argmin())
-        asked = prediction.variance_preserving(x, sigma).to(unet.dtype)
-        answer = unet(asked, timestep, encoder_hidden_states=context.expand(len(x), -1, -1)).sample
-        return prediction.denoised_from_output(answer.float(), x, sigma, predicts)
+        scaled = prediction.variance_preserving(x, sigma).to(unet.dtype)
+        output = unet(scaled, timestep, encoder_hidden_states=context.expand(len(x), -1, -1)).sample
+        return prediction.denoised_from_output(output.float(), x, sigma, predicts)
 
     return denoise
 
@@ -60,7 +60,7 @@ def denoiser(unet: UNet2DConditionModel, context: Tensor, sigma_table: Tensor, p
 def rebuild(
     unet: UNet2DConditionModel, scheduler: DDIMScheduler, context: Tensor, latent: Tensor, steps: int, iterations: int
 ) -> Tensor:
-    """Invert a latent to noise and sample it back: the latent again, as exactly as the iterations make it."""
+    """Invert a latent to noise and sample it back; more iterations make the result more exact."""
     sigma_table = noise_levels.sigmas_from_alphas_cumprod(scheduler.alphas_cumprod).to(latent)
     denoise = denoiser(unet, context, sigma_table, scheduler.config["prediction_type"])
     schedule = make_schedule(sigma_table, steps)
@@ -80,7 +80,7 @@ def main() -> int:
     parser.add_argument("--iterations", type=int, default=2)
     options = parser.parse_args()
     from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import (
-        StableDiffusionPipeline,  # slow to import, and only this needs it
+        StableDiffusionPipeline,  # slow to import and needed only here
     )
 
     pipe = StableDiffusionPipeline.from_pretrained(options.model, safety_checker=None, local_files_only=True)
