@@ -173,7 +173,7 @@ def install(stage: str) -> None:
     wanted = [*comfyui, *REQUIREMENTS["runtime"], *REQUIREMENTS[stage]]
     pip = [executable("python"), "-m", "pip", "install", "--disable-pip-version-check"]
     status = call([*pip, "--constraint", CONSTRAINTS, *wanted])
-    if status in (0, 1):  # done, or given up in order; after a kill or Ctrl-C the environment is made anew instead
+    if status in (0, 1):  # done, or given up in order; after a kill or Ctrl-C the environment is created again instead
         UNFINISHED.unlink()
     if status != 0:
         raise SetupError(f"pip could not install the {stage} packages; its messages above say why.")
