@@ -83,16 +83,16 @@ class RunningEdit(Protocol):
         ...
 
 
-def attention_layers(model: ModelPatcher, node: str) -> tuple[Layer, ...]:
+def attention_layers(model: ModelPatcher) -> tuple[Layer, ...]:
     """All transformer blocks in the order in which they are run.
 
-    Raises ValueError, naming `node`, for a model that has no UNet with cross-attention (Flux, SD3, ...).
+    Raises ValueError for a model that has no UNet with cross-attention (Flux, SD3, ...).
     """
     network = model.get_model_object("diffusion_model")
     layers = _unet_layers(network) if isinstance(network, UNetModel) else ()
     if not layers:
         raise ValueError(
-            f"{node}: the model ({type(model.model).__name__}) has no UNet with cross-attention, which is what this node edits; "
+            f"the model ({type(model.model).__name__}) has no UNet with cross-attention, which is what this node edits; "
             "load an SD1.x, SD2.x or SDXL checkpoint."
         )
     return layers
@@ -104,12 +104,12 @@ def nearest_level(layers: Sequence[Layer], wanted: int = QUARTER) -> int:
 
 
 def install(
-    model: ModelPatcher, node: str, edit: RunningEdit, patches: Sequence[tuple[Kind, Layer, Edit]]
+    model: ModelPatcher, node: str | None, edit: RunningEdit, patches: Sequence[tuple[Kind, Layer, Edit]]
 ) -> ModelPatcher:
     """A clone of the model whose attention is edited in every run; a run begins and ends with the edit.
 
     The patches are put in place when a run begins, over whatever upstream and downstream nodes replaced by then, so that the
-    order of the nodes does not matter.
+    order of the nodes does not matter. `node`: see `SamplingRun`.
     """
     patched = own_clone(model)
 

@@ -38,18 +38,17 @@ def read_word_maps(
     positive: Conditioning,
     tokens: Sequence[int],
     levels: Sequence[int],
-    node: str,
 ) -> list[Tensor]:
     """The attention [B, h, w] to the tokens together, a map for each size of layer, summed over heads, layers and levels.
 
     Asked are the layers at a quarter of the latent's side and those of twice that size.
-    Raises ValueError, naming `node`, for a model without UNet cross-attention.
+    Raises ValueError for a model without UNet cross-attention.
     """
-    layers = attention_layers(model, node)
+    layers = attention_layers(model)
     coarse = nearest_level(layers)
     reader = _MapReader(tuple(tokens))
     chosen = [layer for layer in layers if layer.level in (coarse, coarse - 1)]
-    patched = install(model, node, reader, [("attn2", layer, reader.read) for layer in chosen])
+    patched = install(model, None, reader, [("attn2", layer, reader.read) for layer in chosen])
     _ask(patched, trajectory, positive, levels, lambda x, sigma, denoised: None)
     return list(reader.maps.values())
 

@@ -28,6 +28,7 @@ from ..samplers.prediction import variance_exploding, variance_preserving
 from ..samplers.schedule import SAME_LEVEL, Schedule
 from .guided import EvaluationCount, Guidance, finite, run_guided
 from .model_facts import model_facts, refuse_flow
+from .naming import named
 from .sampling import DDIMSampler, ddim_sampler
 
 Start = Literal["given", "noised image", "pure noise", "background"]
@@ -50,17 +51,17 @@ class BlendPlan:
     dilations: int
     trajectory: Trajectory | None
 
-    def require_complete(self, node: str) -> None:
-        """Raise ValueError, naming `node`, when the source wants a trajectory that is not there."""
+    def require_complete(self) -> None:
+        """Raise ValueError when the source wants a trajectory that is not there."""
         if self.source == "trajectory" and self.trajectory is None:
-            raise ValueError(f"{node}: kept_from is 'trajectory', but there is no trajectory; connect DDIM Invert.")
+            raise ValueError("kept_from is 'trajectory', but there is no trajectory; connect DDIM Invert.")
 
-    def start(self, strength: float, inherit_noise: bool, node: str) -> Start:
-        """What a run of this strength begins from. Raises ValueError, naming `node`, where there is no noise to inherit."""
+    def start(self, strength: float, inherit_noise: bool) -> Start:
+        """What a run of this strength begins from. Raises ValueError where there is no noise to inherit."""
         if inherit_noise:
             if self.source != "trajectory":
                 raise ValueError(
-                    f"{node}: inherit_noise is on, but kept_from is {self.source!r}, which has no inverted image to take noise "
+                    f"inherit_noise is on, but kept_from is {self.source!r}, which has no inverted image to take noise "
                     "from; choose kept_from 'trajectory', or turn it off."
                 )
             return "background"
@@ -75,6 +76,7 @@ class BlendSampler(comfy.samplers.Sampler):
     Our own DDIM is blended after each step, as the references do it; any other sampler around its network calls.
 
     Attributes:
+        node: the one that made the SAMPLER, for messages, where another node runs it; else None.
         start: "given" is the host's: noise of the guider added to its latent; "noised image" and "pure noise" are those of the
             references; "background" is the whole of the background at the first level, which for an inverted image still
             knows where its things stood.
@@ -83,7 +85,7 @@ class BlendSampler(comfy.samplers.Sampler):
 
     inner: comfy.samplers.KSAMPLER
     plan: BlendPlan
-    node: str
+    node: str | None = None
     start: Start = "given"
     finished: bool | None = None
 
@@ -99,10 +101,11 @@ class BlendSampler(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         network = model_wrap.inner_model
-        refuse_flow(network.model_sampling, type(network).__name__, self.node)
-        self._require_descending(sigmas)
-        background = self._background(model_wrap, sigmas, noise, latent_image)
-        masks = self._masks(model_wrap, sigmas, extra_args, latent_image, denoise_mask)
+        with named(self.node):
+            refuse_flow(network.model_sampling, type(network).__name__)
+            self._require_descending(sigmas)
+            background = self._background(model_wrap, sigmas, noise, latent_image)
+            masks = self._masks(model_wrap, sigmas, extra_args, latent_image, denoise_mask)
         finished = float(sigmas[-1]) == 0 if self.finished is None else self.finished
 
         def blended(model: Any, x: Tensor, sigmas: Tensor, **options: Any) -> Tensor:  # noqa: ANN401  (k-diffusion's)
@@ -120,12 +123,13 @@ class BlendSampler(comfy.samplers.Sampler):
         blended.__name__ = f"blended_{getattr(self.inner.sampler_function, '__name__', 'sampler')}"
         sampler = comfy.samplers.KSAMPLER(blended, self.inner.extra_options, self.inner.inpaint_options)
         result = sampler.sample(model_wrap, sigmas, extra_args, callback, noise, latent_image, None, disable_pbar)
-        return finite(result, self.node)
+        with named(self.node):
+            return finite(result)
 
     def _require_descending(self, sigmas: Tensor) -> None:
         if bool((sigmas[1:] > sigmas[:-1]).any()):
             raise ValueError(
-                f"{self.node}: the sigmas {[round(float(sigma), 4) for sigma in sigmas[:6]]} do not descend from noise to image; "
+                f"the sigmas {[round(float(sigma), 4) for sigma in sigmas[:6]]} do not descend from noise to image; "
                 "give those of a scheduler, not flipped ones."
             )
 
@@ -134,11 +138,11 @@ class BlendSampler(comfy.samplers.Sampler):
     ) -> Background:
         if self.plan.source == "trajectory":
             assert self.plan.trajectory is not None
-            self.plan.trajectory.require_model(model_facts(model_wrap.model_patcher, self.node), self.node)
+            self.plan.trajectory.require_model(model_facts(model_wrap.model_patcher))
             states, levels = self.plan.trajectory.latents, self.plan.trajectory.sigmas
             if states.shape[2:] != latent_image.shape[1:] or states.shape[1] not in (1, len(latent_image)):
                 raise ValueError(
-                    f"{self.node}: the latent has the shape {tuple(latent_image.shape)}, but the trajectory's is "
+                    f"the latent has the shape {tuple(latent_image.shape)}, but the trajectory's is "
                     f"{tuple(states.shape[1:])}; give the latent that was inverted."
                 )
             if float(sigmas[0]) > float(levels[-1]) * (1 + SAME_LEVEL):
@@ -150,7 +154,7 @@ class BlendSampler(comfy.samplers.Sampler):
                     else f"steps {made.steps} and spacing {made.spacing!r}, its own"
                 )
                 raise ValueError(
-                    f"{self.node}: the sigmas begin at {float(sigmas[0]):.4f}, above the trajectory's highest level "
+                    f"the sigmas begin at {float(sigmas[0]):.4f}, above the trajectory's highest level "
                     f"{float(levels[-1]):.4f}; give {way_out}."
                 )
             process_in = model_wrap.inner_model.process_latent_in
@@ -158,7 +162,7 @@ class BlendSampler(comfy.samplers.Sampler):
             return InvertedImage(placed, levels.to(latent_image))
         if not bool(noise.any()):
             raise ValueError(
-                f"{self.node}: the run has no noise (DisableNoise), with which kept_from {self.plan.source!r} brings the kept "
+                f"the run has no noise (DisableNoise), with which kept_from {self.plan.source!r} brings the kept "
                 "part to each level; use RandomNoise, or kept_from 'trajectory'."
             )
         return NoisedImage(latent_image, noise)
@@ -173,13 +177,11 @@ class BlendSampler(comfy.samplers.Sampler):
     ) -> Tensor:
         """[N+1, B, 1, H, W]: the plan's mask and the LATENT's noise_mask, whichever keeps more, over time."""
         if self.plan.mask is None and denoise_mask is None:
-            raise ValueError(
-                f"{self.node}: there is no mask; connect one, or give the latent one with Set Latent Noise Mask."
-            )
-        mask = latent_mask(self.plan.mask, latent_image, self.node)
+            raise ValueError("there is no mask; connect one, or give the latent one with Set Latent Noise Mask.")
+        mask = latent_mask(self.plan.mask, latent_image)
         if denoise_mask is not None:
             mask = torch.minimum(mask, denoise_mask[:, :1].to(mask))
-        require_painted(mask, self.node, "invert the mask (a noise_mask of the latent counts as well)")
+        require_painted(mask, "invert the mask (a noise_mask of the latent counts as well)")
         masks = masks_over_time(mask, len(sigmas) - 1, self.plan.over_time, self.plan.dilations)
         over_time = extra_args["model_options"].get("denoise_mask_function")
         if over_time is None:
@@ -223,11 +225,11 @@ class _BlendedModel(comfy.samplers.KSamplerX0Inpaint):
         return blend_around_calls(denoise, self.background, self.masks, self.sigmas)(x, sigma.flatten()[0])
 
 
-def latent_mask(mask: Tensor | None, latent: Tensor, node: str) -> Tensor:
+def latent_mask(mask: Tensor | None, latent: Tensor) -> Tensor:
     """A MASK of any size as [B, 1, h, w] for a latent [B, C, h, w]; all ones without one.
 
-    Pixels are averaged per latent pixel; a mask that has the latent's size already is taken as it is. Raises ValueError, naming
-    `node`, when neither the mask nor the latent has one row and the batches differ.
+    Pixels are averaged per latent pixel; a mask that has the latent's size already is taken as it is. Raises ValueError when
+    neither the mask nor the latent has one row and the batches differ.
     """
     batch, _, height, width = latent.shape
     if mask is None:
@@ -235,7 +237,7 @@ def latent_mask(mask: Tensor | None, latent: Tensor, node: str) -> Tensor:
     planes = checked_mask(mask)[:, None].to(latent)
     if len(planes) not in (1, batch):
         raise ValueError(
-            f"{node}: there are {len(planes)} masks for a latent batch of {batch}; give one mask, or one for each."
+            f"there are {len(planes)} masks for a latent batch of {batch}; give one mask, or one for each."
         )
     if planes.shape[2:] != (height, width):
         planes = F.interpolate(planes, (height, width), mode="area")
@@ -243,15 +245,15 @@ def latent_mask(mask: Tensor | None, latent: Tensor, node: str) -> Tensor:
 
 
 def wrapped(inner: object, plan: BlendPlan, node: str) -> BlendSampler:
-    """The SAMPLER of the plan around another. Raises ValueError, naming `node`, for samplers that cannot be wrapped."""
+    """The SAMPLER of the plan around another, made by `node`. Raises ValueError for samplers that cannot be wrapped."""
     if not isinstance(inner, comfy.samplers.KSAMPLER):
         raise ValueError(
-            f"{node}: the sampler is a {type(inner).__name__}, which cannot be wrapped; give one of KSamplerSelect, a core "
+            f"the sampler is a {type(inner).__name__}, which cannot be wrapped; give one of KSamplerSelect, a core "
             "sampler node or Sampler DDIM."
         )
     if plan.source == "legacy" and not isinstance(inner, DDIMSampler):
         raise ValueError(
-            f"{node}: kept_from 'legacy' blends after each DDIM step, and this sampler is "
+            f"kept_from 'legacy' blends after each DDIM step, and this sampler is "
             f"{getattr(inner.sampler_function, '__name__', 'another')!r}; give Sampler DDIM, or choose 'matched' or 'trajectory'."
         )
     return BlendSampler(inner, plan, node)
@@ -267,7 +269,6 @@ def blend_latent(
     eta: float,
     seed: int,
     noise_mask: Tensor | None,
-    node: str,
 ) -> tuple[Tensor, int]:
     """DDIM with blending from the schedule's first level to the image: the references' pipelines as one call.
 
@@ -276,6 +277,6 @@ def blend_latent(
     Returns the samples of a LATENT and the number of network evaluations for one image.
     """
     count = EvaluationCount()
-    sampler = BlendSampler(ddim_sampler(eta), plan, node, start, finished=True)
+    sampler = BlendSampler(ddim_sampler(eta), plan, start=start, finished=True)
     result = run_guided(guidance, count, samples, noise, sampler, schedule.sigmas, seed, noise_mask)
     return variance_preserving(result, schedule.sigmas[-1].to(result)), count.rows // samples.shape[0]

@@ -11,16 +11,16 @@ from .conditioning_checks import DEPTH_INPUT_CHANNELS
 from .guided import Conditioning
 
 
-def depth_model(model: ModelPatcher, node: str) -> ModelPatcher:
+def depth_model(model: ModelPatcher) -> ModelPatcher:
     """A clone whose UNet gets nothing concatenated but what the conditioning brings.
 
     Core sees more than four input channels and would add an inpainting model's mask and masked image.
-    Raises ValueError, naming `node`, unless the UNet has five input channels.
+    Raises ValueError unless the UNet has five input channels.
     """
     channels = model.model.model_config.unet_config.get("in_channels")
     if channels != DEPTH_INPUT_CHANNELS:
         raise ValueError(
-            f"{node}: the model's UNet has {channels} input channels, a depth model has {DEPTH_INPUT_CHANNELS} (latent and "
+            f"the model's UNet has {channels} input channels, a depth model has {DEPTH_INPUT_CHANNELS} (latent and "
             "depth); load a depth checkpoint such as stable-diffusion-2-depth."
         )
     clone = own_clone(model)

@@ -22,6 +22,7 @@ from ..samplers.proximal import pull_back
 from .conditioning import stack_rows
 from .guidance_patches import GuidanceDirection
 from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, finite, run_guided
+from .naming import LOGGER
 from .null_text import is_null_text_of, null_text_conditioning
 
 AFTER_STEP, ANNOUNCEMENT = "retrace_after_step", "retrace_edit_sample"
@@ -140,8 +141,8 @@ def resolve_negative(
                 "to negative here."
             )
         if trajectory.null_text.cfg != cfg:
-            logging.warning(
-                "Edit Sample: the null embeddings were made for cfg %g, this edit has cfg %g; "
+            logging.getLogger(LOGGER).warning(
+                "the null embeddings were made for cfg %g, this edit has cfg %g; "
                 "the reconstruction will be less exact.",
                 trajectory.null_text.cfg,
                 cfg,

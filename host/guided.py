@@ -117,15 +117,15 @@ def run_guided(
     )
 
 
-def finite(samples: Tensor, node: str | None = None) -> Tensor:
+def finite(samples: Tensor) -> Tensor:
     """The samples of a result as they are: checked once at the end of a run, because NaN stays in every state after it.
 
-    Raises ValueError, naming `node` where the caller does not add its name, for NaN or infinity.
+    Raises ValueError for NaN or infinity.
     """
     if bool(torch.isfinite(samples).all()):
         return samples
     raise ValueError(
-        f"{node + ': ' if node else ''}the model gave NaN or infinite values, as one that overflows in half precision does; "
+        "the model gave NaN or infinite values, as one that overflows in half precision does; "
         "start ComfyUI with --fp32-unet, --bf16-unet or --force-upcast-attention, lower cfg, or leave out the last LoRA or patch."
     )
 

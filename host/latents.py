@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..inversion.trajectory import SIGMA_TABLE_TOLERANCE, Trajectory
 from ..samplers.schedule import Spacing
+from .naming import LOGGER
 
 Latent = dict[str, Any]
 
@@ -37,40 +38,39 @@ class Level:
     spacing: Spacing
 
 
-def latent_samples(latent: Latent, model: ModelPatcher, node: str) -> Tensor:
+def latent_samples(latent: Latent, model: ModelPatcher) -> Tensor:
     """The samples [B, C, H, W] of a LATENT, with the model's number of channels.
 
-    Raises ValueError, naming `node`, for nested or video latents, and another number of channels.
+    Raises ValueError for nested or video latents, and another number of channels.
     """
     samples = latent["samples"]
     if samples.is_nested:
-        raise ValueError(f"{node}: the latent is nested (several latents in one); give the latent of one image batch.")
+        raise ValueError("the latent is nested (several latents in one); give the latent of one image batch.")
     samples = comfy.sample.fix_empty_latent_channels(model, samples, latent.get("downscale_ratio_spacial"))
     if samples.ndim != 4:
         raise ValueError(
-            f"{node}: the latent has {samples.ndim} dimensions {tuple(samples.shape)}, as video latents have; "
+            f"the latent has {samples.ndim} dimensions {tuple(samples.shape)}, as video latents have; "
             "give an image latent [batch, channels, height, width]."
         )
     channels = model.get_model_object("latent_format").latent_channels
     if samples.shape[1] != channels:
         raise ValueError(
-            f"{node}: the latent has {samples.shape[1]} channels, the model works with {channels}; "
+            f"the latent has {samples.shape[1]} channels, the model works with {channels}; "
             "encode the image with this model's own VAE."
         )
     return samples
 
 
-def without_noise_mask(latent: Latent, node: str) -> Latent:
+def without_noise_mask(latent: Latent) -> Latent:
     """A copy of the LATENT without its noise_mask, and a log line when there was one.
 
     Core would take the noisy latent of an inversion for the clean background outside the mask.
     """
     copy = dict(latent)
     if copy.pop("noise_mask", None) is not None:
-        logging.warning(
-            "%s: the latent's noise_mask is dropped, because an inverted latent carries noise everywhere and would show "
-            "outside the mask; use the mask when you composite the result.",
-            node,
+        logging.getLogger(LOGGER).warning(
+            "the latent's noise_mask is dropped, because an inverted latent carries noise everywhere and would show "
+            "outside the mask; use the mask when you composite the result."
         )
     return copy
 
@@ -90,13 +90,13 @@ def trajectory_state(carrier: Latent, trajectory: Trajectory, start_step: int) -
     return latent
 
 
-def require_level(latent: Latent, sigma: float, chosen: str, node: str) -> None:
-    """Raise ValueError, naming `node` and what was `chosen` there, when the samples are a state of another level than sigma."""
+def require_level(latent: Latent, sigma: float, chosen: str) -> None:
+    """Raise ValueError, naming what was `chosen`, when the samples are a state of another level than sigma."""
     level: Level | None = latent.get(LEVEL)
     if level is None or level.samples is not latent["samples"]:
         return
     if abs(sigma - level.sigma) > SIGMA_TABLE_TOLERANCE * level.sigma:
         raise ValueError(
-            f"{node}: {chosen} begin at sigma {sigma:.4f}, but the latent is the trajectory's state at sigma "
+            f"{chosen} begin at sigma {sigma:.4f}, but the latent is the trajectory's state at sigma "
             f"{level.sigma:.4f}; give steps {level.steps}, start_step {level.start_step} and spacing {level.spacing!r}."
         )

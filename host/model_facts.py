@@ -28,13 +28,13 @@ FLOW = (CONST, COSMOS_RFLOW)
 OTHER_TIMES = (ModelSamplingDiscreteEDM, StableCascadeSampling, EDM, IMG_TO_IMG)
 
 
-def model_facts(model: ModelPatcher, node: str) -> ModelFacts:
-    """The facts a trajectory is checked by. Raises ValueError, naming `node`, for a model that cannot be inverted here."""
+def model_facts(model: ModelPatcher) -> ModelFacts:
+    """The facts a trajectory is checked by. Raises ValueError for a model that cannot be inverted here."""
     sampling: Any = model.get_model_object("model_sampling")
-    prediction = _prediction(model, sampling, node)
+    prediction = _prediction(model, sampling)
     if len(sampling.sigmas) != sampling.num_timesteps:
         raise ValueError(
-            f"{node}: the model keeps {len(sampling.sigmas)} of its {sampling.num_timesteps} noise levels, as "
+            f"the model keeps {len(sampling.sigmas)} of its {sampling.num_timesteps} noise levels, as "
             "ModelSamplingDiscrete's lcm does: a distilled model is not the ODE that inversion walks along; leave out that node."
         )
     return ModelFacts(
@@ -45,25 +45,25 @@ def model_facts(model: ModelPatcher, node: str) -> ModelFacts:
     )
 
 
-def refuse_flow(sampling: object, kind: str, node: str) -> None:
-    """Raise ValueError, naming `node`, when a model of the class `kind` is sampled as a flow-matching one."""
+def refuse_flow(sampling: object, kind: str) -> None:
+    """Raise ValueError when a model of the class `kind` is sampled as a flow-matching one."""
     if isinstance(sampling, FLOW):
         raise ValueError(
-            f"{node}: the model ({kind}) is a flow-matching one, as Flux and SD3 are, which DDIM does not fit; "
+            f"the model ({kind}) is a flow-matching one, as Flux and SD3 are, which DDIM does not fit; "
             "load an SD1.x, SD2.x or SDXL checkpoint."
         )
 
 
-def _prediction(model: ModelPatcher, sampling: object, node: str) -> Prediction:
+def _prediction(model: ModelPatcher, sampling: object) -> Prediction:
     kind = type(model.model).__name__
-    refuse_flow(sampling, kind, node)
+    refuse_flow(sampling, kind)
     if (
         not isinstance(sampling, ModelSamplingDiscrete)
         or isinstance(sampling, OTHER_TIMES)
         or not isinstance(sampling, EPS)
     ):
         raise ValueError(
-            f"{node}: the model ({kind}) has no table of discrete noise levels, which DDIM inversion walks along; "
+            f"the model ({kind}) has no table of discrete noise levels, which DDIM inversion walks along; "
             "load an SD1.x, SD2.x or SDXL checkpoint."
         )
     if isinstance(sampling, V_PREDICTION):

@@ -40,13 +40,13 @@ def patch_prompt_to_prompt(
     Self-attention is replaced in layers whose latent was halved at least `self_level` times; cross-attention in all; the
     local blend looks for words in the layers from those halved `blend_level` times down to a quarter of the latent.
 
-    Raises ValueError, naming `node`, for a model without UNet cross-attention.
+    Raises ValueError for a model without UNet cross-attention.
     """
-    layers = attention_layers(model, node)
+    layers = attention_layers(model)
     blend_levels = range(0)
     if edit.blend is not None and edit.blend.looks_for_words:
         blend_levels = range(nearest_level(layers, blend_level), nearest_level(layers) + 1)
-    running = _RunningPromptEdit(edit, node, blend_levels)
+    running = _RunningPromptEdit(edit, blend_levels)
     patches: list[tuple[Kind, Layer, Edit]] = []
     for layer in layers:
         if any(target.acts for target in edit.targets) or layer.level in blend_levels:
@@ -67,7 +67,6 @@ class _RunningPromptEdit:
     layers of `blend_levels`."""
 
     edit: PromptEdit
-    node: str
     blend_levels: range
     run: SamplingRun = field(init=False)
     word_maps: dict[tuple[str, int], dict[tuple[int, int], Tensor]] = field(default_factory=dict)
@@ -76,19 +75,19 @@ class _RunningPromptEdit:
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
         prompts = len(self.edit.tokens)
         if run.rows != prompts:
-            raise ValueError(
-                f"{self.node}: the latent batch has {run.rows} rows, but there are {prompts} prompts, the source and its "
+            raise run.refusal(
+                f"the latent batch has {run.rows} rows, but there are {prompts} prompts, the source and its "
                 f"targets; give {prompts} rows of the same latent (RepeatLatentBatch), the first of which is the source."
             )
         for entry in positive:
             if entry["cross_attn"].shape[0] != prompts or entry["cross_attn"].shape[1] % max(self.edit.tokens):
-                raise ValueError(
-                    f"{self.node}: the positive conditioning has the shape {tuple(entry['cross_attn'].shape)}, which is not "
-                    f"that of the {prompts} prompts; connect the conditioning of {self.node} to the sampler's positive input."
+                raise run.refusal(
+                    f"the positive conditioning has the shape {tuple(entry['cross_attn'].shape)}, which is not "
+                    f"that of the {prompts} prompts; connect the conditioning of {run.node} to the sampler's positive input."
                 )
         if self.blend_levels and run.in_parts:
-            raise ValueError(
-                f"{self.node}: a conditioning has an area, but blend_words are looked for in the whole picture; leave "
+            raise run.refusal(
+                "a conditioning has an area, but blend_words are looked for in the whole picture; leave "
                 "out Conditioning (Set Area) and the mask bounds of Conditioning (Set Mask), or the blend_words."
             )
         self.run = run

@@ -15,6 +15,7 @@ from ..samplers.prediction import variance_preserving
 from .guided import EvaluationCount, Guidance, finite, guided_denoiser, run_guided
 from .latents import Latent
 from .model_facts import refuse_flow
+from .naming import named
 
 
 def initial_noise(latent: Latent, samples: Tensor, seed: int) -> Tensor:
@@ -39,7 +40,7 @@ def sample_latent(
     Returns the samples of a LATENT [B, C, H, W] and the number of network evaluations for one image.
     """
     count = EvaluationCount()
-    sampler = ddim_sampler(eta, denoised_range, seeds, "DDIM Sample")
+    sampler = ddim_sampler(eta, denoised_range, seeds)
     result = run_guided(guidance, count, samples, noise, sampler, sigmas, seeds[0], denoise_mask)
     if read_as_clean:
         result = variance_preserving(result, sigmas[-1].to(result))
@@ -49,24 +50,30 @@ def sample_latent(
 class DDIMSampler(comfy.samplers.KSAMPLER):
     """Our DDIM as a SAMPLER; its function takes `after_step`, see `samplers.ddim.sample_ddim`.
 
-    Its run raises ValueError, naming `node`, when the model overflows.
+    Its run raises ValueError for flow-matching models and when the model overflows, in the name of `node`: the one that made
+    the SAMPLER, where another node runs it, else None.
     """
 
-    def __init__(self, sampler_function: Callable[..., Tensor], node: str) -> None:
+    def __init__(self, sampler_function: Callable[..., Tensor], node: str | None) -> None:
         super().__init__(sampler_function)
         self.node = node
 
     def sample(self, *args: Any, **kwargs: Any) -> Tensor:  # noqa: ANN401  (core's own arguments)
-        return finite(super().sample(*args, **kwargs), self.node)
+        samples = super().sample(*args, **kwargs)
+        with named(self.node):
+            return finite(samples)
 
 
 def ddim_sampler(
     eta: float,
     denoised_range: DenoisedRange = UNLIMITED,
     seeds: tuple[int, ...] | None = None,
-    node: str = "Sampler DDIM",
+    node: str | None = None,
 ) -> DDIMSampler:
-    """A SAMPLER for any guider. Without `seeds` the noise of eta > 0 is drawn from the seed of the run, counted up by rows."""
+    """A SAMPLER for any guider. Without `seeds` the noise of eta > 0 is drawn from the seed of the run, counted up by rows.
+
+    `node`: see `DDIMSampler`.
+    """
 
     def sampler_function(
         model: comfy.samplers.KSamplerX0Inpaint,
@@ -82,7 +89,8 @@ def ddim_sampler(
                 callback({"i": step, "x": x, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
         network = model.inner_model.inner_model
-        refuse_flow(network.model_sampling, type(network).__name__, node)
+        with named(node):
+            refuse_flow(network.model_sampling, type(network).__name__)
         noise: NoiseSource | None = None
         if eta > 0:
             # The run's own seed already drew the initial noise; the next one keeps the steps independent of it.

@@ -20,13 +20,14 @@ class SamplingRun:
     """Made anew by the wrapper around each run.
 
     Attributes:
-        node: the edit's, for messages. rows: rows of the latent batch. steps: how many steps the run has.
+        node: the one that made the edit, for messages: the run may be another node's. None where it runs the edit itself.
+        rows: rows of the latent batch. steps: how many steps the run has.
         size: height and width of the latent.
         in_parts: whether a conditioning has an area, for which ComfyUI gives the network a crop of the latent.
         positive: ComfyUI's uuids of the entries of the positive conditioning; known when the sampler begins.
     """
 
-    node: str
+    node: str | None
     rows: int
     steps: int
     size: tuple[int, int]
@@ -34,6 +35,9 @@ class SamplingRun:
     positive: frozenset[uuid.UUID] = frozenset()
     _sigma: Tensor | None = field(default=None, repr=False)
     _step: int = 0
+
+    def refusal(self, sentence: str) -> ValueError:
+        return ValueError(sentence if self.node is None else f"{self.node}: {sentence}")
 
     def step(self, options: Options) -> int:
         """The step 0, 1, ... at which the network is evaluated; between two levels that of the noisier one."""
@@ -54,8 +58,8 @@ class SamplingRun:
         """Raise ValueError for a batch [rows, ...] that is not all rows of the latent under each prompt in turn."""
         prompts = len(options["cond_or_uncond"])
         if len(keys) != self.rows * prompts:
-            raise ValueError(
-                f"{self.node}: the network is evaluated on {len(keys)} rows at once, but the latent batch has {self.rows} rows "
+            raise self.refusal(
+                f"the network is evaluated on {len(keys)} rows at once, but the latent batch has {self.rows} rows "
                 f"and there are {prompts} prompts, so that the source's row cannot be told from the others; another node splits "
                 "the picture (TiledDiffusion, for example): leave it out, or set its tile_batch_size to 1."
             )
@@ -64,8 +68,8 @@ class SamplingRun:
         """Raise ValueError where the network is given a crop of the latent but `what` is of the whole picture."""
         size = tuple(options["original_shape"][2:])
         if size != self.size:
-            raise ValueError(
-                f"{self.node}: the network is evaluated on crops of {size[1]} x {size[0]} of the latent's {self.size[1]} x "
+            raise self.refusal(
+                f"the network is evaluated on crops of {size[1]} x {size[0]} of the latent's {self.size[1]} x "
                 f"{self.size[0]} pixels, but {what} belong to the whole picture; leave out the node that splits it "
                 f"(TiledDiffusion, for example), or {what}."
             )
@@ -74,8 +78,8 @@ class SamplingRun:
         """Raise ValueError where queries [rows * tiles, tokens, ...] are fewer than the pixels of the keys' rows."""
         height, width = options["activations_shape"][2:]
         if len(queries) * queries.shape[1] != len(keys) * height * width:
-            raise ValueError(
-                f"{self.node}: another node merges pixels before attention (TomePatchModel, for example), in each row others, "
+            raise self.refusal(
+                "another node merges pixels before attention (TomePatchModel, for example), in each row others, "
                 "so that the source's attention does not fit a target; leave it out."
             )
 

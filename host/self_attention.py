@@ -43,10 +43,10 @@ def patch_masactrl(
     From `start_step` on, the targets' queries ask the source's keys and values, in the layers behind the part `start_layer` of
     all of them; under the positive and under the negative prompt alike.
 
-    Raises ValueError, naming `node`, for a model without UNet cross-attention.
+    Raises ValueError for a model without UNet cross-attention.
     """
-    layers = attention_layers(model, node)
-    running = _RunningMasaCtrl(node, start_step, guide)
+    layers = attention_layers(model)
+    running = _RunningMasaCtrl(start_step, guide)
     chosen = layers[int(start_layer * len(layers)) :]
     return install(model, node, running, [("attn1", layer, running.mutual) for layer in chosen])
 
@@ -59,19 +59,19 @@ def patch_plug_and_play(
     In the first parts of the steps the targets get what the decoder's second residual block at a quarter of the latent adds in
     the source (SD1.x's output block 4, the paper's layer 4), and the source's queries and keys from that block on.
 
-    Raises ValueError, naming `node`, for a model without UNet cross-attention.
+    Raises ValueError for a model without UNet cross-attention.
     """
-    layers = attention_layers(model, node)
+    layers = attention_layers(model)
     decoder = [layer for layer in layers if layer.block == "output"]
     blocks = sorted({layer.number for layer in decoder if layer.level == nearest_level(decoder)})
-    running = _RunningPlugAndPlay(node, attention_fraction, feature_fraction, blocks[:2][-1])
+    running = _RunningPlugAndPlay(attention_fraction, feature_fraction, blocks[:2][-1])
     chosen = [layer for layer in decoder if layer.number >= running.block and attention_fraction > 0]
     patched = install(model, node, running, [("attn1", layer, running.itself) for layer in chosen])
     if feature_fraction > 0:
         others = patched.model_options["transformer_options"].get("patches", {}).get("forward_timestep_embed_patch", [])
         if any(issubclass(ResBlock, kind) for kind, _ in others):
             raise ValueError(
-                f"{node}: another node before it already replaces the UNet's residual blocks, and ComfyUI asks only the first; "
+                "another node before it already replaces the UNet's residual blocks, and ComfyUI asks only the first; "
                 "leave out that node, or set feature_fraction to 0."
             )
         patched.set_model_forward_timestep_embed_patch((ResBlock, running.features))
@@ -82,13 +82,12 @@ def patch_plug_and_play(
 class _RunningWithSource:
     """What every edit here knows while it runs: the source is the first row of the batch."""
 
-    node: str
     run: SamplingRun = field(init=False)
 
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
         if run.rows < 2:
-            raise ValueError(
-                f"{self.node}: the latent batch has one row, but it takes the source in the first row and a target in "
+            raise run.refusal(
+                "the latent batch has one row, but it takes the source in the first row and a target in "
                 "each further one; repeat the latent (RepeatLatentBatch) and give a conditioning with as many rows."
             )
         self.run = run
@@ -110,8 +109,8 @@ class _RunningMasaCtrl(_RunningWithSource):
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
         super().begin(run, positive)
         if self.guide is not None and run.in_parts:
-            raise ValueError(
-                f"{self.node}: a conditioning has an area, but source_mask and target_mask are those of the whole "
+            raise run.refusal(
+                "a conditioning has an area, but source_mask and target_mask are those of the whole "
                 "picture; leave out Conditioning (Set Area) and the mask bounds of Conditioning (Set Mask), or the masks."
             )
 
@@ -124,8 +123,8 @@ class _RunningMasaCtrl(_RunningWithSource):
         self.run.require_whole_picture("source_mask and target_mask", options)
         size = map_size(options)
         if q.shape[1] != size[0] * size[1]:
-            raise ValueError(
-                f"{self.node}: another node splits or merges the pixels before self-attention (HyperTile or TomePatchModel, for "
+            raise self.run.refusal(
+                "another node splits or merges the pixels before self-attention (HyperTile or TomePatchModel, for "
                 "example), but source_mask and target_mask need all of them; leave out that node, or the masks."
             )
         source, target = (

@@ -138,7 +138,7 @@ class Trajectory:
         chosen = torch.linspace(0, self.steps - 1, min(count, self.steps)).round().long()
         return self.predicted_clean()[chosen]
 
-    def require_model(self, model: ModelFacts, node: str) -> None:
+    def require_model(self, model: ModelFacts) -> None:
         """Raise ValueError unless the trajectory was made in the same latent space, with the same levels and prediction.
 
         Other weights (a LoRA, a sibling checkpoint) only earn a logged warning.
@@ -146,36 +146,35 @@ class Trajectory:
         ours, theirs = self.model.sigma_table, model.sigma_table
         if len(ours) != len(theirs) or not torch.allclose(ours, theirs, rtol=SIGMA_TABLE_TOLERANCE, atol=0):
             raise ValueError(
-                f"{node}: the trajectory was made with another noise schedule (sigma {ours[0]:.4f} to {ours[-1]:.4f}) "
+                f"the trajectory was made with another noise schedule (sigma {ours[0]:.4f} to {ours[-1]:.4f}) "
                 f"than the model's ({theirs[0]:.4f} to {theirs[-1]:.4f}); invert the image again with this model."
             )
         for name in ("prediction", "latent_format"):
             mine, other = getattr(self.model, name), getattr(model, name)
             if mine != other:
                 raise ValueError(
-                    f"{node}: the trajectory's {name} is {mine!r}, but the model's is {other!r}; "
+                    f"the trajectory's {name} is {mine!r}, but the model's is {other!r}; "
                     "invert the image again with this model."
                 )
         if self.model.weights != model.weights:
-            logging.warning(
-                "%s: the trajectory was made with other weights than this model's (a LoRA, another checkpoint of the "
-                "same kind?); the reconstruction will be less exact.",
-                node,
+            logging.getLogger("retrace").warning(
+                "the trajectory was made with other weights than this model's (a LoRA, another checkpoint of the "
+                "same kind?); the reconstruction will be less exact."
             )
 
-    def require_latent_shape(self, shape: torch.Size, node: str) -> None:
+    def require_latent_shape(self, shape: torch.Size) -> None:
         """Raise ValueError unless a latent [B, C, H, W] has this trajectory's shape."""
         if tuple(shape) != tuple(self.latents.shape[1:]):
             raise ValueError(
-                f"{node}: the latent has the shape {tuple(shape)}, but the trajectory's is "
+                f"the latent has the shape {tuple(shape)}, but the trajectory's is "
                 f"{tuple(self.latents.shape[1:])}; give the latent that was inverted."
             )
 
-    def require_plain(self, node: str) -> None:
+    def require_plain(self) -> None:
         """Raise ValueError unless one state is all that it takes to continue."""
         if self.kind != "plain":
             raise ValueError(
-                f"{node}: the trajectory was made by {self.inversion.method} and continues from its {self.kind}, not from a "
+                f"the trajectory was made by {self.inversion.method} and continues from its {self.kind}, not from a "
                 "latent alone; continue it with Edit Sample, or invert with DDIM Invert."
             )
 

@@ -9,11 +9,7 @@ from comfy_api.latest import io
 from ..host.self_attention import MaskGuide, patch_masactrl, patch_plug_and_play
 from ..samplers.blend_mask import checked_mask
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import model_input
-
-MASACTRL = "MasaCtrl"
-PLUG_AND_PLAY = "Plug and Play"
 
 
 class RetraceMasaCtrl(RetraceNode):
@@ -71,23 +67,20 @@ class RetraceMasaCtrl(RetraceNode):
         target_mask: torch.Tensor | None = None,
     ) -> io.NodeOutput:
         if source_mask is None and target_mask is not None:
-            raise ValueError(
-                f"{MASACTRL}: target_mask is connected but source_mask is not; connect both or the source's alone."
-            )
+            raise ValueError("target_mask is connected but source_mask is not; connect both or the source's alone.")
         guide = None
         if source_mask is not None:
             source = _only_mask(source_mask, "source_mask")
             guide = MaskGuide(source, source if target_mask is None else _only_mask(target_mask, "target_mask"))
-        return io.NodeOutput(patch_masactrl(model, start_step, start_layer, guide, MASACTRL))
+        return io.NodeOutput(patch_masactrl(model, start_step, start_layer, guide, cls.title()))
 
 
 def _only_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
     """The mask [1, 1, H, W] of the input `name`, which every target shares."""
-    with in_the_name_of(f"{MASACTRL}: {name}"):
-        planes = checked_mask(mask)
+    planes = checked_mask(mask)
     if len(planes) != 1:
         raise ValueError(
-            f"{MASACTRL}: {name} holds {len(planes)} masks, but one counts for every target; give one mask, and sample targets "
+            f"{name} holds {len(planes)} masks, but one counts for every target; give one mask, and sample targets "
             "with masks of their own one at a time."
         )
     return planes[None]
@@ -128,7 +121,7 @@ class RetracePlugAndPlay(RetraceNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, attention_fraction: float, feature_fraction: float) -> io.NodeOutput:
-        return io.NodeOutput(patch_plug_and_play(model, attention_fraction, feature_fraction, PLUG_AND_PLAY))
+        return io.NodeOutput(patch_plug_and_play(model, attention_fraction, feature_fraction, cls.title()))
 
 
 NODES: list[type[io.ComfyNode]] = [RetraceMasaCtrl, RetracePlugAndPlay]

@@ -18,11 +18,8 @@ from ..host.prompts import encode_rows, prompt_tokens
 from ..inversion.trajectory import Trajectory
 from ..measuring.compare import heat_colours
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .trajectory import trajectory_input
 from .types import model_input
-
-NODE = "Attention Mask"
 
 
 class RetraceAttentionMask(RetraceNode):
@@ -120,27 +117,26 @@ class RetraceAttentionMask(RetraceNode):
         grow: int,
         feather: int,
     ) -> io.NodeOutput:
-        trajectory.require_model(model_facts(model, NODE), NODE)
-        attention_layers(model, NODE)
+        trajectory.require_model(model_facts(model))
+        attention_layers(model)
         latent_format: Any = model.get_model_object("latent_format")
         scale = latent_format.spacial_downscale_ratio
         height, width = trajectory.latents.shape[-2:]
         size = height * scale, width * scale
         chosen = trajectory_levels(trajectory, cleanest, noisiest, levels)
-        with in_the_name_of(NODE):
-            positive = encode_rows(clip, [prompt])
-            if method["method"] == "words":
-                words = parse_words(method["words"])
-                if not words:
-                    raise ValueError("words is empty; write a word of the prompt.")
-                (tokens,) = find_words(
-                    words, "words", [prompt_tokens(clip, prompt)], lambda text: prompt_tokens(clip, text)
-                )
-                maps = mean_map(read_word_maps(model, trajectory, positive, tokens, chosen, NODE), size)
-            else:
-                target = encode_rows(clip, [method["target_prompt"]])
-                noise, target_noise = (read_noise(model, trajectory, each, chosen) for each in (positive, target))
-                maps = stretched(difference_map(noise, target_noise), size)
+        positive = encode_rows(clip, [prompt])
+        if method["method"] == "words":
+            words = parse_words(method["words"])
+            if not words:
+                raise ValueError("words is empty; write a word of the prompt.")
+            (tokens,) = find_words(
+                words, "words", [prompt_tokens(clip, prompt)], lambda text: prompt_tokens(clip, text)
+            )
+            maps = mean_map(read_word_maps(model, trajectory, positive, tokens, chosen), size)
+        else:
+            target = encode_rows(clip, [method["target_prompt"]])
+            noise, target_noise = (read_noise(model, trajectory, each, chosen) for each in (positive, target))
+            maps = stretched(difference_map(noise, target_noise), size)
         maps = maps.cpu()
         mask = map_to_mask(maps, None if threshold == "otsu" else threshold_value, grow, feather)
         return io.NodeOutput(heat_colours(maps), mask)

@@ -12,11 +12,8 @@ from ..host.model_facts import model_facts
 from ..host.report import report
 from ..inversion.trajectory import Trajectory
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .trajectory import trajectory_input
 from .types import cfg_input, model_input, positive_input, start_step_input
-
-NODE = "Edit Sample"
 
 
 class RetraceEditSample(RetraceNode):
@@ -124,18 +121,17 @@ class RetraceEditSample(RetraceNode):
         negative: Conditioning | None = None,
         source: Conditioning | None = None,
     ) -> io.NodeOutput:
-        facts = model_facts(model, NODE)
-        trajectory.require_model(facts, NODE)
+        facts = model_facts(model)
+        trajectory.require_model(facts)
         pull = None
         if pull_back > 0:
             below = float(facts.sigma_table[min(pull_back_below, len(facts.sigma_table) - 1)])
             pull = PullBack(pull_back, below, pull_back_quantile, pull_back_dilation)
-        with in_the_name_of(NODE):
-            if source is not None:
-                positive = with_source_row(source, positive, trajectory)
-            guidance = Guidance(model, positive, resolve_negative(trajectory, positive, negative, cfg), cfg)
-            options = EditOptions(start_step, hold_source, pull)
-            samples, evaluations = continue_trajectory(guidance, trajectory, options)
+        if source is not None:
+            positive = with_source_row(source, positive, trajectory)
+        guidance = Guidance(model, positive, resolve_negative(trajectory, positive, negative, cfg), cfg)
+        options = EditOptions(start_step, hold_source, pull)
+        samples, evaluations = continue_trajectory(guidance, trajectory, options)
         has_source = len(samples) > trajectory.latents.shape[1]
         edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])
         text = f"{evaluations} UNet evaluations for each of {len(samples)} row{'s' if len(samples) > 1 else ''}"

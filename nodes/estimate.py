@@ -36,14 +36,14 @@ def _model_input(name: str, kind: Kind, tooltip: str, *others: str) -> io.Input:
     return io.Combo.Input(name, options=names or [NO_MODEL], tooltip=f"{tooltip}: a folder in models/transformers.")
 
 
-def _refusal(node: str, kind: Kind, name: str | None) -> str | None:
+def _refusal(node: type[RetraceNode], kind: Kind, name: str | None) -> str | None:
     """Why the model cannot be loaded, before anything runs; a name that comes over a link is not known yet."""
     if name is None:
         return None
     try:
         check_folder(kind, name)
     except ValueError as error:
-        return f"{node}: {error}"
+        return f"{node.title()}: {error}"
     return None
 
 
@@ -90,17 +90,14 @@ class RetraceDrawPose(RetraceNode):
     ) -> io.NodeOutput:
         if (keypoints is None) == (not json.strip()):
             given = "neither" if keypoints is None else "both"
-            raise ValueError(f"Draw Pose: give either keypoints or json; {given} came.")
-        try:
-            require_opencv()
-            frames = read_json(json) if keypoints is None else read_frames(keypoints)
-            hints = render_batch(
-                len(frames),
-                lambda index: draw_pose(frames[index], width, height, min_confidence, body, hands, face, wide_limbs),
-                frame_progress(len(frames)),
-            )
-        except ValueError as error:
-            raise ValueError(f"Draw Pose: {error}") from error
+            raise ValueError(f"give either keypoints or json; {given} came.")
+        require_opencv()
+        frames = read_json(json) if keypoints is None else read_frames(keypoints)
+        hints = render_batch(
+            len(frames),
+            lambda index: draw_pose(frames[index], width, height, min_confidence, body, hands, face, wide_limbs),
+            frame_progress(len(frames)),
+        )
         return io.NodeOutput(as_image(hints))
 
 
@@ -128,16 +125,13 @@ class RetraceEstimateDepth(RetraceNode):
 
     @classmethod
     def validate_inputs(cls, model: str | None) -> bool | str:
-        return _refusal("Estimate Depth", DEPTH, model) or True
+        return _refusal(cls, DEPTH, model) or True
 
     @classmethod
     def execute(cls, image: torch.Tensor, model: str, stretch: str) -> io.NodeOutput:
-        try:
-            require_opencv()
-            network = load_network(DEPTH, model)
-            depths = estimate_depths(network, as_array(image), stretch == STRETCHES[1], frame_progress(len(image)))
-        except ValueError as error:
-            raise ValueError(f"Estimate Depth: {error}") from error
+        require_opencv()
+        network = load_network(DEPTH, model)
+        depths = estimate_depths(network, as_array(image), stretch == STRETCHES[1], frame_progress(len(image)))
         return io.NodeOutput(as_image(depths))
 
 
@@ -171,21 +165,18 @@ class RetraceEstimatePose(RetraceNode):
 
     @classmethod
     def validate_inputs(cls, model: str | None, detector: str | None) -> bool | str:
-        found = None if detector == WHOLE_IMAGE else _refusal("Estimate Pose", DETECTION, detector)
-        return _refusal("Estimate Pose", POSE, model) or found or True
+        found = None if detector == WHOLE_IMAGE else _refusal(cls, DETECTION, detector)
+        return _refusal(cls, POSE, model) or found or True
 
     @classmethod
     def execute(
         cls, image: torch.Tensor, model: str, detector: str, min_score: float, max_people: int, min_confidence: float
     ) -> io.NodeOutput:
-        try:
-            require_opencv()
-            finder = None if detector == WHOLE_IMAGE else load_network(DETECTION, detector)
-            network = load_network(POSE, model)
-            frames = estimate_poses(finder, network, as_array(image), min_score, max_people, frame_progress(len(image)))
-            hints = render_batch(len(frames), lambda index: draw_pose(frames[index], min_confidence=min_confidence))
-        except ValueError as error:
-            raise ValueError(f"Estimate Pose: {error}") from error
+        require_opencv()
+        finder = None if detector == WHOLE_IMAGE else load_network(DETECTION, detector)
+        network = load_network(POSE, model)
+        frames = estimate_poses(finder, network, as_array(image), min_score, max_people, frame_progress(len(image)))
+        hints = render_batch(len(frames), lambda index: draw_pose(frames[index], min_confidence=min_confidence))
         return io.NodeOutput(as_image(hints), write_frames(frames))
 
 

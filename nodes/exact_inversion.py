@@ -16,7 +16,6 @@ from ..inversion.exact import ExactMethod
 from ..inversion.trajectory import Trajectory
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
     cfg_input,
@@ -30,7 +29,6 @@ from .types import (
     terminal_input,
 )
 
-EXACT, EDIT_FRIENDLY = "Exact Invert", "Edit Friendly Invert"
 SOLVERS = {"ddpm": 1, "dpm++ 2m": 2}
 
 
@@ -101,12 +99,11 @@ class RetraceExactInvert(RetraceNode):
         spacing: Spacing,
         terminal: Terminal,
     ) -> io.NodeOutput:
-        facts = model_facts(model, EXACT)
-        samples = latent_samples(latent, model, EXACT)
+        facts = model_facts(model)
+        samples = latent_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
-        with in_the_name_of(EXACT):
-            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
-            trajectory = invert_exact(guidance, samples, schedule, facts, method, mixing, gamma)
+        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        trajectory = invert_exact(guidance, samples, schedule, facts, method, mixing, gamma)
         return io.NodeOutput(trajectory, ui=report(cls, _told(trajectory)))
 
 
@@ -168,12 +165,11 @@ class RetraceEditFriendlyInvert(RetraceNode):
         spacing: Spacing,
         terminal: Terminal,
     ) -> io.NodeOutput:
-        facts = model_facts(model, EDIT_FRIENDLY)
-        samples = latent_samples(latent, model, EDIT_FRIENDLY)
+        facts = model_facts(model)
+        samples = latent_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
-        with in_the_name_of(EDIT_FRIENDLY):
-            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
-            trajectory = invert_with_noise_maps(guidance, samples, schedule, facts, SOLVERS[solver], eta, seed)
+        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        trajectory = invert_with_noise_maps(guidance, samples, schedule, facts, SOLVERS[solver], eta, seed)
         return io.NodeOutput(trajectory, ui=report(cls, _told(trajectory)))
 
 

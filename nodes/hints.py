@@ -12,6 +12,7 @@ import torch
 from comfy_api.latest import io
 from numpy.typing import NDArray
 
+from ..host.naming import named
 from ..preprocessors.batch import MAX_SIDE, hint_batch
 from ..preprocessors.inpaint import FILLS
 from ..preprocessors.methods import bind
@@ -19,7 +20,6 @@ from ..preprocessors.normal_map import CONVENTIONS
 from .node import RetraceNode
 from .opencv import require_opencv
 
-DISPLAY_NAME = "ControlNet Hint"
 DIRECT_DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64)
 
 
@@ -137,7 +137,7 @@ class RetracePreprocessor(RetraceNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetracePreprocessor",
-            display_name=f"{DISPLAY_NAME} (Retrace)",
+            display_name="ControlNet Hint (Retrace)",
             category="retrace/hints",
             description=(
                 "Makes the hint image of a ControlNet or T2I-Adapter from a picture: edges, lines, scribbles, tiles, "
@@ -160,7 +160,7 @@ class RetracePreprocessor(RetraceNode):
         name = method["method"]
         parameters = {key: value for key, value in method.items() if key not in ("method", "mask")}
         mask = method.get("mask")
-        try:
+        with named(f"method {name}"):
             require_opencv()
             hints = hint_batch(
                 as_array(image),
@@ -169,8 +169,6 @@ class RetracePreprocessor(RetraceNode):
                 masks=None if mask is None else as_array(mask),
                 on_frame=frame_progress(len(image)),
             )
-        except ValueError as error:
-            raise ValueError(f"{DISPLAY_NAME}, method {name}: {error}") from error
         return io.NodeOutput(as_image(hints))
 
 

@@ -14,13 +14,13 @@ from ..host.blending import BlendPlan, blend_latent, wrapped
 from ..host.guided import Guidance
 from ..host.latents import latent_samples, with_samples
 from ..host.model_facts import model_facts
+from ..host.naming import LOGGER
 from ..host.report import report
 from ..host.sampling import initial_noise
 from ..inversion.trajectory import Trajectory
 from ..samplers.blending import MaskOverTime, Source, steps_of_strength
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
     eta_input,
@@ -105,8 +105,8 @@ class RetraceLatentBlend(RetraceNode):
         trajectory: Trajectory | None = None,
     ) -> io.NodeOutput:
         plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
-        plan.require_complete("Latent Blend")
-        return io.NodeOutput(wrapped(sampler, plan, "Latent Blend"))
+        plan.require_complete()
+        return io.NodeOutput(wrapped(sampler, plan, cls.title()))
 
 
 class RetraceLatentBlendSample(RetraceNode):
@@ -173,24 +173,22 @@ class RetraceLatentBlendSample(RetraceNode):
         mask: Tensor | None = None,
         trajectory: Trajectory | None = None,
     ) -> io.NodeOutput:
-        node = "Latent Blend Sample"
-        facts = model_facts(model, node)
-        samples = latent_samples(latent, model, node)
+        facts = model_facts(model)
+        samples = latent_samples(latent, model)
         plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
-        plan.require_complete(node)
-        start = plan.start(strength, inherit_noise, node)
-        with in_the_name_of(node):
-            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
-            count = steps_of_strength(steps, strength)
+        plan.require_complete()
+        start = plan.start(strength, inherit_noise)
+        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        count = steps_of_strength(steps, strength)
         if count == 0:
             text = f"strength {strength:g} of {steps} steps leaves no step: the latent is passed on as it is"
-            logging.warning("%s: %s", node, text)
+            logging.getLogger(LOGGER).warning(text)
             return io.NodeOutput(latent, ui=report(cls, text))
         window = schedule.window(steps - count, steps)
         guidance = Guidance(model, positive, negative, cfg)
         noise = initial_noise(latent, samples, seed)
         result, evaluations = blend_latent(
-            guidance, samples, noise, plan, window, start, eta, seed, latent.get("noise_mask"), node
+            guidance, samples, noise, plan, window, start, eta, seed, latent.get("noise_mask")
         )
         return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
 

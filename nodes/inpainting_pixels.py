@@ -26,7 +26,6 @@ from ..samplers.blend_mask import (
 from ..samplers.pixel_composite import Blend, composite_pixels
 from .node import RetraceNode
 from .opencv import require_opencv
-from .refusals import in_the_name_of
 from .types import negative_input, positive_input
 
 
@@ -92,15 +91,14 @@ class RetraceBlendMask(RetraceNode):
         latent_size: LatentSize,
         image: Tensor | None = None,
     ) -> io.NodeOutput:
-        with in_the_name_of("Blend Mask"):
-            shaped = prepared_mask(checked_mask(mask), invert, fill_holes, grow, feather, snap)
-        require_painted(shaped, "Blend Mask", "change invert, grow or snap")
+        shaped = prepared_mask(checked_mask(mask), invert, fill_holes, grow, feather, snap)
+        require_painted(shaped, "change invert, grow or snap")
         if image is not None and image.shape[1:3] != shaped.shape[1:]:
             raise ValueError(
-                f"Blend Mask: the image is {image.shape[2]} x {image.shape[1]}, the mask {shaped.shape[2]} x {shaped.shape[1]}; "
+                f"the image is {image.shape[2]} x {image.shape[1]}, the mask {shaped.shape[2]} x {shaped.shape[1]}; "
                 "give a mask of the image's size."
             )
-        absent = ExecutionBlocker("Blend Mask: the image output needs an image at the input.")
+        absent = ExecutionBlocker(f"{cls.title()}: the image output needs an image at the input.")
         return io.NodeOutput(shaped, to_latent_size(shaped, latent_size), absent if image is None else pad_image(image))
 
 
@@ -151,10 +149,9 @@ class RetracePixelComposite(RetraceNode):
     def execute(
         cls, source: Tensor, edited: Tensor, mask: Tensor, feather: int, match_colour: bool, blend: Blend
     ) -> io.NodeOutput:
-        with in_the_name_of("Pixel Composite"):
-            if blend == "poisson":
-                require_opencv()
-            return io.NodeOutput(composite_pixels(source, edited, mask, feather, match_colour, blend))
+        if blend == "poisson":
+            require_opencv()
+        return io.NodeOutput(composite_pixels(source, edited, mask, feather, match_colour, blend))
 
 
 class RetraceDepthToImage(RetraceNode):
@@ -185,9 +182,8 @@ class RetraceDepthToImage(RetraceNode):
     def execute(
         cls, model: ModelPatcher, positive: list[Any], negative: list[Any], depth: Tensor, latent: dict[str, Any]
     ) -> io.NodeOutput:
-        node = "Depth To Image"
-        patched = depth_model(model, node)
-        batch, _, height, width = latent_samples(latent, model, node).shape
+        patched = depth_model(model)
+        batch, _, height, width = latent_samples(latent, model).shape
         if depth.ndim == 4 and len(depth) not in (1, batch):
             raise ValueError(f"there are {len(depth)} depth maps for {batch} latents; give one, or one for each.")
         condition = depth_condition(depth, height, width)

@@ -10,8 +10,8 @@ import torch
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..host.naming import named
 from ..samplers.blend_mask import checked_mask
-from .refusals import in_the_name_of
 
 WAY_OUT = "correct the value, or the node that is linked to this input"
 
@@ -36,7 +36,7 @@ def _check(declared: io.Input, value: Any) -> None:  # noqa: ANN401  (whatever a
         options = {option.key: option.inputs for option in declared.options}
         key: Any = value.get(declared.id) if isinstance(value, Mapping) else value
         _check_choice(declared.id, list(options), key)
-        with in_the_name_of(declared.id):
+        with named(declared.id):
             check_inputs(options[key], value)
     elif isinstance(declared, io.Combo.Input):
         _check_choice(declared.id, declared.options or [], value)
@@ -51,7 +51,7 @@ def _check(declared: io.Input, value: Any) -> None:  # noqa: ANN401  (whatever a
     elif isinstance(declared, io.Image.Input):
         _check_image(declared.id, value)
     elif isinstance(declared, io.Mask.Input):
-        with in_the_name_of(declared.id):
+        with named(declared.id):
             checked_mask(value)
     elif isinstance(declared, io.Latent.Input):
         _check_latent(declared.id, value)

@@ -15,7 +15,6 @@ from ..host.report import report
 from ..inversion.fixed_point import Acceleration
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import (
     RetraceTrajectory,
     latent_input,
@@ -26,8 +25,6 @@ from .types import (
     steps_input,
     terminal_input,
 )
-
-NODE = "DDIM Invert"
 
 
 class RetraceDDIMInvert(RetraceNode):
@@ -104,14 +101,12 @@ class RetraceDDIMInvert(RetraceNode):
         terminal: Terminal,
         acceleration: Acceleration = "none",
     ) -> io.NodeOutput:
-        facts = model_facts(model, NODE)
-        samples = latent_samples(latent, model, NODE)
-        with in_the_name_of(NODE):
-            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        facts = model_facts(model)
+        samples = latent_samples(latent, model)
+        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
-        with in_the_name_of(NODE):
-            trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations, acceleration)
-        noise = trajectory_state(without_noise_mask(latent, NODE), trajectory, 0)
+        trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations, acceleration)
+        noise = trajectory_state(without_noise_mask(latent), trajectory, 0)
         text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
             f"largest residual {float(trajectory.residuals.max()):.2e}"

@@ -10,7 +10,6 @@ from torch import Tensor
 from ..host.report import report
 from ..measuring.compare import Region, compare_images
 from .node import RetraceNode
-from .refusals import in_the_name_of
 
 
 class RetraceCompareImages(RetraceNode):
@@ -58,8 +57,7 @@ class RetraceCompareImages(RetraceNode):
     def execute(
         cls, image_a: Tensor, image_b: Tensor, region: Region, brightest_at: float, mask: Tensor | None = None
     ) -> io.NodeOutput:
-        with in_the_name_of("Compare Images"):
-            result = compare_images(image_a, image_b, mask, region, brightest_at)
+        result = compare_images(image_a, image_b, mask, region, brightest_at)
         text = f"PSNR {result.mean_psnr:.2f} dB, SSIM {result.mean_ssim:.4f} ({region})"
         preview = ui.PreviewImage(result.heat_map, cls=cls)
         return io.NodeOutput(result.mean_psnr, result.mean_ssim, result.heat_map, ui=report(cls, text, preview))

@@ -9,8 +9,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..host.naming import named
 from .input_checks import check_inputs
-from .refusals import in_the_name_of
 
 Execute = Callable[..., io.NodeOutput]
 
@@ -25,17 +25,23 @@ class RetraceNode(io.ComfyNode):
         if execute is not None and not hasattr(execute.__func__, "__wrapped__"):
             cls.execute = classmethod(_checked(execute.__func__))  # pyright: ignore[reportAttributeAccessIssue]
 
+    @classmethod
+    def title(cls) -> str:
+        """The node's name in messages."""
+        schema = cls.define_schema()
+        return (schema.display_name or schema.node_id).removesuffix(" (Retrace)")
+
 
 def _checked(execute: Execute) -> Execute:
     signature = inspect.signature(execute)
 
     @wraps(execute)
-    def checked(cls: type[io.ComfyNode], *args: Any, **kwargs: Any) -> io.NodeOutput:  # noqa: ANN401  (the node's inputs)
+    def checked(cls: type[RetraceNode], *args: Any, **kwargs: Any) -> io.NodeOutput:  # noqa: ANN401  (the node's inputs)
         schema = cls.define_schema()
         # As in ComfyUI, what a node's validate_inputs takes is checked by the node itself.
         own = inspect.signature(cls.validate_inputs).parameters
         inputs = [each for each in schema.inputs if each.id not in own]
-        with in_the_name_of((schema.display_name or schema.node_id).removesuffix(" (Retrace)")):
+        with named(cls.title()):
             check_inputs(inputs, signature.bind(cls, *args, **kwargs).arguments)
             return execute(cls, *args, **kwargs)
 

@@ -16,11 +16,8 @@ from ..inversion.null_text import Method, NullTextOptions
 from ..inversion.trajectory import Trajectory
 from ..measuring.plots import loss_plot
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .trajectory import trajectory_input
 from .types import RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
-
-OPTIMIZE, CONDITIONING = "Null Text Optimize", "Null Text Conditioning"
 
 
 class RetraceNullTextOptimize(RetraceNode):
@@ -108,16 +105,15 @@ class RetraceNullTextOptimize(RetraceNode):
         method: Method,
         residual: bool,
     ) -> io.NodeOutput:
-        trajectory.require_model(model_facts(model, OPTIMIZE), OPTIMIZE)
-        trajectory.require_plain(OPTIMIZE)
+        trajectory.require_model(model_facts(model))
+        trajectory.require_plain()
         options = NullTextOptions(cfg, inner_steps, learning_rate, epsilon, residual)
 
         def progress(step: int, inner: int, loss: float, x: Tensor, denoised: Tensor) -> None:
             tell(cls, f"step {step + 1} of {trajectory.steps}, inner step {inner}: loss {loss:.2e}")
 
-        with in_the_name_of(OPTIMIZE):
-            optimized, found = optimize(Guidance(model, positive, negative, cfg), trajectory, options, method, progress)
-            conditioning = null_text_conditioning(optimized, negative)
+        optimized, found = optimize(Guidance(model, positive, negative, cfg), trajectory, options, method, progress)
+        conditioning = null_text_conditioning(optimized, negative)
         thresholds = [options.threshold(step) for step in range(trajectory.steps)]
         plot = loss_plot(found.losses, thresholds, f"null-text loss, {method}, cfg {cfg:g}: work {found.unet_work}")
         text = f"UNet work {found.unet_work} (a forward pass 1, a backward pass 2)"
@@ -149,8 +145,7 @@ class RetraceNullTextConditioning(RetraceNode):
 
     @classmethod
     def execute(cls, trajectory: Trajectory, negative: Conditioning | None = None) -> io.NodeOutput:
-        with in_the_name_of(CONDITIONING):
-            return io.NodeOutput(null_text_conditioning(trajectory, negative))
+        return io.NodeOutput(null_text_conditioning(trajectory, negative))
 
 
 NODES: list[type[io.ComfyNode]] = [RetraceNullTextOptimize, RetraceNullTextConditioning]

@@ -16,10 +16,8 @@ from ..host.prompt_to_prompt import patch_prompt_to_prompt
 from ..host.prompts import encode_rows, prompt_tokens
 from ..samplers.blend_mask import checked_mask
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import model_input
 
-NODE = "Prompt to Prompt"
 LEVELS = {"full": 0, "half": 1, "quarter": 2}
 
 
@@ -148,20 +146,18 @@ class RetracePromptToPrompt(RetraceNode):
         blend_layers: str,
         blend_mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        attention_layers(model, NODE)
+        attention_layers(model)
         targets = [line.strip() for line in target_prompts.splitlines() if line.strip()]
         if not targets:
-            raise ValueError(f"{NODE}: target_prompts is empty; write what the image shall show.")
-        with in_the_name_of(f"{NODE}: blend_mask"):
-            region = None if blend_mask is None else checked_mask(blend_mask)[:, None]
+            raise ValueError("target_prompts is empty; write what the image shall show.")
+        region = None if blend_mask is None else checked_mask(blend_mask)[:, None]
         settings = EditSettings(
             mode, cross_replace, self_replace, cross_replace_words, reweight,
             blend_words, blend_threshold, blend_start, subtract_words, subtract_threshold, region,
         )  # fmt: skip
-        with in_the_name_of(NODE):
-            edit = make_edit(source_prompt.strip(), targets, settings, lambda text: prompt_tokens(clip, text))
-            conditioning = encode_rows(clip, [source_prompt.strip(), *targets])
-        patched = patch_prompt_to_prompt(model, edit, LEVELS[self_replace_layers], LEVELS[blend_layers], NODE)
+        edit = make_edit(source_prompt.strip(), targets, settings, lambda text: prompt_tokens(clip, text))
+        conditioning = encode_rows(clip, [source_prompt.strip(), *targets])
+        patched = patch_prompt_to_prompt(model, edit, LEVELS[self_replace_layers], LEVELS[blend_layers], cls.title())
         return io.NodeOutput(patched, conditioning)
 
 

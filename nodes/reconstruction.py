@@ -12,10 +12,7 @@ from ..host.guidance_patches import with_proximal_guidance
 from ..host.guided import Conditioning
 from ..samplers.proximal import Shrinkage
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import model_input
-
-NEGATIVE = "Negative Prompt"
 
 
 class RetraceNegativePrompt(RetraceNode):
@@ -45,8 +42,7 @@ class RetraceNegativePrompt(RetraceNode):
 
     @classmethod
     def execute(cls, source: Conditioning, empty: Conditioning, interpolation: float) -> io.NodeOutput:
-        with in_the_name_of(NEGATIVE):
-            return io.NodeOutput(interpolate_conditioning(source, empty, interpolation))
+        return io.NodeOutput(interpolate_conditioning(source, empty, interpolation))
 
 
 class RetraceProximalGuidance(RetraceNode):

@@ -84,7 +84,7 @@ class RetraceSamplerDDIM(RetraceNode):
             quantile_max=limit.get("maximum", 1.0),
             recompute_eps=recompute_eps,
         )
-        return io.NodeOutput(ddim_sampler(eta, denoised_range))
+        return io.NodeOutput(ddim_sampler(eta, denoised_range, node=cls.title()))
 
 
 NODES: list[type[io.ComfyNode]] = [RetraceSamplerDDIM]

@@ -16,7 +16,6 @@ from ..host.sampling import initial_noise, sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import (
     end_step_input,
     eta_input,
@@ -30,8 +29,6 @@ from .types import (
     steps_input,
     terminal_input,
 )
-
-NODE = "DDIM Sample"
 
 
 class RetraceDDIMSample(RetraceNode):
@@ -102,25 +99,24 @@ class RetraceDDIMSample(RetraceNode):
         same_noise: bool,
         row_seeds: str,
     ) -> io.NodeOutput:
-        facts = model_facts(model, NODE)
-        samples = latent_samples(latent, model, NODE)
+        facts = model_facts(model)
+        samples = latent_samples(latent, model)
         end_step = last_step(end_step, steps)
-        with in_the_name_of(NODE):
-            schedule = make_schedule(facts.sigma_table, steps, spacing, terminal).window(start_step, end_step)
-            seeds = choose_seeds(seed, row_seeds, len(samples), same_noise)
+        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal).window(start_step, end_step)
+        seeds = choose_seeds(seed, row_seeds, len(samples), same_noise)
         if add_noise and (same_noise or row_seeds.strip()):
             noise = noise_source(samples.shape, seeds)()
         elif add_noise:
             noise = initial_noise(latent, samples, seed)
         else:
             chosen = f"steps {steps}, start_step {start_step} and spacing {spacing!r}"
-            require_level(latent, float(schedule.sigmas[0]), chosen, NODE)
-            latent = without_noise_mask(latent, NODE)
+            require_level(latent, float(schedule.sigmas[0]), chosen)
+            latent = without_noise_mask(latent)
             noise = torch.zeros_like(samples)
         guidance = Guidance(model, positive, negative, cfg)
         mask = latent.get("noise_mask")
         if end_step < steps:
-            latent = without_noise_mask(latent, NODE)
+            latent = without_noise_mask(latent)
         result, evaluations = sample_latent(
             guidance,
             samples,

@@ -9,10 +9,7 @@ from ..host.model_facts import model_facts
 from ..measuring.plots import schedule_plot
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import end_step_input, last_step, model_input, spacing_input, start_step_input, steps_input, terminal_input
-
-SCHEDULER, PLOT = "DDIM Scheduler", "Schedule Plot"
 
 
 class RetraceDDIMScheduler(RetraceNode):
@@ -40,9 +37,8 @@ class RetraceDDIMScheduler(RetraceNode):
     def execute(
         cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal, start_step: int, end_step: int
     ) -> io.NodeOutput:
-        table = model_facts(model, SCHEDULER).sigma_table
-        with in_the_name_of(SCHEDULER):
-            schedule = make_schedule(table, steps, spacing, terminal).window(start_step, last_step(end_step, steps))
+        table = model_facts(model).sigma_table
+        schedule = make_schedule(table, steps, spacing, terminal).window(start_step, last_step(end_step, steps))
         return io.NodeOutput(schedule.sigmas)
 
 
@@ -63,9 +59,8 @@ class RetraceSchedulePlot(RetraceNode):
 
     @classmethod
     def execute(cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal) -> io.NodeOutput:
-        table = model_facts(model, PLOT).sigma_table
-        with in_the_name_of(PLOT):
-            image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
+        table = model_facts(model).sigma_table
+        image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
 
 

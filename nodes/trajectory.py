@@ -15,7 +15,6 @@ from ..host.trajectory_files import read_trajectory, save_numbered, trajectory_n
 from ..inversion.trajectory import Trajectory
 from ..measuring.grid import image_grid
 from .node import RetraceNode
-from .refusals import in_the_name_of
 from .types import RetraceTrajectory, start_step_input
 
 NO_TRAJECTORY = "(no trajectory found: run Save Trajectory, then press R)"
@@ -68,15 +67,13 @@ class RetraceTrajectoryLatent(RetraceNode):
         model: ModelPatcher | None = None,
         latent: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        node = "Trajectory Latent"
-        trajectory.require_plain(node)
+        trajectory.require_plain()
         if model is not None:
-            trajectory.require_model(model_facts(model, node), node)
+            trajectory.require_model(model_facts(model))
         if latent is not None:
-            trajectory.require_latent_shape(latent["samples"].shape, node)
-        carrier = without_noise_mask(latent or {}, node)
-        with in_the_name_of(node):
-            state, sigmas = trajectory_state(carrier, trajectory, start_step), trajectory.remaining_sigmas(start_step)
+            trajectory.require_latent_shape(latent["samples"].shape)
+        carrier = without_noise_mask(latent or {})
+        state, sigmas = trajectory_state(carrier, trajectory, start_step), trajectory.remaining_sigmas(start_step)
         return io.NodeOutput(state, sigmas)
 
 
@@ -131,8 +128,7 @@ class RetraceSaveTrajectory(RetraceNode):
 
     @classmethod
     def execute(cls, trajectory: Trajectory, filename_prefix: str) -> io.NodeOutput:
-        with in_the_name_of("Save Trajectory"):
-            name = save_numbered(trajectory, filename_prefix)
+        name = save_numbered(trajectory, filename_prefix)
         return io.NodeOutput(trajectory, ui=report(cls, name))
 
 
@@ -161,7 +157,7 @@ class RetraceLoadTrajectory(RetraceNode):
         try:
             return name is None or bool(trajectory_path(name))
         except ValueError as error:
-            return f"Load Trajectory: {error}"
+            return f"{cls.title()}: {error}"
 
     @classmethod
     def fingerprint_inputs(cls, name: str) -> str:
@@ -170,8 +166,7 @@ class RetraceLoadTrajectory(RetraceNode):
 
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
-        with in_the_name_of("Load Trajectory"):
-            return io.NodeOutput(read_trajectory(name))
+        return io.NodeOutput(read_trajectory(name))
 
 
 NODES: list[type[io.ComfyNode]] = [

@@ -39,13 +39,13 @@ def checked_mask(mask: Tensor) -> Tensor:
     return mask.clamp(0, 1)
 
 
-def require_painted(mask: Tensor, node: str, way_out: str) -> None:
-    """Raise ValueError, naming `node`, when a row of a mask [B, ...] is 0 everywhere: its image would stay as it is."""
+def require_painted(mask: Tensor, way_out: str) -> None:
+    """Raise ValueError when a row of a mask [B, ...] is 0 everywhere: its image would stay as it is."""
     for row, plane in enumerate(mask):
         if not bool(plane.any()):
             which = f"the mask of image {row + 1} of {len(mask)}" if len(mask) > 1 else "the mask"
             raise ValueError(
-                f"{node}: {which} is empty (0 everywhere), so that nothing would be painted; paint on the image in Load "
+                f"{which} is empty (0 everywhere), so that nothing would be painted; paint on the image in Load "
                 f"Image's mask editor, or {way_out}."
             )
 

@@ -20,7 +20,7 @@ def test_an_earlier_patch_is_kept_and_ours_added(models, relative, kind, whole_b
 
     def before(function):
         earlier = model.clone()
-        for layer in attention_layers(model, "test"):
+        for layer in attention_layers(model):
             earlier.set_model_patch_replace(function, kind, *layer.key[: 2 if whole_block else 3])
         return earlier
 
@@ -76,11 +76,11 @@ def test_an_occupied_residual_block_is_refused(models):
 
 
 def test_layers_are_found_by_their_size_relative_to_the_latent(models):
-    layers = attention_layers(models("sd15")[0], "test")
+    layers = attention_layers(models("sd15")[0])
     assert [(layer.block, layer.level) for layer in layers] == [
         ("input", 0), ("input", 1), ("middle", 1), ("output", 1), ("output", 1), ("output", 0), ("output", 0),
     ]  # fmt: skip
-    assert nearest_level(layers) == 1 and {layer.level for layer in attention_layers(models("sdxl")[0], "test")} == {1}
+    assert nearest_level(layers) == 1 and {layer.level for layer in attention_layers(models("sdxl")[0])} == {1}
 
 
 def test_patches_sit_only_where_they_act_and_leave_with_the_run(models):

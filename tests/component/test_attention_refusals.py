@@ -2,20 +2,28 @@
 
 import pytest
 import torch
+from node_call import run_node
 from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
 from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.attention_mask import RetraceAttentionMask
+from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
 
 
-@pytest.mark.parametrize("node", ["Prompt to Prompt", "MasaCtrl", "Plug and Play"])
-def test_a_model_without_a_unet_is_refused(models, node):
+@pytest.mark.parametrize("node", ["Prompt to Prompt", "MasaCtrl", "Plug and Play", "Attention Mask"])
+def test_a_model_without_a_unet_is_refused(models, random_task, node):
     model = models("sd15")[0].clone()
     model.add_object_patch("diffusion_model", torch.nn.Linear(1, 1))
     make = {
-        "Prompt to Prompt": lambda: p2p(model, edit()),
+        "Prompt to Prompt": lambda: run_node(
+            RetracePromptToPrompt, model=model, clip=object(), source_prompt="cat", target_prompts="dog"
+        ),
         "MasaCtrl": lambda: RetraceMasaCtrl.execute(model, 0, 0.0),
         "Plug and Play": lambda: RetracePlugAndPlay.execute(model, 0.5, 0.5),
+        "Attention Mask": lambda: run_node(
+            RetraceAttentionMask, model=model, clip=object(), trajectory=random_task().invert(), prompt="cat"
+        ),
     }[node]
-    with pytest.raises(ValueError, match=rf"{node}: the model \(BaseModel\) has no UNet with cross-attention"):
+    with pytest.raises(ValueError, match=rf"^{node}: the model \(BaseModel\) has no UNet with cross-attention"):
         make()
 
 

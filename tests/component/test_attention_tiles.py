@@ -9,8 +9,9 @@ import pytest
 import torch
 from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_tomesd import TomePatchModel
+from node_call import run_node
 from random_edits import BLEND, edit, p2p, rows, sample, strangers
-from retrace_pack.host.attention_maps import read_word_maps
+from retrace_pack.nodes import attention_mask
 from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
 
 MASK = torch.zeros(1, 16, 16)
@@ -83,8 +84,11 @@ def test_crops_are_refused_where_maps_or_masks_are_those_of_the_whole_picture(mo
         sample(in_tiles(masactrl(model, MASK), 1), positive, state)
 
 
-def test_a_reader_of_maps_refuses_crops_and_tiles(models, random_task):
+def test_a_reader_of_maps_refuses_crops_and_tiles(models, random_task, monkeypatch):
     task = random_task()
+    monkeypatch.setattr(attention_mask, "encode_rows", lambda clip, texts: task.source)
+    monkeypatch.setattr(attention_mask, "prompt_tokens", lambda clip, text: text)
+    monkeypatch.setattr(attention_mask, "find_words", lambda *of: ([1],))
     model, trajectory = models("sd15")[0], task.invert()
     half = torch.nn.functional.interpolate
 
@@ -103,7 +107,14 @@ def test_a_reader_of_maps_refuses_crops_and_tiles(models, random_task):
         changed = model.clone()
         changed.set_model_unet_function_wrapper(evaluate)
         with pytest.raises(ValueError, match=f"^Attention Mask: the network is {message}"):
-            read_word_maps(changed, trajectory, task.source, [1], [trajectory.steps], "Attention Mask")
+            run_node(
+                attention_mask.RetraceAttentionMask,
+                model=changed,
+                clip=object(),
+                trajectory=trajectory,
+                prompt="a",
+                method={"method": "words", "words": "a"},
+            )
 
 
 @pytest.mark.parametrize("name", EDITS)

@@ -81,7 +81,7 @@ NODES = {
 }
 PATCHES = {
     "Attention Mask, words": lambda task, trajectories: read_word_maps(
-        task.model, trajectories["plain"], task.source, [3], [4], "Attention Mask"
+        task.model, trajectories["plain"], task.source, [3], [4]
     ),
     "Attention Mask, difference": lambda task, trajectories: read_noise(
         task.model, trajectories["plain"], task.source, [4]

@@ -115,7 +115,7 @@ def test_inpaint_takes_its_mask_and_resolution_its_effect(node):
 
 def test_errors_name_the_node_and_the_method(node):
     image = torch.zeros(2, 8, 8, 5)
-    with pytest.raises(ValueError, match="^ControlNet Hint, method blur: image 1 of 2: an image of shape"):
+    with pytest.raises(ValueError, match="^ControlNet Hint: method blur: image 1 of 2: an image of shape"):
         node.execute(image, {"method": "blur"}, 0)
 
 

@@ -73,30 +73,30 @@ def test_the_predicted_image_is_what_the_network_said(sigma_table):
 
 def test_the_same_model_passes_and_other_weights_only_warn(trajectory, caplog):
     with caplog.at_level(logging.WARNING):
-        trajectory.require_model(trajectory.model, "Node")
+        trajectory.require_model(trajectory.model)
         assert not caplog.records
-        trajectory.require_model(replace(trajectory.model, weights="other"), "Node")
+        trajectory.require_model(replace(trajectory.model, weights="other"))
     assert "made with other weights" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"prediction": "v_prediction"}, "Node: the trajectory's prediction is 'epsilon', but the model's is 'v_pred"),
-        ({"latent_format": "SDXL"}, "Node: the trajectory's latent_format is 'SD15', but the model's is 'SDXL'"),
-        ({"sigma_table": torch.linspace(0.03, 9.0, 1000)}, "Node: the trajectory was made with another noise schedule"),
-        ({"sigma_table": torch.linspace(0.03, 14.6, 900)}, "Node: the trajectory was made with another noise schedule"),
+        ({"prediction": "v_prediction"}, "^the trajectory's prediction is 'epsilon', but the model's is 'v_pred"),
+        ({"latent_format": "SDXL"}, "^the trajectory's latent_format is 'SD15', but the model's is 'SDXL'"),
+        ({"sigma_table": torch.linspace(0.03, 9.0, 1000)}, "^the trajectory was made with another noise schedule"),
+        ({"sigma_table": torch.linspace(0.03, 14.6, 900)}, "^the trajectory was made with another noise schedule"),
     ],
 )
 def test_another_kind_of_model_is_refused(trajectory, change, message):
     with pytest.raises(ValueError, match=message):
-        trajectory.require_model(replace(trajectory.model, **change), "Node")
+        trajectory.require_model(replace(trajectory.model, **change))
 
 
 def test_another_latent_shape_is_refused(trajectory):
-    trajectory.require_latent_shape(torch.Size((2, 4, 8, 8)), "Node")
-    with pytest.raises(ValueError, match=r"Node: the latent has the shape \(1, 4, 8, 8\).*is \(2, 4, 8, 8\)"):
-        trajectory.require_latent_shape(torch.Size((1, 4, 8, 8)), "Node")
+    trajectory.require_latent_shape(torch.Size((2, 4, 8, 8)))
+    with pytest.raises(ValueError, match=r"^the latent has the shape \(1, 4, 8, 8\).*is \(2, 4, 8, 8\)"):
+        trajectory.require_latent_shape(torch.Size((1, 4, 8, 8)))
 
 
 def pairs_of(trajectory):
@@ -109,7 +109,7 @@ def noise_maps_of(trajectory):
 
 def test_a_trajectory_says_what_it_takes_to_continue_it(trajectory):
     assert trajectory.kind == "plain"
-    trajectory.require_plain("Node")
+    trajectory.require_plain()
     extended = {
         "pair": trajectory.with_pairs(pairs_of(trajectory)),
         "noise maps": trajectory.with_noise_maps(noise_maps_of(trajectory)),
@@ -119,17 +119,17 @@ def test_a_trajectory_says_what_it_takes_to_continue_it(trajectory):
         assert torch.equal(other.latents, trajectory.latents)
         exact = replace(other, inversion=replace(other.inversion, method="bdia"))
         message = (
-            f"^Node: the trajectory was made by bdia and continues from its {kind}, not from a latent alone; "
+            f"^the trajectory was made by bdia and continues from its {kind}, not from a latent alone; "
             "continue it with Edit Sample, or invert with DDIM Invert.$"
         )
         with pytest.raises(ValueError, match=message):
-            exact.require_plain("Node")
+            exact.require_plain()
 
 
 def test_null_embeddings_leave_the_path_plain(trajectory):
     null_text = NullEmbeddings(torch.ones(STEPS, 7, 8), None, None, 7.5)
     optimised = trajectory.with_null_text(null_text)
-    optimised.require_plain("Node")
+    optimised.require_plain()
     assert optimised.null_text is null_text and trajectory.null_text is None
     assert torch.equal(optimised.latents, trajectory.latents)
 
