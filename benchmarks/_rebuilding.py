@@ -124,7 +124,7 @@ def null_text(part: Case, method: str, inner: int = 10, residual: bool = False, 
 
     begun = plain(part)
     guidance = Guidance(part.model, part.source, start or part.empty, part.cfg)
-    options = NullTextOptions(part.cfg, inner, keep_residual=residual)
+    options = NullTextOptions(cfg=part.cfg, inner_steps=inner, keep_residual=residual)
     graphs = SavedBytes(part.model.model)
     with torch.autograd.graph.saved_tensors_hooks(graphs.pack, lambda kept: kept):
         trajectory, found = optimize(guidance, begun.trajectory, options, method, graphs.next_pass)

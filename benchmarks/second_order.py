@@ -63,12 +63,16 @@ def measure(name: str, scenes: Scenes) -> None:
     from retrace_pack.inversion.ddim import invert_ddim  # pyright: ignore[reportMissingImports]
     from retrace_pack.inversion.multistep import invert_multistep  # pyright: ignore[reportMissingImports]
     from retrace_pack.samplers.multistep import sample_multistep  # pyright: ignore[reportMissingImports]
+    from retrace_pack.samplers.path import VarianceExploding  # pyright: ignore[reportMissingImports]
 
     for iterations in (0, 4):
         sigmas = levels(scenes, "ddim_uniform")
 
         def invert(denoise: Any, x: Tensor, sigmas: Tensor = sigmas, iterations: int = iterations) -> Tensor:  # noqa: ANN401
-            return invert_ddim(denoise, x, sigmas.flip(0).to(x), iterations).states[-1]
+            ascending = sigmas.flip(0).to(x)
+            return invert_ddim(
+                denoise, x, ascending, path=VarianceExploding(), fixed_point_iterations=iterations
+            ).states[-1]
 
         noise, up = walk(scenes, scenes.samples, sigmas.flip(0), invert)
         rebuilt, down = sample(scenes, noise, sigmas, stock=STOCK["ddim"])
@@ -102,24 +106,23 @@ def levels(scenes: Scenes, schedule: str) -> Tensor:
 
 def walk(scenes: Scenes, latent: Tensor, sigmas: Tensor, loop: Any) -> tuple[Tensor, int]:  # noqa: ANN401
     """What `loop(denoise, x)` makes of a latent inside the guider, and the UNet evaluations for one image."""
-    from retrace_pack.host.guided import OwnLoop  # pyright: ignore[reportMissingImports]
+    from retrace_pack.host.guided import run_loop  # pyright: ignore[reportMissingImports]
 
-    return run(scenes, latent, sigmas, OwnLoop(lambda denoise, x, report: loop(denoise, x)))
+    result, evaluations = run_loop(guidance(scenes), latent, sigmas, lambda run: loop(run.denoise, run.latent))
+    return scenes.model.model.process_latent_out(result), evaluations
 
 
 def sample(scenes: Scenes, latent: Tensor, sigmas: Tensor, stock: str) -> tuple[Tensor, int]:
     from comfy.samplers import ksampler
+    from retrace_pack.host.guided import run_sampler  # pyright: ignore[reportMissingImports]
 
-    return run(scenes, latent, sigmas, ksampler(stock))
+    return run_sampler(guidance(scenes), latent, torch.zeros_like(latent), ksampler(stock), sigmas)
 
 
-def run(scenes: Scenes, latent: Tensor, sigmas: Tensor, sampler: Any) -> tuple[Tensor, int]:  # noqa: ANN401
-    from retrace_pack.host.guided import EvaluationCount, Guidance, run_guided  # pyright: ignore[reportMissingImports]
+def guidance(scenes: Scenes) -> Any:  # noqa: ANN401
+    from retrace_pack.host.guided import Guidance  # pyright: ignore[reportMissingImports]
 
-    count = EvaluationCount()
-    guidance = Guidance(scenes.model, scenes.positive, scenes.negative, 1.0)
-    result = run_guided(guidance, count, latent, torch.zeros_like(latent), sampler, sigmas, seed=0)
-    return result, count.rows // len(latent)
+    return Guidance(scenes.model, scenes.positive, scenes.negative, 1.0)
 
 
 def row(name: str, method: str, schedule: str, way: str, scenes: Scenes, rebuilt: Tensor, evaluations: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..attention.local_blend import word_map
 from ..inversion.trajectory import Trajectory
-from ..samplers.ddim import Denoise, StepCallback
+from ..samplers.path import direction
 from .attention import (
     Layer,
     attention_layers,
@@ -21,7 +21,7 @@ from .attention import (
     nearest_level,
     probabilities,
 )
-from .guided import Conditioning, EvaluationCount, Guidance, OwnLoop, finite, run_guided
+from .guided import Conditioning, Guidance, LoopRun, finite, run_loop
 from .sampling_run import Options, SamplingRun
 
 
@@ -49,43 +49,35 @@ def read_word_maps(
     reader = _MapReader(tuple(tokens))
     chosen = [layer for layer in layers if layer.level in (coarse, coarse - 1)]
     patched = install(model, None, reader, [("attn2", layer, reader.read) for layer in chosen])
-    _ask(patched, trajectory, positive, levels, lambda x, sigma, denoised: None)
+    _evaluate(patched, trajectory, positive, levels)
     return list(reader.maps.values())
 
 
 def read_noise(model: ModelPatcher, trajectory: Trajectory, positive: Conditioning, levels: Sequence[int]) -> Tensor:
-    """The noise that the model sees in the states, [len(levels), B, C, H, W]."""
-    noises: list[Tensor] = []
-    _ask(model, trajectory, positive, levels, lambda x, sigma, denoised: noises.append((x - denoised) / sigma))
-    return torch.stack(noises)
+    """The noise that the model predicts in the states, [len(levels), B, C, H, W], from the noise end."""
+    return _evaluate(model, trajectory, positive, levels)
 
 
-def _ask(
-    model: ModelPatcher,
-    trajectory: Trajectory,
-    positive: Conditioning,
-    levels: Sequence[int],
-    tell: Callable[[Tensor, Tensor, Tensor], None],
-) -> None:
-    """Evaluate the model at cfg 1 for each of the states, from the noise end; tell x, sigma and x0.
+def _evaluate(model: ModelPatcher, trajectory: Trajectory, positive: Conditioning, levels: Sequence[int]) -> Tensor:
+    """The ODE's direction at each of the states under the prompt alone, [len(levels), B, C, H, W], from the noise end.
 
-    Raises ValueError when it overflows.
+    Raises ValueError when the model overflows.
     """
     order = sorted(levels, reverse=True)
     sigmas = torch.cat([trajectory.sigmas[order], torch.zeros(1)])
 
-    def loop(denoise: Denoise, latent: Tensor, report: StepCallback) -> Tensor:
+    def loop(run: LoopRun) -> Tensor:
+        directions: list[Tensor] = []
         for step, level in enumerate(order):
-            x = model.model.process_latent_in(trajectory.latents[level]).to(latent)
-            sigma = sigmas[step].to(latent)
-            denoised = finite(denoise(x, sigma))
-            report(step, x, sigma, denoised)
-            tell(x, sigma, denoised)
-        return latent
+            x = model.model.process_latent_in(trajectory.latents[level]).to(run.latent)
+            sigma = sigmas[step].to(run.latent)
+            denoised = finite(run.denoise(x, sigma))
+            run.report(step, x, sigma, denoised)
+            directions.append(direction(x, denoised, sigma))
+        return torch.stack(directions)
 
-    start = trajectory.latents[order[0]]
-    guidance = Guidance(model, positive, positive, 1.0)
-    run_guided(guidance, EvaluationCount(), start, torch.zeros_like(start), OwnLoop(loop), sigmas, seed=0)
+    directions, _ = run_loop(Guidance(model, positive, positive, 1.0), trajectory.latents[order[0]], sigmas, loop)
+    return directions
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import comfy.patcher_extension
 import comfy.samplers
@@ -16,13 +16,17 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
+from ..samplers.path import Path
 from .clones import own_clone
 from .conditioning_checks import require_conditioning
+from .model_facts import path_of
 
 Conditioning = list[Any]
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
-Loop = Callable[[Denoise, Tensor, StepCallback], Tensor]
-"""(the guided model, the LATENT's samples in the network's scale [B, C, H, W], report) -> samples in that scale."""
+ModelPatch = Callable[[ModelPatcher], None]
+"""Changes the clone of a MODEL that a run is made with."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -35,14 +39,39 @@ class Guidance:
     cfg: float
 
 
-class OwnLoop(comfy.samplers.Sampler):
-    """A Sampler that hands everything to a loop of ours.
+@dataclass(frozen=True)
+class LoopRun:
+    """What a loop of ours works with while ComfyUI's guider runs it.
+
+    Attributes:
+        denoise: the guided model; takes states and levels of any dtype on any device.
+        latent: the LATENT's samples [B, C, H, W] in the network's scale, float32 on its device.
+        path: that of the model.
+        report: called at every step, for previews and progress.
+        guider, model_options: ComfyUI's, for a loop that evaluates the network in another way.
+    """
+
+    denoise: Denoise
+    latent: Tensor
+    path: Path
+    report: StepCallback
+    guider: comfy.samplers.CFGGuider
+    model_options: dict[str, Any]
+
+
+Loop = Callable[[LoopRun], T]
+
+
+class _OwnLoop(comfy.samplers.Sampler, Generic[T]):
+    """A Sampler that leaves the run to a loop of ours, whose result may be anything.
 
     Not a KSAMPLER: the noise scaling and the mask handling of that one are made for walking down from a fresh noise.
     """
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: Loop[T], progress_steps: int) -> None:
         self.loop = loop
+        self.progress_steps = progress_steps
+        self.results: list[T] = []
 
     def sample(
         self,
@@ -57,13 +86,19 @@ class OwnLoop(comfy.samplers.Sampler):
     ) -> Tensor:
         def report(step: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
             if callback is not None:
-                callback(step, denoised, x, len(sigmas) - 1)
+                callback(step, denoised, x, self.progress_steps)
 
-        return self.loop(guided_denoiser(model_wrap, extra_args), latent_image, report)
+        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+            return guided_denoiser(model_wrap, extra_args)(x.to(latent_image), sigma.to(latent_image))
+
+        path = path_of(model_wrap.model_patcher)
+        run = LoopRun(denoise, latent_image, path, report, model_wrap, extra_args["model_options"])
+        self.results.append(self.loop(run))
+        return latent_image
 
 
 @dataclass
-class EvaluationCount:
+class _EvaluationCount:
     """Counts network evaluations, one for every row of every batch that reaches the UNet."""
 
     rows: int = 0
@@ -77,35 +112,54 @@ class EvaluationCount:
         return executor(x, *args, **kwargs)
 
 
-def run_guided(
+def run_loop(
     guidance: Guidance,
-    count: EvaluationCount,
+    samples: Tensor,
+    sigmas: Tensor,
+    loop: Loop[T],
+    *,
+    progress_steps: int | None = None,
+    patches: Sequence[ModelPatch] = (),
+) -> tuple[T, int]:
+    """What a loop of ours returns, run on a LATENT's samples [B, C, H, W], and the network evaluations for one row.
+
+    `progress_steps` is the length of the node's bar where it is not the number of steps.
+    """
+    steps = progress_steps or len(sigmas) - 1
+    sampler = _OwnLoop(loop, steps)
+    _, evaluations = run_sampler(
+        guidance, samples, torch.zeros_like(samples), sampler, sigmas, progress_steps=steps, patches=patches
+    )
+    return sampler.results.pop(), evaluations
+
+
+def run_sampler(
+    guidance: Guidance,
     samples: Tensor,
     noise: Tensor,
     sampler: comfy.samplers.Sampler,
     sigmas: Tensor,
-    seed: int,
+    *,
+    seed: int = 0,
     denoise_mask: Tensor | None = None,
     progress_steps: int | None = None,
-    patches: Sequence[Callable[[ModelPatcher], None]] = (),
-) -> Tensor:
-    """One run of a sampler under the guidance: samples [B, C, H, W] of a LATENT in, those of another out.
-
-    `progress_steps` is the length of the node's bar where it is not the number of steps; `patches` change the clone of the
-    model that is run.
+    patches: Sequence[ModelPatch] = (),
+) -> tuple[Tensor, int]:
+    """One run of a SAMPLER under the guidance: samples [B, C, H, W] of a LATENT in, those of another out, and the network
+    evaluations for one row.
     """
     rows = samples.shape[0]
     require_conditioning(guidance.model, guidance.positive, "positive", sigmas, rows)
     if not math.isclose(guidance.cfg, 1.0):
         require_conditioning(guidance.model, guidance.negative, "negative", sigmas, rows)
-    model = own_clone(guidance.model)
+    model, count = own_clone(guidance.model), _EvaluationCount()
     for patch in (*patches, count.watch):
         patch(model)
     guider = comfy.samplers.CFGGuider(model)
     guider.set_conds(guidance.positive, guidance.negative)
     guider.set_cfg(guidance.cfg)
     callback = latent_preview.prepare_callback(guidance.model, progress_steps or len(sigmas) - 1)
-    return guider.sample(
+    result = guider.sample(
         noise,
         samples,
         sampler,
@@ -115,6 +169,7 @@ def run_guided(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
+    return result, count.rows // rows
 
 
 def finite(samples: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from comfy.model_sampling import (
 from torch import Tensor
 
 from ..inversion.trajectory import ModelFacts
+from ..samplers.path import Path, VarianceExploding
 from ..samplers.prediction import Prediction
 
 FLOW = (CONST, COSMOS_RFLOW)
@@ -45,25 +46,25 @@ def model_facts(model: ModelPatcher) -> ModelFacts:
     )
 
 
-def refuse_flow(sampling: object, kind: str) -> None:
-    """Raise ValueError when a model of the class `kind` is sampled as a flow-matching one."""
-    if isinstance(sampling, FLOW):
+def path_of(model: ModelPatcher) -> Path:
+    """How the model's states are made of an image and noise. Raises ValueError for a flow-matching model."""
+    if isinstance(model.get_model_object("model_sampling"), FLOW):
         raise ValueError(
-            f"the model ({kind}) is a flow-matching one, as Flux and SD3 are, which DDIM does not fit; "
+            f"the model ({type(model.model).__name__}) is a flow-matching one, as Flux and SD3 are, which DDIM does not fit; "
             "load an SD1.x, SD2.x or SDXL checkpoint."
         )
+    return VarianceExploding()
 
 
 def _prediction(model: ModelPatcher, sampling: object) -> Prediction:
-    kind = type(model.model).__name__
-    refuse_flow(sampling, kind)
+    path_of(model)
     if (
         not isinstance(sampling, ModelSamplingDiscrete)
         or isinstance(sampling, OTHER_TIMES)
         or not isinstance(sampling, EPS)
     ):
         raise ValueError(
-            f"the model ({kind}) has no table of discrete noise levels, which DDIM inversion walks along; "
+            f"the model ({type(model.model).__name__}) has no table of discrete noise levels, which DDIM inversion walks along; "
             "load an SD1.x, SD2.x or SDXL checkpoint."
         )
     if isinstance(sampling, V_PREDICTION):

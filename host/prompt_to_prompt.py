@@ -15,6 +15,7 @@ from ..attention.local_blend import LocalBlend, blend_rows, in_the_largest_size,
 from ..attention.prompt_edit import PromptEdit
 from ..attention.rows import from_the_source
 from ..samplers.schedule import step_at
+from .after_step import add_change, model_changes
 from .attention import (
     Edit,
     Kind,
@@ -28,7 +29,6 @@ from .attention import (
     probabilities,
     split_heads,
 )
-from .editing import AFTER_STEP, ANNOUNCEMENT
 from .sampling_run import Options, SamplingRun
 
 
@@ -55,8 +55,7 @@ def patch_prompt_to_prompt(
             patches.append(("attn1", layer, running.itself))
     patched = install(model, node, running, patches)
     if edit.blend is not None:
-        options = patched.model_options["transformer_options"]
-        options[AFTER_STEP] = [*options.get(AFTER_STEP, []), running.after_step]
+        add_change(patched, running.after_step)
         patched.set_model_sampler_post_cfg_function(running.blend_denoised)
     return patched
 
@@ -139,7 +138,7 @@ class _RunningPromptEdit:
     def blend_denoised(self, args: dict[str, Any]) -> Tensor:
         """The local blend for samplers that know nothing of it: of what the model predicts, instead of the state."""
         options = args["model_options"]["transformer_options"]
-        if options.get(ANNOUNCEMENT):
+        if model_changes(options).applied:
             return args["denoised"]
         step = step_at(options["sample_sigmas"], args["sigma"][0])
         return self.after_step(step, args["denoised"], args["sigma"])

@@ -9,12 +9,11 @@ import comfy.sample
 import comfy.samplers
 from torch import Tensor
 
-from ..samplers.ddim import UNLIMITED, AfterStep, DenoisedRange, sample_ddim
-from ..samplers.noise import NoiseSource, noise_source
-from ..samplers.prediction import variance_preserving
-from .guided import EvaluationCount, Guidance, finite, guided_denoiser, run_guided
+from ..samplers.ddim import UNLIMITED, AfterStep, DenoisedRange, FreshNoise, sample_ddim
+from ..samplers.noise import noise_source
+from .guided import Guidance, finite, guided_denoiser, run_sampler
 from .latents import Latent
-from .model_facts import refuse_flow
+from .model_facts import path_of
 from .naming import named
 
 
@@ -39,12 +38,13 @@ def sample_latent(
     `read_as_clean` takes the last state for the image, as the references do, even where the schedule ends above sigma 0.
     Returns the samples of a LATENT [B, C, H, W] and the number of network evaluations for one image.
     """
-    count = EvaluationCount()
     sampler = ddim_sampler(eta, denoised_range, seeds)
-    result = run_guided(guidance, count, samples, noise, sampler, sigmas, seeds[0], denoise_mask)
+    result, evaluations = run_sampler(
+        guidance, samples, noise, sampler, sigmas, seed=seeds[0], denoise_mask=denoise_mask
+    )
     if read_as_clean:
-        result = variance_preserving(result, sigmas[-1].to(result))
-    return result, count.rows // samples.shape[0]
+        result = path_of(guidance.model).to_unit(result, sigmas[-1].to(result))
+    return result, evaluations
 
 
 class DDIMSampler(comfy.samplers.KSAMPLER):
@@ -88,16 +88,22 @@ def ddim_sampler(
             if callback is not None:
                 callback({"i": step, "x": x, "sigma": sigma, "sigma_hat": sigma, "denoised": denoised})
 
-        network = model.inner_model.inner_model
         with named(node):
-            refuse_flow(network.model_sampling, type(network).__name__)
-        noise: NoiseSource | None = None
+            path = path_of(model.inner_model.model_patcher)
+        fresh = None
         if eta > 0:
             # The run's own seed already drew the initial noise; the next one keeps the steps independent of it.
             chosen = seeds or (int(extra_args.get("seed") or 0),)
-            noise = noise_source(x.shape, tuple((seed + 1) % 2**64 for seed in chosen))
+            draw = noise_source(x.shape, tuple((seed + 1) % 2**64 for seed in chosen))
+            fresh = FreshNoise(path, eta, draw)
         return sample_ddim(
-            guided_denoiser(model, extra_args), x, sigmas, eta, noise, denoised_range, report, after_step
+            guided_denoiser(model, extra_args),
+            x,
+            sigmas,
+            fresh=fresh,
+            denoised_range=denoised_range,
+            callback=report,
+            after_step=after_step,
         )
 
     sampler_function.__name__ = "retrace_ddim"

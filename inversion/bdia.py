@@ -6,58 +6,63 @@ import torch
 from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback, ddim_step
-from ..samplers.prediction import variance_exploding, variance_preserving
+from ..samplers.path import Path
 from .exact import TwoStepRule, exact_levels, invert_two_step, require_pair, sample_two_step
+from .result import Inversion
 
 
 @torch.no_grad()
 def invert_bdia(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, gamma: float = 1.0, callback: StepCallback | None = None
-) -> Tensor:
+    denoise: Denoise, x: Tensor, sigmas: Tensor, *, path: Path, gamma: float = 1.0, callback: StepCallback | None = None
+) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with N model calls.
 
     The paper's step solved for the noisier state, x_{i+1} = D(x_i: i -> i+1) + (x_{i-1} - D(x_i: i -> i-1)) / gamma, D
-    being the DDIM step and x variance-preserving. It divides by gamma at every step, so errors grow as gamma^-N: a small
+    being the DDIM step and x in unit variance. It divides by gamma at every step, so errors grow as gamma^-N: a small
     gamma blows up (0.5 over 50 steps by 1e15). 1 is the stable choice.
 
-    Returns the pairs (x_i, x_{i-1}) of every level, float64 [N+1, 2, B, C, H, W] (see `exact`).
+    Its pairs are (x_i, x_{i-1}) at every level, see `exact`.
     Raises ValueError when gamma is not in (0, 1] or the sigmas do not ascend.
     """
     _require_gamma(gamma)
-    return invert_two_step(
-        denoise, x, exact_levels("BDIA inversion", sigmas, "ascend", x.device), _rule(1 / gamma), callback
-    )
+    sigmas = exact_levels("BDIA inversion", sigmas, "ascend")
+    return invert_two_step(denoise, x, sigmas, _rule(1 / gamma, path), path=path, callback=callback)
 
 
 @torch.no_grad()
 def sample_bdia(
-    denoise: Denoise, pair: Tensor, sigmas: Tensor, gamma: float = 1.0, callback: StepCallback | None = None
+    denoise: Denoise,
+    pair: Tensor,
+    sigmas: Tensor,
+    *,
+    path: Path,
+    gamma: float = 1.0,
+    callback: StepCallback | None = None,
 ) -> Tensor:
     """Walk a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with n - 1 model calls.
 
-    x_{i-1} = gamma x_{i+1} + D(x_i: i -> i-1) - gamma D(x_i: i -> i+1), x variance-preserving. The pair already holds
-    where step 0 leads, so the callback tells of the steps 1 to n - 1. Exact from any level of `invert_bdia`.
+    x_{i-1} = gamma x_{i+1} + D(x_i: i -> i-1) - gamma D(x_i: i -> i+1), x in unit variance. The pair already holds where
+    step 0 leads, so the callback is called at the steps 1 to n - 1. Exact from any level of `invert_bdia`.
 
     Returns x at the last level, float64 [B, C, H, W].
-    Raises ValueError when gamma is not in (0, 1], the pair is none or the sigmas do not descend.
+    Raises ValueError when gamma is not in (0, 1], the pair is not one or the sigmas do not descend.
     """
     _require_gamma(gamma)
     require_pair("BDIA sampling", pair)
-    return sample_two_step(
-        denoise, pair, exact_levels("BDIA sampling", sigmas, "descend", pair.device), _rule(gamma), callback
-    )
+    sigmas = exact_levels("BDIA sampling", sigmas, "descend")
+    return sample_two_step(denoise, pair, sigmas, _rule(gamma, path), callback=callback)
 
 
-def _rule(weight: float) -> TwoStepRule:
+def _rule(weight: float, path: Path) -> TwoStepRule:
     """x_new - D(x: to new) = weight (x_old - D(x: to old)): the paper's step downwards with gamma, upwards with 1/gamma.
 
-    The difference carries over from one level to another, so it is taken in the paper's scale.
+    The difference carries over from one level to another, so it is taken in the paper's scale, unit variance.
     """
 
     def rule(x_old: Tensor, x: Tensor, denoised: Tensor, sigma_old: Tensor, sigma: Tensor, sigma_new: Tensor) -> Tensor:
-        new = variance_preserving(ddim_step(x, denoised, sigma, sigma_new), sigma_new)
-        old = variance_preserving(ddim_step(x, denoised, sigma, sigma_old), sigma_old)
-        return variance_exploding(new + weight * (variance_preserving(x_old, sigma_old) - old), sigma_new)
+        new = path.to_unit(ddim_step(x, denoised, sigma, sigma_new), sigma_new)
+        old = path.to_unit(ddim_step(x, denoised, sigma, sigma_old), sigma_old)
+        return path.from_unit(new + weight * (path.to_unit(x_old, sigma_old) - old), sigma_new)
 
     return rule
 

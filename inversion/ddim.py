@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
-from ..samplers.prediction import eps_from_denoised, variance_preserving
+from ..samplers.path import Path, direction
 from .fixed_point import Acceleration, next_estimate
-
-
-@dataclass(frozen=True)
-class Inversion:
-    """What an inversion visited.
-
-    Attributes:
-        states: [N+1, B, C, H, W], variance-exploding scale; states[0] is the input, states[N] the noise end.
-        residuals: [N], for each step the root mean square of its last change of the state, in units of the
-            variance-preserving scale (where every state has about unit variance): how far it is from the fixed point.
-    """
-
-    states: Tensor
-    residuals: Tensor
+from .result import Inversion
 
 
 @torch.no_grad()
@@ -31,17 +16,19 @@ def invert_ddim(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    path: Path,
     fixed_point_iterations: int = 0,
-    callback: StepCallback | None = None,
     acceleration: Acceleration = "none",
+    callback: StepCallback | None = None,
 ) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with N * (1 + fixed_point_iterations) model calls.
 
     Plain (0 iterations) is the convention of the references (diffusers' DDIMInverseScheduler, the null-text code of
-    Mokady et al. 2023): the network is asked at the DESTINATION level, with the state of the current one. Each iteration
-    asks it again at that level with the state just found (after Pan et al. 2023, AIDI, arXiv 2309.04907, eq. 8, with v held
-    instead of eps, see `_preimage`), so that the state approaches the exact preimage of the DDIM step back; `acceleration`
-    combines the iterations, see `inversion.fixed_point`.
+    Mokady et al. 2023): the network is evaluated at the DESTINATION level, with the state of the current one. Each iteration
+    evaluates it again at that level with the state just found (after Pan et al. 2023, AIDI, arXiv 2309.04907, eq. 8, with v
+    held instead of eps, see `Path.preimage`), so that the state approaches the exact preimage of the DDIM step back;
+    `acceleration` combines the iterations, see `inversion.fixed_point`.
 
     Raises ValueError when the sigmas do not ascend or `fixed_point_iterations` is negative.
     """
@@ -50,35 +37,24 @@ def invert_ddim(
     _require_ascending(sigmas)
     states, residuals = [x], []
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
-        asked = x * ((1 + sigma_next**2) / (1 + sigma**2)).sqrt()
-        denoised = denoise(asked, sigma_next)
-        estimate = x + (sigma_next - sigma) * eps_from_denoised(denoised, asked, sigma_next)
-        answer, questions, answers = estimate, [], []
+        query = path.at_level(x, sigma, sigma_next)
+        denoised = denoise(query, sigma_next)
+        estimate = x + (sigma_next - sigma) * direction(query, denoised, sigma_next)
+        preimage, queries, preimages = estimate, [], []
         for iteration in range(fixed_point_iterations):
-            asked = estimate
-            denoised = denoise(asked, sigma_next)
-            answer = _preimage(x, asked, denoised, sigma, sigma_next)
-            questions.append(asked)
-            answers.append(answer)
+            query = estimate
+            denoised = denoise(query, sigma_next)
+            preimage = path.preimage(x, query, denoised, sigma, sigma_next)
+            queries.append(query)
+            preimages.append(preimage)
             last = iteration == fixed_point_iterations - 1
-            estimate = next_estimate(questions, answers, acceleration, last)
-        residuals.append(variance_preserving(answer - asked, sigma_next).square().mean().sqrt())
+            estimate = next_estimate(queries, preimages, acceleration, last)
+        residuals.append(path.to_unit(preimage - query, sigma_next).square().mean().sqrt())
         x = estimate
         states.append(x)
         if callback is not None:
             callback(step, x, sigma_next, denoised)
     return Inversion(torch.stack(states), torch.stack(residuals))
-
-
-def _preimage(x: Tensor, asked: Tensor, denoised: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
-    """The state at `sigma_next` whose DDIM step back gives x, if the network's v there were the one it gave for `asked`.
-
-    The step back is x = r z + (1 - r) x0(z) with r = sigma / sigma_next, and a constant v means
-    x0(z) = denoised + abar (z - asked). Holding v, not eps, has the same fixed point and contracts at every level, also
-    where the signal is nearly gone (zero-terminal SNR).
-    """
-    ratio, alpha_cumprod = sigma / sigma_next, 1 / (1 + sigma_next**2)
-    return (x + (1 - ratio) * (alpha_cumprod * asked - denoised)) / (ratio + alpha_cumprod * (1 - ratio))
 
 
 def _require_ascending(sigmas: Tensor) -> None:

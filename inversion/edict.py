@@ -1,7 +1,8 @@
 """EDICT, exact diffusion inversion via coupled transformations (Wallace et al. 2022, arXiv 2211.12446).
 
 Two copies of the image walk together, each stepped by the eps that the network predicts for the other, then mixed. Every
-such step can be solved for its input. Mixing keeps the copies together; undoing it parts them, by mixing^-2 a step.
+such step can be solved for its input. Mixing keeps the copies together; undoing it parts them, by mixing^-2 a step. A copy
+that has stepped already is shown to the network at the level of the other as the same unit-variance state.
 """
 
 from __future__ import annotations
@@ -10,43 +11,57 @@ import torch
 from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
-from ..samplers.prediction import eps_from_denoised, variance_exploding, variance_preserving
+from ..samplers.path import Path, direction
 from .exact import exact_levels, in_float64, require_pair
+from .result import Inversion
 
 
 @torch.no_grad()
 def invert_edict(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, mixing: float = 0.93, callback: StepCallback | None = None
-) -> Tensor:
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    path: Path,
+    mixing: float = 0.93,
+    callback: StepCallback | None = None,
+) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with 2 N model calls.
 
-    The steps of `sample_edict` solved for their input, in reverse order.
+    The steps of `sample_edict` solved for their input, in reverse order. Its pairs are the two copies at every level, see
+    `exact`.
 
-    Returns the two copies at every level, float64 [N+1, 2, B, C, H, W] (see `exact`).
     Raises ValueError when mixing is not in (0.5, 1) or the sigmas do not ascend.
     """
     _require_mixing(mixing)
-    sigmas = exact_levels("EDICT inversion", sigmas, "ascend", x.device)
-    ask = in_float64(denoise)
-    pairs = [torch.stack([x.double(), x.double()])]
+    sigmas = exact_levels("EDICT inversion", sigmas, "ascend")
+    denoise = in_float64(denoise)
+    pairs = [torch.stack([x, x]).cpu().double()]
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
         states = _unmix(pairs[-1], mixing)
         first, second = _order(step + 1)
-        asked = _rescale(states[first], sigma, sigma_next)
-        eps = eps_from_denoised(ask(asked, sigma_next), asked, sigma_next)
-        states[second] = states[second] + (sigma_next - sigma) * eps
-        denoised = ask(states[second], sigma_next)
-        eps = eps_from_denoised(denoised, states[second], sigma_next)
-        states[first] = states[first] + (sigma_next - sigma) * eps
+        query = path.from_unit(path.to_unit(states[first], sigma), sigma_next)
+        d = direction(query, denoise(query, sigma_next), sigma_next)
+        states[second] = states[second] + (sigma_next - sigma) * d
+        denoised = denoise(states[second], sigma_next)
+        d = direction(states[second], denoised, sigma_next)
+        states[first] = states[first] + (sigma_next - sigma) * d
         pairs.append(torch.stack(states))
         if callback is not None:
             callback(step, states[second], sigma_next, denoised)
-    return torch.stack(pairs)
+    stacked = torch.stack(pairs)
+    return Inversion(stacked[:, 0], pairs=stacked)
 
 
 @torch.no_grad()
 def sample_edict(
-    denoise: Denoise, pair: Tensor, sigmas: Tensor, mixing: float = 0.93, callback: StepCallback | None = None
+    denoise: Denoise,
+    pair: Tensor,
+    sigmas: Tensor,
+    *,
+    path: Path,
+    mixing: float = 0.93,
+    callback: StepCallback | None = None,
 ) -> Tensor:
     """Walk a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with 2 n model calls.
 
@@ -55,23 +70,23 @@ def sample_edict(
     and y in the first two swap at every other step, those of the mixing never (so in the published code).
 
     Returns the first copy at the last level, float64 [B, C, H, W].
-    Raises ValueError when mixing is not in (0.5, 1), the pair is none or the sigmas do not descend.
+    Raises ValueError when mixing is not in (0.5, 1), the pair is not one or the sigmas do not descend.
     """
     _require_mixing(mixing)
     require_pair("EDICT sampling", pair)
-    sigmas = exact_levels("EDICT sampling", sigmas, "descend", pair.device)
-    ask = in_float64(denoise)
+    sigmas = exact_levels("EDICT sampling", sigmas, "descend")
+    denoise = in_float64(denoise)
     states = list(pair.double())
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
         first, second = _order(len(sigmas) - 1 - step)
-        denoised = ask(states[second], sigma)
+        denoised = denoise(states[second], sigma)
         if callback is not None:
             callback(step, states[second], sigma, denoised)
-        eps = eps_from_denoised(denoised, states[second], sigma)
-        states[first] = states[first] + (sigma_next - sigma) * eps
-        asked = _rescale(states[first], sigma_next, sigma)
-        eps = eps_from_denoised(ask(asked, sigma), asked, sigma)
-        states[second] = states[second] + (sigma_next - sigma) * eps
+        d = direction(states[second], denoised, sigma)
+        states[first] = states[first] + (sigma_next - sigma) * d
+        query = path.from_unit(path.to_unit(states[first], sigma_next), sigma)
+        d = direction(query, denoise(query, sigma), sigma)
+        states[second] = states[second] + (sigma_next - sigma) * d
         states = _mix(states, mixing)
     return states[0]
 
@@ -82,11 +97,6 @@ def _order(level: int) -> tuple[int, int]:
     For an even number of steps this is the published code's alternation, which counts from the noise end.
     """
     return level % 2, (level + 1) % 2
-
-
-def _rescale(x: Tensor, sigma: Tensor, sigma_asked: Tensor) -> Tensor:
-    """x at `sigma` as the network is shown it at `sigma_asked`: the paper shows it the same variance-preserving state."""
-    return variance_exploding(variance_preserving(x, sigma), sigma_asked)
 
 
 def _mix(states: list[Tensor], mixing: float) -> list[Tensor]:

@@ -7,31 +7,15 @@ from one of those states to the next is kept. Sampling with these noise maps giv
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from ..samplers.ddim import Denoise, StepCallback, ddim_step
+from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.noise import NoiseSource
-from ..samplers.prediction import add_noise
+from ..samplers.path import Path
 from .exact import exact_levels
-from .rejoin import rejoin
-
-
-@dataclass(frozen=True)
-class EditFriendlyInversion:
-    """The states, and the noise that leads from one to the next.
-
-    Attributes:
-        states: [N+1, B, C, H, W], variance-exploding scale; states[0] is the input (up to the rounding of one sum),
-            states[N] the noise end.
-        noise_maps: [N, B, C, H, W]; entry i is what the step from level i+1 down to level i adds to its deterministic
-            part, in units of the state: the papers' sigma_t z_t (z_t being noise_maps[i] over the step's noise level).
-    """
-
-    states: Tensor
-    noise_maps: Tensor
+from .result import Inversion
+from .snap import snap_to_trajectory
 
 
 @torch.no_grad()
@@ -39,16 +23,17 @@ def invert_edit_friendly(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    path: Path,
     noise: NoiseSource,
     order: int = 1,
     eta: float = 1.0,
     callback: StepCallback | None = None,
-) -> EditFriendlyInversion:
+) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with N model calls, from the noise end down.
 
-    The states are x + sigma_i n_i with an independent n_i for each level, `noise` asked for them from level 1 up. The step
-    from state i+1 has the mean mu; map_i = x_i - mu, and x_i is set anew to mu + map_i, the very sum that sampling makes,
-    so that rounding does not pile up.
+    The states are x noised to each level with an independent noise, drawn from level 1 up. The step from state i+1 has the mean mu;
+    map_i = x_i - mu, and x_i is set anew to mu + map_i, the very sum that sampling makes, so that rounding does not pile up.
 
     The map of the last step is kept too. The published code stores z and therefore zeroes that of a step to sigma 0,
     where sigma_t is 0, which leaves a small error; the difference in units of the state is well defined there.
@@ -57,25 +42,25 @@ def invert_edit_friendly(
         order: 1 is DDIM's step with `eta`; 2 is SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095), for which eta
             is 1. Its first step and one to sigma 0 are of first order.
         eta: more than 0, at most 1 (DDPM's variance).
-        callback: told of each step from the noise end, (step, x before it, sigma before it, x0).
+        callback: called at each step from the noise end, (step, x before it, sigma before it, x0).
 
     States and maps have the dtype and device of x.
     Raises ValueError when the sigmas do not ascend, or for an order or eta that is not offered.
     """
     _require_solver(order, eta)
-    exact_levels("Edit-friendly inversion", sigmas, "ascend", sigmas.device)
-    states = [x, *(add_noise(x, noise().to(x), sigma) for sigma in sigmas[1:])]
+    exact_levels("Edit-friendly inversion", sigmas, "ascend")
+    states = [x, *(path.add_noise(x, noise().to(x), sigma) for sigma in sigmas[1:])]
     maps, previous = [], None
     for level in reversed(range(len(sigmas) - 1)):
         sigma, sigma_next = sigmas[level + 1], sigmas[level]
         denoised = denoise(states[level + 1], sigma)
         if callback is not None:
             callback(len(maps), states[level + 1], sigma, denoised)
-        mean = _mean(states[level + 1], denoised, sigma, sigma_next, eta, previous)
+        mean = _mean(states[level + 1], denoised, sigma, sigma_next, path, eta, previous)
         maps.append(states[level] - mean)
         states[level] = mean + maps[-1]
         previous = (denoised, sigma) if order == 2 else None
-    return EditFriendlyInversion(torch.stack(states), torch.stack(maps[::-1]))
+    return Inversion(torch.stack(states), noise_maps=torch.stack(maps[::-1]))
 
 
 @torch.no_grad()
@@ -83,6 +68,8 @@ def sample_edit_friendly(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    path: Path,
     noise_maps: Tensor,
     order: int = 1,
     eta: float = 1.0,
@@ -96,17 +83,17 @@ def sample_edit_friendly(
         noise_maps: [n, B, C, H, W], of `invert_edit_friendly` and in its order: noise_maps[k] belongs to the step that
             ends at the k-th level from the image. A start in the middle takes the first n of them.
         order, eta: those of the inversion.
-        previous: (state, sigma) of the level before the start. Order 2 asks the network there once more, for the x0
+        previous: (state, sigma) of the level before the start. Order 2 evaluates the network there once more, for the x0
             that its first step extrapolates from, so that a start in the middle is exact as well; without it that step
             is of first order, as it is at the noise end. Order 1 has no use for it.
         states: [n, 1 or B, C, H, W], the inversion's own in the order of the maps, which a walk that differs from them by
-            rounding alone is kept to, see `rejoin`.
+            rounding alone is kept to, see `inversion.snap`.
 
     Raises ValueError when the sigmas do not descend, the maps are not one for each step, `previous` does not lie above
     the start, or for an order or eta that is not offered.
     """
     _require_solver(order, eta)
-    exact_levels("Edit-friendly sampling", sigmas, "descend", sigmas.device)
+    exact_levels("Edit-friendly sampling", sigmas, "descend")
     if len(noise_maps) != len(sigmas) - 1:
         raise ValueError(
             f"Edit-friendly sampling: {len(noise_maps)} noise maps were given for {len(sigmas) - 1} steps; "
@@ -122,9 +109,9 @@ def sample_edit_friendly(
         denoised = denoise(x, sigma)
         if callback is not None:
             callback(step, x, sigma, denoised)
-        x = _mean(x, denoised, sigma, sigma_next, eta, earlier) + noise_maps[-1 - step].to(x)
+        x = _mean(x, denoised, sigma, sigma_next, path, eta, earlier) + noise_maps[-1 - step].to(x)
         if states is not None:
-            x = rejoin(x, states[-1 - step])
+            x = snap_to_trajectory(x, states[-1 - step])
         earlier = (denoised, sigma) if order == 2 else None
     return x
 
@@ -134,19 +121,21 @@ def _mean(
     denoised: Tensor,
     sigma: Tensor,
     sigma_next: Tensor,
+    path: Path,
     eta: float,
     previous: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """The deterministic part of a stochastic step: DDIM's with no noise, where order 2 puts an extrapolated x0.
+    """The deterministic part of a stochastic step: DDIM's without its noise, to which order 2 gives an extrapolated x0.
 
-    With eta 1 that is (s'/s)^2 x + (1 - (s'/s)^2) D, the mean of SDE-DPM-Solver++. `previous` is the x0 predicted one
-    level before and that level, or None for first order.
+    On the variance-exploding path at eta 1 that is (s'/s)^2 x + (1 - (s'/s)^2) D, the mean of SDE-DPM-Solver++. `previous` is
+    the x0 predicted one level before and that level, or None for first order.
     """
     if previous is not None and sigma_next > 0:
         denoised_before, sigma_before = previous
-        ratio = torch.log(sigma / sigma_next) / torch.log(sigma_before / sigma)
+        ratio = path.log_snr_rise(sigma, sigma_next) / path.log_snr_rise(sigma_before, sigma)
         denoised = denoised + ratio / 2 * (denoised - denoised_before)
-    return ddim_step(x, denoised, sigma, sigma_next, eta, torch.zeros_like(x))
+    eps = path.noise_of(x, denoised, sigma)
+    return path.stochastic_step(denoised, eps, sigma, sigma_next, eta=eta, noise=torch.zeros_like(x))
 
 
 def _require_solver(order: int, eta: float) -> None:
@@ -154,7 +143,7 @@ def _require_solver(order: int, eta: float) -> None:
         raise ValueError(f"Edit-friendly DDPM: order is {order}; give 1 (DDPM) or 2 (SDE-DPM-Solver++).")
     if not 0 < eta <= 1:
         raise ValueError(
-            f"Edit-friendly DDPM: eta is {eta}, but the method lives on noise; give more than 0, at most 1."
+            f"Edit-friendly DDPM: eta is {eta}, but the method requires noise; give more than 0, at most 1."
         )
     if order == 2 and eta != 1:
         raise ValueError(

@@ -1,13 +1,14 @@
 """What the exact inversions share (EDICT, BDIA, O-BELM): float64 pairs of states, and the walk of the two-step methods.
 
 An exact inversion keeps TWO states at every level, and the way back is exact only from both. Such a pair is
-[2, B, C, H, W], float64, in the variance-exploding scale:
+[2, B, C, H, W], float64:
 
 * EDICT: two coupled copies of the image, both at the level itself; at level 0 twice the image.
 * BDIA and O-BELM: the state at the level and the one at the level below it, (x_i, x_{i-1}); at level 0 (x_0, x_0).
 
-State arithmetic is float64, on the device of the state that was given; the network is asked in float32. Another network
-or guidance on the way back makes an edit; the same one makes the image again.
+State arithmetic is float64 on the CPU, since not every device has float64 and a state is small beside the network. The network
+is evaluated in float32; its `denoise` brings a state to its own device. A different network or guidance on the way back makes
+an edit; the same one makes the image again.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import torch
 from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
+from ..samplers.path import Path
 from .ddim import invert_ddim
-
-ExactMethod = Literal["o-belm", "bdia", "edict"]
+from .result import Inversion
 
 TwoStepRule = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 """(x_old, x, x0, sigma_old, sigma, sigma_new) -> x_new: the state after x, whose predecessor was x_old, given the x0
@@ -29,16 +30,16 @@ predicted for x. Upwards the old level lies below, downwards above."""
 
 
 def in_float64(denoise: Denoise) -> Denoise:
-    """`denoise` for float64 states: asked in float32, its answer brought to the state's dtype and device."""
+    """`denoise` for float64 states: evaluated in float32, its result brought to the state's dtype and device."""
 
-    def ask(x: Tensor, sigma: Tensor) -> Tensor:
+    def denoise_in_float32(x: Tensor, sigma: Tensor) -> Tensor:
         return denoise(x.float(), sigma.float()).to(x)
 
-    return ask
+    return denoise_in_float32
 
 
-def exact_levels(method: str, sigmas: Tensor, direction: Literal["ascend", "descend"], device: torch.device) -> Tensor:
-    """`sigmas` [N+1] in float64 on `device`.
+def exact_levels(method: str, sigmas: Tensor, direction: Literal["ascend", "descend"]) -> Tensor:
+    """`sigmas` [N+1] in float64 on the CPU.
 
     Raises ValueError unless they strictly ascend (from image to noise) or descend, none but the image's being 0.
     """
@@ -49,7 +50,7 @@ def exact_levels(method: str, sigmas: Tensor, direction: Literal["ascend", "desc
             f"{'from image to noise' if direction == 'ascend' else 'from noise to image'}; give two levels or more, "
             f"{'as Schedule.ascending_sigmas' if direction == 'ascend' else 'as Schedule.sigmas'}, none of them twice."
         )
-    return sigmas.to(device, torch.float64)
+    return sigmas.cpu().double()
 
 
 def require_pair(method: str, pair: Tensor) -> None:
@@ -62,34 +63,36 @@ def require_pair(method: str, pair: Tensor) -> None:
 
 
 def invert_two_step(
-    denoise: Denoise, x: Tensor, sigmas: Tensor, rule: TwoStepRule, callback: StepCallback | None
-) -> Tensor:
-    """The pairs [N+1, 2, B, C, H, W] from x [B, C, H, W] up the ascending float64 levels [N+1], with N model calls.
+    denoise: Denoise, x: Tensor, sigmas: Tensor, rule: TwoStepRule, *, path: Path, callback: StepCallback | None
+) -> Inversion:
+    """The pairs from x [B, C, H, W] up the ascending float64 levels [N+1], with N model calls.
 
-    A two-step method has no predecessor at first: the first step is DDIM's in the reference convention (the network asked
+    A two-step method has no predecessor at first: the first step is DDIM's in the reference convention (the network evaluated
     at the destination level, see `invert_ddim`), every later one `rule`'s.
     """
-    ask = in_float64(denoise)
-    states = list(invert_ddim(ask, x.double(), sigmas[:2], callback=callback).states)
+    denoise = in_float64(denoise)
+    states = list(invert_ddim(denoise, x.cpu().double(), sigmas[:2], path=path, callback=callback).states)
     for step, (sigma_old, sigma, sigma_new) in enumerate(zip(sigmas, sigmas[1:], sigmas[2:], strict=False), start=1):
-        denoised = ask(states[-1], sigma)
+        denoised = denoise(states[-1], sigma)
         states.append(rule(states[-2], states[-1], denoised, sigma_old, sigma, sigma_new))
         if callback is not None:
             callback(step, states[-1], sigma_new, denoised)
-    return torch.stack([torch.stack(states), torch.stack([states[0], *states[:-1]])], dim=1)
+    return Inversion(
+        torch.stack(states), pairs=torch.stack([torch.stack(states), torch.stack([states[0], *states[:-1]])], dim=1)
+    )
 
 
 def sample_two_step(
-    denoise: Denoise, pair: Tensor, sigmas: Tensor, rule: TwoStepRule, callback: StepCallback | None
+    denoise: Denoise, pair: Tensor, sigmas: Tensor, rule: TwoStepRule, *, callback: StepCallback | None
 ) -> Tensor:
     """x [B, C, H, W] at the last of the descending float64 levels [n+1], from the pair at the first.
 
     The pair already holds where step 0 leads, so there are n - 1 model calls, and callbacks for the steps 1 to n - 1.
     """
-    ask = in_float64(denoise)
+    denoise = in_float64(denoise)
     x_old, x = pair.double()
     for step, (sigma_old, sigma, sigma_new) in enumerate(zip(sigmas, sigmas[1:], sigmas[2:], strict=False), start=1):
-        denoised = ask(x, sigma)
+        denoised = denoise(x, sigma)
         if callback is not None:
             callback(step, x, sigma, denoised)
         x_old, x = x, rule(x_old, x, denoised, sigma_old, sigma, sigma_new)

@@ -14,8 +14,10 @@ ANDERSON_DEPTH = 3
 RIDGE = 1e-10
 
 
-def next_estimate(asked: Sequence[Tensor], answers: Sequence[Tensor], acceleration: Acceleration, last: bool) -> Tensor:
-    """Where to ask g next, from all z_k so far (`asked`) and g(z_k) (`answers`), each [B, C, H, W].
+def next_estimate(
+    queries: Sequence[Tensor], answers: Sequence[Tensor], acceleration: Acceleration, last: bool
+) -> Tensor:
+    """Where to evaluate g next, from all z_k so far (`queries`) and g(z_k) (`answers`), each [B, C, H, W].
 
     none: g(z_k). two_point: the mean of the last two answers (AIDI_E of Pan et al. 2023, arXiv 2309.04907, section 3.2).
     mean: g(z_k), and for the `last` one the mean of all answers (the averaging of ReNoise, Garibi et al. 2024, arXiv
@@ -26,15 +28,15 @@ def next_estimate(asked: Sequence[Tensor], answers: Sequence[Tensor], accelerati
     if acceleration == "mean" and last:
         return torch.stack(list(answers)).mean(dim=0)
     if acceleration == "anderson" and len(answers) > 1:
-        return _anderson(torch.stack(list(asked[-ANDERSON_DEPTH:])), torch.stack(list(answers[-ANDERSON_DEPTH:])))
+        return _anderson(torch.stack(list(queries[-ANDERSON_DEPTH:])), torch.stack(list(answers[-ANDERSON_DEPTH:])))
     return answers[-1]
 
 
-def _anderson(asked: Tensor, answers: Tensor) -> Tensor:
+def _anderson(queries: Tensor, answers: Tensor) -> Tensor:
     """The affine combination of the last answers [m, B, C, H, W] whose combined residual g(z) - z is smallest, row by row
     (Anderson 1965; Walker and Ni 2011, eq. 1.1 with beta 1)."""
     # float64 lives on the CPU: not every device has it, and a few residuals are small beside the network.
-    residuals = (answers - asked).flatten(2).transpose(0, 1).cpu().double()
+    residuals = (answers - queries).flatten(2).transpose(0, 1).cpu().double()
     gram = residuals @ residuals.transpose(1, 2)
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=torch.finfo(torch.float64).tiny)
     identity = torch.eye(gram.shape[1], dtype=gram.dtype)

@@ -22,7 +22,7 @@ from torch import Tensor
 from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.multistep import MultistepRule, slope_weights
 from ..samplers.path import VarianceExploding
-from .ddim import Inversion
+from .result import Inversion
 
 START_LEVELS = 2
 """Up to this level there are not yet two predictions below to draw a line through."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..samplers.ddim import Denoise
+from ..samplers.path import Path
 
 Method = Literal["fast", "reference"]
 EmbeddedDenoise = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -26,12 +27,12 @@ CURVATURE_MEMORY, CURVATURE_FLOOR = 0.9, 0.1
 FORWARD, BACKWARD = 1, 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class NullTextOptions:
     """How hard the optimisation tries.
 
     Attributes:
-        cfg: the guidance scale w that the embeddings are made for; not 1, where no null embedding is asked.
+        cfg: the guidance scale w that the embeddings are made for; not 1, where no null embedding is used.
         inner_steps: at most so many optimiser steps for each of the N steps.
         learning_rate: "reference": Adam's at the first step; "fast": 0.01 is a whole step, see `_FastSteps`.
         epsilon: the loss at which the first step is done; the i-th is at epsilon + i * 2e-5.
@@ -54,8 +55,8 @@ class NullText:
 
     Attributes:
         embeddings: [N, T, D].
-        residuals: [N, 1, C, H, W], what each step missed the trajectory by (variance-exploding scale).
-        losses: for each step from the noise end the mean squared errors (variance-preserving scale) before its inner steps.
+        residuals: [N, 1, C, H, W], what each step missed the trajectory by in units of the state.
+        losses: for each step from the noise end the mean squared errors (of unit-variance states) before its inner steps.
         unet_work: network passes, a forward counts 1 and a backward 2.
     """
 
@@ -79,6 +80,7 @@ class GuidedStep:
     sigma_next: Tensor
     text_denoised: Tensor
     cfg: float
+    path: Path
 
     def arrive(self, null_denoised: Tensor) -> Tensor:
         """x at sigma_next."""
@@ -86,9 +88,9 @@ class GuidedStep:
         return denoised + self.sigma_next / self.sigma * (self.x - denoised)
 
     def loss(self, null_denoised: Tensor) -> Tensor:
-        """Mean squared distance to the trajectory, in the variance-preserving scale (the published loss)."""
+        """Mean squared distance to the trajectory, of unit-variance states (the published loss)."""
         missed = self.arrive(null_denoised) - self.target
-        return missed.square().mean() / (1 + self.sigma_next**2)
+        return missed.square().mean() / self.path.variance(self.sigma_next)
 
 
 def optimize_null_text(
@@ -98,6 +100,8 @@ def optimize_null_text(
     sigmas: Tensor,
     start: Tensor,
     options: NullTextOptions,
+    *,
+    path: Path,
     method: Method = "fast",
     callback: NullTextCallback | None = None,
 ) -> NullText:
@@ -106,7 +110,7 @@ def optimize_null_text(
     Args:
         text_denoise: the model under the source prompt.
         null_denoise: the model under a given embedding; must be differentiable where this runs.
-        states: [N+1, 1, C, H, W] ascending from the image, variance-exploding scale.
+        states: [N+1, 1, C, H, W] ascending from the image.
         sigmas: [N+1] ascending.
         start: [1, T, D], where the optimisation begins (the empty prompt's embedding).
         method: "reference" is the published loop (algorithm 1 and its code): each step begins with the embedding of the step
@@ -126,7 +130,7 @@ def optimize_null_text(
         sigma, sigma_next = sigmas[level + 1], sigmas[level]
         with torch.no_grad():
             text_denoised = text_denoise(x, sigma)
-        step = GuidedStep(x, states[level], sigma, sigma_next, text_denoised, options.cfg)
+        step = GuidedStep(x, states[level], sigma, sigma_next, text_denoised, options.cfg, path)
 
         def report(inner: int, loss: float, x: Tensor = x, shown: Tensor = text_denoised, index: int = index) -> None:
             if callback is not None:
@@ -249,7 +253,7 @@ def _require_possible(states: Tensor, options: NullTextOptions, method: Method) 
         )
     if options.cfg == 1:
         raise ValueError(
-            "cfg is 1, at which the null embedding is never asked; choose the cfg of the edit, such as 7.5."
+            "cfg is 1, at which the null embedding is never used; choose the cfg of the edit, such as 7.5."
         )
     if options.inner_steps < 0:
         raise ValueError(f"inner_steps is {options.inner_steps}; give 0 or more.")

@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import logging
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..samplers.prediction import Prediction
 from ..samplers.schedule import Spacing, Terminal
-
-Kind = Literal["plain", "pair", "noise maps"]
+from .result import Kind
 
 SIGMA_TABLE_TOLERANCE = 1e-4
 

@@ -9,17 +9,12 @@ from torch import Tensor
 
 from ..samplers.prediction import Prediction
 from ..samplers.schedule import Spacing, Terminal
-from .trajectory import Kind, Trajectory
+from .methods import METHODS
+from .trajectory import Trajectory
 
 # Names and digests are echoed in messages: those of a crafted file must not fill the screen.
 LONGEST_TEXT = 100
 LARGEST_NUMBER = 1e9
-
-# Which methods continue what is not plain, each with the settings that it cannot do without.
-CONTINUING: dict[Kind, dict[str, set[str]]] = {
-    "pair": {"edict": {"mixing"}, "bdia": {"gamma"}, "o-belm": set()},
-    "noise maps": {"edit-friendly": {"order", "eta"}},
-}
 
 
 def problem_of(trajectory: Trajectory) -> str | None:
@@ -91,10 +86,12 @@ def _are_named(trajectory: Trajectory) -> bool:
 
 
 def _can_be_continued(trajectory: Trajectory) -> bool:
-    if trajectory.kind == "plain":
-        return True
-    needed = CONTINUING[trajectory.kind].get(trajectory.inversion.method)
-    return needed is not None and needed <= trajectory.inversion.settings.keys()
+    method, settings = METHODS.get(trajectory.inversion.method), trajectory.inversion.settings
+    return (
+        method is not None
+        and method.stores == trajectory.kind
+        and all(name in settings and method.settings[name].allows(settings[name]) for name in method.kept)
+    )
 
 
 def _is_text(value: Any) -> bool:  # noqa: ANN401  (whatever JSON held)

@@ -5,10 +5,12 @@ from __future__ import annotations
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
-from ..host.editing import EditOptions, PullBack, continue_trajectory, resolve_negative, with_source_row
+from ..host.after_step import PullBack
+from ..host.editing import EditOptions, continue_trajectory, with_source_row
 from ..host.guided import Conditioning, Guidance
 from ..host.latents import with_samples
 from ..host.model_facts import model_facts
+from ..host.negative import resolve_negative
 from ..host.report import report
 from ..inversion.trajectory import Trajectory
 from .node import RetraceNode
@@ -126,11 +128,13 @@ class RetraceEditSample(RetraceNode):
         pull = None
         if pull_back > 0:
             below = float(facts.sigma_table[min(pull_back_below, len(facts.sigma_table) - 1)])
-            pull = PullBack(pull_back, below, pull_back_quantile, pull_back_dilation)
+            pull = PullBack(
+                strength=pull_back, below_sigma=below, quantile=pull_back_quantile, dilation=pull_back_dilation
+            )
         if source is not None:
             positive = with_source_row(source, positive, trajectory)
         guidance = Guidance(model, positive, resolve_negative(trajectory, positive, negative, cfg), cfg)
-        options = EditOptions(start_step, hold_source, pull)
+        options = EditOptions(start_step=start_step, hold_source=hold_source, pull_back=pull)
         samples, evaluations = continue_trajectory(guidance, trajectory, options)
         has_source = len(samples) > trajectory.latents.shape[1]
         edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])

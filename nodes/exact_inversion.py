@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.guided import Guidance
-from ..host.inversion import invert_exact, invert_with_noise_maps
+from ..host.inversion import invert
 from ..host.latents import latent_samples
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..inversion.exact import ExactMethod
+from ..inversion.methods import methods_of, settings_of
 from ..inversion.trajectory import Trajectory
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .node import RetraceNode
@@ -24,12 +24,15 @@ from .types import (
     negative_input,
     positive_input,
     seed_input,
+    setting_input,
     spacing_input,
     steps_input,
     terminal_input,
 )
 
-SOLVERS = {"ddpm": 1, "dpm++ 2m": 2}
+SETTINGS = settings_of("exact")
+(NOISE_MAPS,) = methods_of("noise maps")
+NOISE_SETTINGS = settings_of("noise maps")
 
 
 class RetraceExactInvert(RetraceNode):
@@ -49,7 +52,7 @@ class RetraceExactInvert(RetraceNode):
                 latent_input(),
                 io.Combo.Input(
                     "method",
-                    options=list(get_args(ExactMethod)),
+                    options=list(methods_of("exact")),
                     default="edict",
                     tooltip="edict: two model calls a step, and it bears edits. o-belm and bdia: one, as DDIM, but strongly guided "
                     "edits break up.",
@@ -58,24 +61,18 @@ class RetraceExactInvert(RetraceNode):
                 cfg_input(
                     1.0, "Guidance while inverting; sample with the same. Low values keep the noise well behaved."
                 ),
-                io.Float.Input(
+                setting_input(
                     "mixing",
-                    default=0.93,
-                    min=0.51,
-                    max=0.999,
-                    step=0.001,
+                    SETTINGS["mixing"],
+                    "edict: how much of itself each state keeps when the two are mixed.",
                     advanced=True,
-                    tooltip="edict: how much of itself each state keeps when the two are mixed.",
                 ),
-                io.Float.Input(
+                setting_input(
                     "gamma",
-                    default=1.0,
-                    min=0.05,
-                    max=1.0,
-                    step=0.01,
-                    advanced=True,
-                    tooltip="bdia: the weight of the state before. Keep 1: with gamma 0.5 each inversion step doubles an "
+                    SETTINGS["gamma"],
+                    "bdia: the weight of the state before. Keep 1: with gamma 0.5 each inversion step doubles an "
                     "error, and the noise blows up.",
+                    advanced=True,
                 ),
                 spacing_input(),
                 terminal_input(),
@@ -91,7 +88,7 @@ class RetraceExactInvert(RetraceNode):
         positive: list[Any],
         negative: list[Any],
         latent: dict[str, Any],
-        method: ExactMethod,
+        method: str,
         steps: int,
         cfg: float,
         mixing: float,
@@ -103,8 +100,9 @@ class RetraceExactInvert(RetraceNode):
         samples = latent_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
         schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
-        trajectory = invert_exact(guidance, samples, schedule, facts, method, mixing, gamma)
-        return io.NodeOutput(trajectory, ui=report(cls, _told(trajectory)))
+        given = {"mixing": mixing, "gamma": gamma}
+        trajectory = invert(guidance, samples, schedule, facts, method, given)
+        return io.NodeOutput(trajectory, ui=report(cls, _evaluations(trajectory)))
 
 
 class RetraceEditFriendlyInvert(RetraceNode):
@@ -125,21 +123,17 @@ class RetraceEditFriendlyInvert(RetraceNode):
                 seed_input("For the noise of the levels; another one gives another edit, the same image."),
                 steps_input(),
                 cfg_input(3.5, "Guidance while inverting. The edit may have more, up to 15."),
-                io.Combo.Input(
+                setting_input(
                     "solver",
-                    options=list(SOLVERS),
-                    default="ddpm",
-                    tooltip="ddpm: the published method, 50 to 100 steps. dpm++ 2m: the second-order form of LEDITS++, with "
+                    NOISE_SETTINGS["order"],
+                    "ddpm: the published method, 50 to 100 steps. dpm++ 2m: the second-order form of LEDITS++, with "
                     "about 20 steps.",
                 ),
-                io.Float.Input(
+                setting_input(
                     "eta",
-                    default=1.0,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
+                    NOISE_SETTINGS["eta"],
+                    "ddpm: how much noise each step has; 1 is published. dpm++ 2m needs 1.",
                     advanced=True,
-                    tooltip="ddpm: how much noise each step has; 1 is published. dpm++ 2m needs 1.",
                 ),
                 spacing_input(),
                 terminal_input(),
@@ -169,11 +163,12 @@ class RetraceEditFriendlyInvert(RetraceNode):
         samples = latent_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
         schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
-        trajectory = invert_with_noise_maps(guidance, samples, schedule, facts, SOLVERS[solver], eta, seed)
-        return io.NodeOutput(trajectory, ui=report(cls, _told(trajectory)))
+        given = {"order": solver, "eta": eta}
+        trajectory = invert(guidance, samples, schedule, facts, NOISE_MAPS, given, seed)
+        return io.NodeOutput(trajectory, ui=report(cls, _evaluations(trajectory)))
 
 
-def _told(trajectory: Trajectory) -> str:
+def _evaluations(trajectory: Trajectory) -> str:
     return f"{trajectory.inversion.unet_evaluations} UNet evaluations"
 
 

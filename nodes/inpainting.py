@@ -10,7 +10,8 @@ from comfy.samplers import Sampler
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..host.blending import BlendPlan, blend_latent, wrapped
+from ..host.blend_plan import BlendPlan
+from ..host.blending import blend_latent, wrapped
 from ..host.guided import Guidance
 from ..host.latents import latent_samples, with_samples
 from ..host.model_facts import model_facts
@@ -104,8 +105,9 @@ class RetraceLatentBlend(RetraceNode):
         mask: Tensor | None = None,
         trajectory: Trajectory | None = None,
     ) -> io.NodeOutput:
-        plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
-        plan.require_complete()
+        plan = BlendPlan(
+            source=kept_from, mask=mask, over_time=mask_over_time, dilations=dilations, trajectory=trajectory
+        )
         return io.NodeOutput(wrapped(sampler, plan, cls.title()))
 
 
@@ -175,8 +177,9 @@ class RetraceLatentBlendSample(RetraceNode):
     ) -> io.NodeOutput:
         facts = model_facts(model)
         samples = latent_samples(latent, model)
-        plan = BlendPlan(kept_from, mask, mask_over_time, dilations, trajectory)
-        plan.require_complete()
+        plan = BlendPlan(
+            source=kept_from, mask=mask, over_time=mask_over_time, dilations=dilations, trajectory=trajectory
+        )
         start = plan.start(strength, inherit_noise)
         schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
         count = steps_of_strength(steps, strength)

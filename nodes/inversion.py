@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.guided import Guidance
-from ..host.inversion import invert_latent
+from ..host.inversion import invert
 from ..host.latents import latent_samples, trajectory_state, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..inversion.fixed_point import Acceleration
+from ..inversion.methods import settings_of
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .node import RetraceNode
 from .types import (
@@ -21,10 +21,13 @@ from .types import (
     model_input,
     negative_input,
     positive_input,
+    setting_input,
     spacing_input,
     steps_input,
     terminal_input,
 )
+
+SETTINGS = settings_of("ddim")
 
 
 class RetraceDDIMInvert(RetraceNode):
@@ -59,24 +62,21 @@ class RetraceDDIMInvert(RetraceNode):
                     tooltip="Guidance while inverting. Keep 1: guidance amplifies the error of every inversion step, so "
                     "that the path back misses the image.",
                 ),
-                io.Int.Input(
+                setting_input(
                     "fixed_point_iterations",
-                    default=0,
-                    min=0,
-                    max=50,
-                    tooltip="0 is plain DDIM inversion. Each iteration costs as many model calls again and brings the "
+                    SETTINGS["fixed_point_iterations"],
+                    "0 is plain DDIM inversion. Each iteration costs as many model calls again and brings the "
                     "path back closer to the image: 2 to 4 make it nearly exact at cfg 1.",
                 ),
                 spacing_input(),
                 terminal_input(),
-                io.Combo.Input(
+                setting_input(
                     "acceleration",
-                    options=list(get_args(Acceleration)),
-                    default="none",
+                    SETTINGS["acceleration"],
+                    "How the iterations are combined. anderson helps most where plain ones crawl or swing (cfg above "
+                    "1, high noise); two_point and mean average them, as AIDI and ReNoise do.",
                     optional=True,
                     advanced=True,
-                    tooltip="How the iterations are combined. anderson helps most where plain ones crawl or swing (cfg above "
-                    "1, high noise); two_point and mean average them, as AIDI and ReNoise do.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -99,13 +99,14 @@ class RetraceDDIMInvert(RetraceNode):
         fixed_point_iterations: int,
         spacing: Spacing,
         terminal: Terminal,
-        acceleration: Acceleration = "none",
+        acceleration: str = "none",
     ) -> io.NodeOutput:
         facts = model_facts(model)
         samples = latent_samples(latent, model)
         schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
-        trajectory = invert_latent(guidance, samples, schedule, facts, fixed_point_iterations, acceleration)
+        given = {"fixed_point_iterations": fixed_point_iterations, "acceleration": acceleration}
+        trajectory = invert(guidance, samples, schedule, facts, "ddim", given)
         noise = trajectory_state(without_noise_mask(latent), trajectory, 0)
         text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from ..host.guided import Conditioning, Guidance
 from ..host.model_facts import model_facts
-from ..host.null_text import null_text_conditioning, optimize
+from ..host.negative import null_text_conditioning
+from ..host.null_text import optimize
 from ..host.report import report, tell
 from ..inversion.null_text import Method, NullTextOptions
 from ..inversion.trajectory import Trajectory
@@ -107,7 +108,13 @@ class RetraceNullTextOptimize(RetraceNode):
     ) -> io.NodeOutput:
         trajectory.require_model(model_facts(model))
         trajectory.require_plain()
-        options = NullTextOptions(cfg, inner_steps, learning_rate, epsilon, residual)
+        options = NullTextOptions(
+            cfg=cfg,
+            inner_steps=inner_steps,
+            learning_rate=learning_rate,
+            epsilon=epsilon,
+            keep_residual=residual,
+        )
 
         def progress(step: int, inner: int, loss: float, x: Tensor, denoised: Tensor) -> None:
             tell(cls, f"step {step + 1} of {trajectory.steps}, inner step {inner}: loss {loss:.2e}")

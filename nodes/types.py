@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 from comfy_api.latest import io
 
+from ..inversion.methods import Choice, Number
 from ..samplers.schedule import Spacing, Terminal
 
 RetraceTrajectory = io.Custom("RETRACE_TRAJECTORY")
@@ -51,6 +52,15 @@ def seed_input(tooltip: str) -> io.Input:
         control_after_generate=io.ControlAfterGenerate.fixed,
         tooltip=tooltip,
     )
+
+
+def setting_input(name: str, setting: Number | Choice, tooltip: str, **options: Any) -> io.Input:  # noqa: ANN401
+    """The input `name` for a setting of an inversion method, with its default and bounds."""
+    if isinstance(setting, Choice):
+        return io.Combo.Input(name, options=list(setting.options), default=setting.default, tooltip=tooltip, **options)
+    number: Any = io.Int if isinstance(setting.default, int) else io.Float
+    bounds = {"min": setting.low, "max": setting.high, "step": setting.step}
+    return number.Input(name, default=setting.default, **bounds, tooltip=tooltip, **options)
 
 
 def spacing_input() -> io.Input:

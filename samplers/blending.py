@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .ddim import AfterStep, Denoise
-from .prediction import add_noise, variance_exploding, variance_preserving
+from .path import Path
 from .schedule import SAME_LEVEL, step_at
 
 Source = Literal["legacy", "matched", "trajectory"]
@@ -34,7 +34,7 @@ class Background(Protocol):
         ...
 
     def at(self, sigma: Tensor) -> Tensor:
-        """The state [B, C, H, W] at a level (scalar tensor), variance-exploding scale."""
+        """The state [B, C, H, W] at a level (scalar tensor)."""
         ...
 
     def denoised_at(self, sigma: Tensor) -> Tensor:
@@ -48,9 +48,10 @@ class NoisedImage:
 
     clean: Tensor
     noise: Tensor
+    path: Path
 
     def at(self, sigma: Tensor) -> Tensor:
-        return add_noise(self.clean, self.noise, sigma)
+        return self.path.add_noise(self.clean, self.noise, sigma)
 
     def denoised_at(self, sigma: Tensor) -> Tensor:
         return self.clean
@@ -65,10 +66,11 @@ class InvertedImage:
 
     states: Tensor
     sigmas: Tensor
+    path: Path
 
     @property
     def clean(self) -> Tensor:
-        return variance_preserving(self.states[0], self.sigmas[0])
+        return self.path.to_unit(self.states[0], self.sigmas[0])
 
     def at(self, sigma: Tensor) -> Tensor:
         upper = self._upper(sigma)
@@ -77,8 +79,8 @@ class InvertedImage:
 
     def denoised_at(self, sigma: Tensor) -> Tensor:
         upper = self._upper(sigma)
-        eps = (self.states[upper] - self.states[upper - 1]) / self._rise(upper)
-        return self.states[upper] - self.sigmas[upper] * eps
+        slope = (self.states[upper] - self.states[upper - 1]) / self._rise(upper)
+        return self.states[upper] - self.sigmas[upper] * slope
 
     def _upper(self, sigma: Tensor) -> int:
         """The state that ends the segment which holds `sigma`; below the first state, that of the first segment."""
@@ -140,7 +142,7 @@ def blend(x: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
 
 
 def blend_after_steps(
-    background: Background, masks: Tensor, sigmas: Tensor, legacy: bool = False, finished: bool = True
+    background: Background, masks: Tensor, sigmas: Tensor, *, path: Path, legacy: bool = False, finished: bool = True
 ) -> AfterStep:
     """Blending as the references do it: the state that each step of a DDIM loop over `sigmas` [N+1] gave is blended.
 
@@ -151,9 +153,9 @@ def blend_after_steps(
 
     def after_step(step: int, x: Tensor) -> Tensor:
         sigma, sigma_next, mask = sigmas[step], sigmas[step + 1], masks[step + 1]
-        clean = variance_exploding(background.clean, sigma_next)
+        clean = path.from_unit(background.clean, sigma_next)
         if legacy:
-            too_noisy = variance_exploding(variance_preserving(background.at(sigma), sigma), sigma_next)
+            too_noisy = path.from_unit(path.to_unit(background.at(sigma), sigma), sigma_next)
             x = blend(x, too_noisy, mask)
             return blend(x, clean, mask) if finished and step == last else x
         return blend(x, clean if finished and step == last else background.at(sigma_next), mask)

@@ -1,4 +1,4 @@
-"""DDIM (Song et al. 2021, arXiv 2010.02502) in the variance-exploding scale: one step, and the loop."""
+"""DDIM (Song et al. 2021, arXiv 2010.02502) on any path: one step, and the loop."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .noise import NoiseSource
-from .prediction import eps_from_denoised
+from .path import Path, direction
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """The model: (x [B, C, H, W], sigma scalar tensor) -> x0 [B, C, H, W]."""
@@ -21,7 +21,7 @@ AfterStep = Callable[[int, Tensor], Tensor]
 """(step, x after it) -> the x to go on with: blending, a pull back to a trajectory. x itself is not changed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class DenoisedRange:
     """How the predicted x0 is kept within range before a step (all off by default).
 
@@ -53,36 +53,47 @@ class DenoisedRange:
 UNLIMITED = DenoisedRange()
 
 
+@dataclass(frozen=True)
+class FreshNoise:
+    """What the steps add at an eta above 0.
+
+    Attributes:
+        path: how much noise a state has at each level.
+        eta: 1 is DDPM's ancestral variance, see `Path.stochastic_step`.
+        draw: gives standard normal noise [B, C, H, W], called once for each step.
+    """
+
+    path: Path
+    eta: float
+    draw: NoiseSource
+
+
 def ddim_step(
     x: Tensor,
     denoised: Tensor,
     sigma: Tensor,
     sigma_next: Tensor,
-    eta: float = 0.0,
-    noise: Tensor | None = None,
+    *,
+    fresh: FreshNoise | None = None,
     denoised_range: DenoisedRange = UNLIMITED,
 ) -> Tensor:
-    """From level sigma to sigma_next, given the model's x0 for x (eq. 12 of the paper, in the scale x = x0 + sigma eps).
+    """From level sigma to sigma_next, given the model's x0 for x (eq. 12 of the paper).
+
+    Without `fresh` noise it is the Euler step x + (sigma_next - sigma) d of the probability flow ODE on every path.
 
     Args:
         x, denoised: [B, C, H, W] at level `sigma`, which is greater than 0.
         sigma, sigma_next: scalar tensors.
-        eta: 0 is the deterministic ODE step, 1 is DDPM's ancestral variance
-            s_up^2 = eta^2 sigma_next^2 (1 - sigma_next^2 / sigma^2) (eq. 16).
-        noise: [B, C, H, W] standard normal, used when eta > 0 (the given variance noise).
         denoised_range: how x0 is limited first.
 
-    Returns x at `sigma_next`. Raises ValueError when eta > 0 and there is no noise.
+    Returns x at `sigma_next`.
     """
     limited = denoised_range.limit(denoised)
-    eps = eps_from_denoised(limited if denoised_range.recompute_eps else denoised, x, sigma)
-    if eta == 0:
-        return limited + sigma_next * eps
-    if noise is None:
-        raise ValueError(f"DDIM: eta is {eta}, which adds noise at every step, but no noise was given.")
-    sigma_up = eta * sigma_next * (1 - (sigma_next / sigma) ** 2).clamp(min=0).sqrt()
-    sigma_down = (sigma_next**2 - sigma_up**2).clamp(min=0).sqrt()
-    return limited + sigma_down * eps + sigma_up * noise.to(x)
+    image = limited if denoised_range.recompute_eps else denoised
+    if fresh is None:
+        return limited + sigma_next * direction(x, image, sigma)
+    eps = fresh.path.noise_of(x, image, sigma)
+    return fresh.path.stochastic_step(limited, eps, sigma, sigma_next, eta=fresh.eta, noise=fresh.draw())
 
 
 @torch.no_grad()
@@ -90,15 +101,15 @@ def sample_ddim(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
-    eta: float = 0.0,
-    noise: NoiseSource | None = None,
+    *,
+    fresh: FreshNoise | None = None,
     denoised_range: DenoisedRange = UNLIMITED,
     callback: StepCallback | None = None,
     after_step: AfterStep | None = None,
 ) -> Tensor:
     """Walk x [B, C, H, W] down the levels sigmas [N+1] (not increasing); returns x at the last level.
 
-    `noise` is asked once for every step when eta > 0; `after_step` may replace what each step gave.
+    `after_step` may replace the result of each step.
     Raises ValueError when the sigmas rise.
     """
     require_descending(sigmas)
@@ -106,8 +117,7 @@ def sample_ddim(
         denoised = denoise(x, sigma)
         if callback is not None:
             callback(step, x, sigma, denoised)
-        drawn = noise() if noise is not None and eta > 0 else None
-        x = ddim_step(x, denoised, sigma, sigma_next, eta, drawn, denoised_range)
+        x = ddim_step(x, denoised, sigma, sigma_next, fresh=fresh, denoised_range=denoised_range)
         if after_step is not None:
             x = after_step(step, x)
     return x

@@ -5,7 +5,7 @@ A state x [B, C, (T,) H, W] at level s is x = a(s) x0 + b(s) noise, with noise o
 variance-exploding path, the velocity on the rectified-flow path. So the deterministic DDIM step and the Euler step of a
 flow are one formula, x + (s_next - s) d.
 
-Levels are tensors: scalars, or such as broadcast against the state.
+Levels are tensors: scalars, or of a shape that broadcasts against the state.
 """
 
 from __future__ import annotations
@@ -15,6 +15,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+def direction(x: Tensor, x0: Tensor, s: Tensor) -> Tensor:
+    """d = (x - x0) / s: eps on the variance-exploding path, the velocity of a flow; s must not be 0."""
+    return (x - x0) / s
 
 
 class Path(ABC):
@@ -33,12 +38,24 @@ class Path(ABC):
         """d x0 / d x for a network whose velocity is held: 1 - s dv/dx is what is left of x in its x0."""
 
     @abstractmethod
-    def c(self, s: Tensor) -> Tensor:
-        """The scale of a state beside the input of the network, which has about the same variance at every level."""
+    def variance(self, s: Tensor) -> Tensor:
+        """c^2, the variance of a state over that of the network's input, which is about the same at every level."""
 
-    @abstractmethod
-    def at_level(self, x: Tensor, s: Tensor, s_asked: Tensor) -> Tensor:
+    def c(self, s: Tensor) -> Tensor:
+        """The scale of a state relative to the network's input."""
+        return self.variance(s) ** 0.5
+
+    def to_unit(self, x: Tensor, s: Tensor) -> Tensor:
+        """x / c, which has about unit variance at every level: the papers' variance-preserving state."""
+        return x / self.c(s)
+
+    def from_unit(self, x_unit: Tensor, s: Tensor) -> Tensor:
+        """x = c x_unit, the inverse of `to_unit`."""
+        return x_unit * self.c(s)
+
+    def at_level(self, x: Tensor, s: Tensor, s_query: Tensor) -> Tensor:
         """The state of level `s` as an input at another level: its variance is what the network expects there."""
+        return x * (self.variance(s_query) / self.variance(s)) ** 0.5
 
     def add_noise(self, x0: Tensor, noise: Tensor, s: Tensor) -> Tensor:
         """x = a x0 + b noise."""
@@ -48,29 +65,36 @@ class Path(ABC):
         """The noise = (x - a x0) / b in a state of which the image is known; s must not be 0."""
         return (x - self.a(s) * x0) / self.b(s)
 
-    def stochastic_step(self, x: Tensor, x0: Tensor, s: Tensor, s_next: Tensor, eta: float, noise: Tensor) -> Tensor:
+    def log_snr_rise(self, s: Tensor, s_next: Tensor) -> Tensor:
+        """The half log signal-to-noise ratio log(a / b) at `s_next` less that at `s`: DPM-Solver's h."""
+        return torch.log(self.b(s) * self.a(s_next) / (self.a(s) * self.b(s_next)))
+
+    def stochastic_step(
+        self, x0: Tensor, eps: Tensor, s: Tensor, s_next: Tensor, *, eta: float, noise: Tensor
+    ) -> Tensor:
         """DDIM's step of variance `eta` (Song et al. 2021, arXiv 2010.02502, eq. 12 and 16) on any path.
 
-        b_up = eta b' sqrt(1 - (a b' / (a' b))^2) and x' = a' x0 + sqrt(b'^2 - b_up^2) noise(x) + b_up noise, where a prime
-        stands for `s_next`. It keeps the marginal for every eta, and at eta 1 draws from the posterior q(x' | x, x0) of
-        DDPM. At s = 1 of a flow, where a = 0, it is finite.
+        b_up = eta b' sqrt(1 - (a b' / (a' b))^2) and x' = a' x0 + sqrt(b'^2 - b_up^2) eps + b_up noise, where a prime
+        stands for `s_next` and eps for the noise in the state, `noise_of(x, x0, s)`. It keeps the marginal for every eta, and
+        at eta 1 draws from the posterior q(x' | x, x0) of DDPM. At s = 1 of a flow, where a = 0, it is finite.
         """
         a, b, a_next, b_next = self.a(s), self.b(s), self.a(s_next), self.b(s_next)
         b_up = eta * b_next * (1 - (a * b_next / (a_next * b)) ** 2).clamp(min=0).sqrt()
         b_down = (b_next**2 - b_up**2).clamp(min=0).sqrt()
-        return a_next * x0 + b_down * self.noise_of(x, x0, s) + b_up * noise.to(x)
+        return a_next * x0 + b_down * eps + b_up * noise.to(x0)
 
-    def preimage(self, x: Tensor, asked: Tensor, x0: Tensor, s: Tensor, s_next: Tensor) -> Tensor:
+    def preimage(self, x: Tensor, query: Tensor, x0: Tensor, s: Tensor, s_next: Tensor) -> Tensor:
         """The state at `s_next` whose deterministic step back to `s` gives x, if the network's velocity there were the one
-        that it gave for `asked` (its image is `x0`).
+        that it gave for `query` (its image is `x0`).
 
         The step back is x = r z + g x0(z) with r = b / b' and g = a - r a', and a held velocity means
-        x0(z) = x0 + k (z - asked).
+        x0(z) = x0 + k (z - query). Holding the velocity, not eps, has the same fixed point and contracts at every level,
+        also where the signal is nearly gone (zero-terminal SNR).
         """
         ratio = self.b(s) / self.b(s_next)
         gain = self.a(s) - ratio * self.a(s_next)
         slope = self.k(s_next)
-        return (x + gain * (slope * asked - x0)) / (ratio + slope * gain)
+        return (x + gain * (slope * query - x0)) / (ratio + slope * gain)
 
 
 @dataclass(frozen=True)
@@ -86,11 +110,8 @@ class VarianceExploding(Path):
     def k(self, s: Tensor) -> Tensor:
         return 1 / (1 + s**2)
 
-    def c(self, s: Tensor) -> Tensor:
-        return (1 + s**2) ** 0.5
-
-    def at_level(self, x: Tensor, s: Tensor, s_asked: Tensor) -> Tensor:
-        return x * ((1 + s_asked**2) / (1 + s**2)) ** 0.5
+    def variance(self, s: Tensor) -> Tensor:
+        return 1 + s**2
 
 
 @dataclass(frozen=True)
@@ -111,8 +132,5 @@ class RectifiedFlow(Path):
     def k(self, s: Tensor) -> Tensor:
         return torch.ones_like(s)
 
-    def c(self, s: Tensor) -> Tensor:
+    def variance(self, s: Tensor) -> Tensor:
         return torch.ones_like(s)
-
-    def at_level(self, x: Tensor, s: Tensor, s_asked: Tensor) -> Tensor:
-        return x

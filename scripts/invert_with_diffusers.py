@@ -39,6 +39,7 @@ def import_pack(name: str = "retrace_pack") -> None:
 import_pack()
 invert_ddim = import_module("retrace_pack.inversion.ddim").invert_ddim
 sample_ddim = import_module("retrace_pack.samplers.ddim").sample_ddim
+PATH = import_module("retrace_pack.samplers.path").VarianceExploding()
 prediction = import_module("retrace_pack.samplers.prediction")
 noise_levels = import_module("retrace_pack.samplers.noise_levels")
 make_schedule = import_module("retrace_pack.samplers.schedule").make_schedule
@@ -49,7 +50,7 @@ def denoiser(unet: UNet2DConditionModel, context: Tensor, sigma_table: Tensor, p
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         timestep = int((sigma_table - sigma).abs().argmin())
-        scaled = prediction.variance_preserving(x, sigma).to(unet.dtype)
+        scaled = PATH.to_unit(x, sigma).to(unet.dtype)
         output = unet(scaled, timestep, encoder_hidden_states=context.expand(len(x), -1, -1)).sample
         return prediction.denoised_from_output(output.float(), x, sigma, predicts)
 
@@ -64,7 +65,7 @@ def rebuild(
     sigma_table = noise_levels.sigmas_from_alphas_cumprod(scheduler.alphas_cumprod).to(latent)
     denoise = denoiser(unet, context, sigma_table, scheduler.config["prediction_type"])
     schedule = make_schedule(sigma_table, steps)
-    inversion = invert_ddim(denoise, latent, schedule.ascending_sigmas, iterations)
+    inversion = invert_ddim(denoise, latent, schedule.ascending_sigmas, path=PATH, fixed_point_iterations=iterations)
     return sample_ddim(denoise, inversion.states[-1], schedule.sigmas)
 
 

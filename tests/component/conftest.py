@@ -23,7 +23,7 @@ import folder_paths
 import layouts
 import scenes
 from random_models import random_conditioning, random_model
-from retrace_pack.host.editing import AFTER_STEP
+from retrace_pack.host.after_step import add_change
 from retrace_pack.host.guided import Guidance
 from retrace_pack.host.null_text import optimize
 from retrace_pack.inversion.null_text import NullTextOptions
@@ -159,7 +159,8 @@ class Task:
     def hooked(self, *hooks):
         """With functions that Edit Sample calls after each step."""
         model = self.model.clone()
-        model.model_options["transformer_options"][AFTER_STEP] = list(hooks)
+        for hook in hooks:
+            add_change(model, hook)
         return replace(self, model=model)
 
     def error(self, samples) -> float:

@@ -8,8 +8,8 @@ import torch
 from random_edits import BLEND, STEPS, TOKENS, cross_edit, edit, p2p, rows, sample, strangers, twins
 from retrace_pack.attention.local_blend import LocalBlend
 from retrace_pack.attention.prompt_edit import PromptEdit
+from retrace_pack.host.after_step import apply_changes, model_changes
 from retrace_pack.host.attention import plain_attention
-from retrace_pack.host.editing import AFTER_STEP, ANNOUNCEMENT
 from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
 
 LAYOUTS = ["sd15", "sd2_v", "sdxl"]
@@ -219,7 +219,7 @@ def test_a_run_leaves_nothing_to_the_next(models):
     model = models("sd15")[0]
     positive, state = rows(model, 1, 2), strangers()
     patched = p2p(model, edit(seed=3, blend=BLEND))
-    (after_step,) = patched.model_options["transformer_options"][AFTER_STEP]
+    (after_step,) = model_changes(patched.model_options["transformer_options"]).changes
     first = sample(patched, positive, state)
 
     class StopError(Exception):
@@ -235,7 +235,7 @@ def test_a_run_leaves_nothing_to_the_next(models):
         sample(stopping, positive, state[:, :, :12])
     assert after_step.__self__.word_maps == {}
     assert torch.equal(sample(patched, positive, state), first)
-    assert model.model_options["transformer_options"].get(AFTER_STEP) is None
+    assert model_changes(model.model_options["transformer_options"]).changes == ()
 
 
 def test_local_blend_acts_once(models, relative):
@@ -247,5 +247,5 @@ def test_local_blend_acts_once(models, relative):
     blended = sample(patched, positive, state)
     assert relative(blended[1], blended[0]) < 1e-5
     announced = patched.clone()
-    announced.model_options["transformer_options"][ANNOUNCEMENT] = True
+    apply_changes(announced)
     assert torch.equal(sample(announced, positive, state), sample(model, positive, state))

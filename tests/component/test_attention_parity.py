@@ -10,7 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
-from retrace_pack.host.editing import AFTER_STEP, ANNOUNCEMENT
+from retrace_pack.host.after_step import apply_changes, in_turn, model_changes
 from retrace_pack.host.sampling import ddim_sampler
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
 
@@ -122,18 +122,12 @@ def ours(tiny, noise, inputs):
         "cross_replace_words": "", "self_replace_layers": "full", "blend_layers": "quarter", "source_prompt": SOURCE, **inputs,
     }  # fmt: skip
     patched, positive = RetracePromptToPrompt.execute(model, clip, **inputs).result
-    options = patched.model_options["transformer_options"]
-    after = options.get(AFTER_STEP, [])
-    options[ANNOUNCEMENT] = True
+    changes = model_changes(patched.model_options["transformer_options"]).changes
+    apply_changes(patched)
     sampler = ddim_sampler(0.0)
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", STEPS)
 
-    def after_step(step, x):
-        for function in after:
-            x = function(step, x, sigmas[step + 1])
-        return x
-
-    sampler.extra_options = {"after_step": after_step} if after else {}
+    sampler.extra_options = {"after_step": in_turn(changes, sigmas)} if changes else {}
     negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
     state = (noise * (1 + sigmas[0] ** 2).sqrt() / FACTOR).repeat(2, 1, 1, 1)
     result = comfy.sample.sample_custom(

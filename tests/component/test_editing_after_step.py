@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from retrace_pack.host.editing import ANNOUNCEMENT
+from retrace_pack.host.after_step import KEY, model_changes
 
 MIDDLE = 3
 
@@ -31,7 +31,7 @@ def test_only_plain_trajectories_have_functions_after_a_step(task):
     hooked = task.hooked(lambda step, x, sigma: calls.append(step) or x)
 
     def listen(arguments):
-        announced.append(ANNOUNCEMENT in arguments["model_options"]["transformer_options"])
+        announced.append(model_changes(arguments["model_options"]["transformer_options"]).applied)
         return arguments["conds_out"]
 
     hooked.model.set_model_sampler_pre_cfg_function(listen)
@@ -44,7 +44,7 @@ def test_only_plain_trajectories_have_functions_after_a_step(task):
         announced.clear()
         hooked.edit(trajectory)
         assert bool(calls) == is_plain and set(announced) == {is_plain}
-    assert ANNOUNCEMENT not in task.model.model_options["transformer_options"]
+    assert KEY not in task.model.model_options["transformer_options"]
 
 
 @pytest.mark.parametrize("dilation", [0, 2])

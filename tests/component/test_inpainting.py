@@ -86,7 +86,7 @@ def test_the_node_is_the_pure_loop(models, latent, kept_from, strength):
     import comfy.sample
     from retrace_pack.samplers.blending import InvertedImage, NoisedImage, blend, blend_after_steps, masks_over_time
     from retrace_pack.samplers.ddim import sample_ddim
-    from retrace_pack.samplers.prediction import variance_exploding, variance_preserving
+    from retrace_pack.samplers.path import VarianceExploding
     from retrace_pack.samplers.schedule import make_schedule
 
     model, cond = models("sd15")
@@ -102,12 +102,13 @@ def test_the_node_is_the_pure_loop(models, latent, kept_from, strength):
     sigmas = make_schedule(table, STEPS, terminal="first").window(STEPS - count, STEPS).sigmas
     clean = inner.process_latent_in(latent["samples"])
     noise = comfy.sample.prepare_noise(latent["samples"], 3)
-    noised = NoisedImage(clean, noise)
+    path = VarianceExploding()
+    noised = NoisedImage(clean, noise, path)
     background = noised
     if trajectory is not None:
-        background = InvertedImage(inner.process_latent_in(trajectory.latents), trajectory.sigmas)
+        background = InvertedImage(inner.process_latent_in(trajectory.latents), trajectory.sigmas, path)
     masks = masks_over_time(grey[:, None], count)
-    x = variance_exploding(noise, sigmas[0]) if (kept_from, strength) == ("matched", 1.0) else noised.at(sigmas[0])
+    x = path.from_unit(noise, sigmas[0]) if (kept_from, strength) == ("matched", 1.0) else noised.at(sigmas[0])
     if trajectory is not None:
         x = blend(x, background.at(sigmas[0]), masks[0])
     context = cond[0][0].expand(2, -1, -1)
@@ -115,8 +116,8 @@ def test_the_node_is_the_pure_loop(models, latent, kept_from, strength):
     def denoise(x, sigma):
         return inner.apply_model(x, sigma.expand(2), c_crossattn=context)
 
-    hook = blend_after_steps(background, masks, sigmas, kept_from == "legacy")
-    expected = variance_preserving(sample_ddim(denoise, x, sigmas, after_step=hook), sigmas[-1])
+    hook = blend_after_steps(background, masks, sigmas, path=path, legacy=kept_from == "legacy")
+    expected = path.to_unit(sample_ddim(denoise, x, sigmas, after_step=hook), sigmas[-1])
     expected = inner.process_latent_out(expected)
     assert float((ours - expected).abs().max() / expected.abs().max()) < 1e-5
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from random_models import initialise
 from retrace_pack.host import null_text as host
-from retrace_pack.host.null_text import null_text_conditioning
+from retrace_pack.host.negative import null_text_conditioning
 
 import nodes
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from retrace_pack.host.null_text import null_text_conditioning
+from retrace_pack.host.negative import null_text_conditioning
 from retrace_pack.inversion.trajectory_file import load_trajectory, save_trajectory
 from retrace_pack.nodes.null_text import RetraceNullTextConditioning
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent

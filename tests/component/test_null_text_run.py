@@ -97,7 +97,7 @@ def test_what_it_cannot_do_is_refused_in_plain_words(models, short_task):
     two_rows = replace(task, negative=[[embedding.repeat(2, 1, 1), settings]])
     for asked, given, changes, message in (
         (task, batch, {}, "holds 2 images, .* invert them one at a time"),
-        (task, trajectory, {"cfg": 1.0}, "cfg is 1, at which the null embedding is never asked"),
+        (task, trajectory, {"cfg": 1.0}, "cfg is 1, at which the null embedding is never used"),
         (task, trajectory, {"inner_steps": -1}, "inner_steps is -1, but it must be a whole number from 0"),
         (task, pair, {}, "was made by o-belm and continues from its pair"),
         (two_parts, trajectory, {}, "negative has 2 parts .* give the one prompt of a CLIP Text"),

@@ -13,8 +13,10 @@ from retrace_pack.samplers.blending import (
     steps_of_strength,
 )
 from retrace_pack.samplers.ddim import sample_ddim
-from retrace_pack.samplers.prediction import variance_preserving
+from retrace_pack.samplers.path import VarianceExploding
 from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
 
 STEPS = 12
 
@@ -28,7 +30,7 @@ def randn(*shape, seed=0):
 
 def network(x, sigma):
     """A smooth function that mixes neighbours, so that what lies beside the mask matters."""
-    x_vp = variance_preserving(x, sigma)
+    x_vp = PATH.to_unit(x, sigma)
     return 0.7 * torch.tanh(x_vp + 0.3 * x_vp.roll(1, -1) - 0.2 * x_vp.roll(2, -2))
 
 
@@ -39,8 +41,8 @@ def sigmas(sigma_table, request):
 
 @pytest.fixture
 def inverted(sigmas):
-    inversion = invert_ddim(network, randn(2, 4, 8, 8), sigmas.flip(0), fixed_point_iterations=3)
-    return InvertedImage(inversion.states, sigmas.flip(0))
+    inversion = invert_ddim(network, randn(2, 4, 8, 8), sigmas.flip(0), fixed_point_iterations=3, path=PATH)
+    return InvertedImage(inversion.states, sigmas.flip(0), PATH)
 
 
 def half(batch=1):
@@ -68,7 +70,7 @@ def test_the_inverted_background_is_each_state_at_its_level_and_straight_between
         assert torch.allclose(inverted.at(sigma), state, atol=1e-12)
     middle = inverted.at((inverted.sigmas[3] + inverted.sigmas[4]) / 2)
     torch.testing.assert_close(middle, (inverted.states[3] + inverted.states[4]) / 2)
-    assert torch.equal(inverted.clean, variance_preserving(inverted.states[0], inverted.sigmas[0]))
+    assert torch.equal(inverted.clean, PATH.to_unit(inverted.states[0], inverted.sigmas[0]))
 
 
 def test_a_sampler_that_starts_above_the_trajectory_is_refused(inverted):
@@ -79,7 +81,7 @@ def test_a_sampler_that_starts_above_the_trajectory_is_refused(inverted):
 @both_grids
 def test_the_answer_of_the_background_leads_an_ode_step_along_it(inverted):
     """x + (s' - s) (x - x0) / s from each state is the next state, for inverted and for noised images."""
-    noised = NoisedImage(randn(2, 4, 8, 8, seed=1), randn(2, 4, 8, 8, seed=2))
+    noised = NoisedImage(randn(2, 4, 8, 8, seed=1), randn(2, 4, 8, 8, seed=2), PATH)
     descending = inverted.sigmas.flip(0)
     for background in (inverted, noised):
         for sigma, sigma_next in zip(descending[:-1], descending[1:], strict=True):
@@ -102,7 +104,7 @@ def run(background, masks, sigmas, legacy=False, finished=True, start=None):
         seen.append(hook(step, x))
         return seen[-1]
 
-    hook = blend_after_steps(background, masks, sigmas, legacy, finished)
+    hook = blend_after_steps(background, masks, sigmas, legacy=legacy, finished=finished, path=PATH)
     return sample_ddim(network, x, sigmas, after_step=watched), seen
 
 
@@ -116,7 +118,7 @@ def test_the_kept_part_is_on_the_trajectory_at_every_level_and_the_image_at_the_
 
 
 def test_matched_is_at_the_level_of_the_state_and_legacy_one_level_noisier(sigmas):
-    background = NoisedImage(randn(1, 4, 8, 8, seed=1), randn(1, 4, 8, 8, seed=2))
+    background = NoisedImage(randn(1, 4, 8, 8, seed=1), randn(1, 4, 8, 8, seed=2), PATH)
     masks = masks_over_time(half(), STEPS)
     for legacy, offset in ((False, 1), (True, 0)):
         result, seen = run(background, masks, sigmas, legacy)
@@ -132,7 +134,7 @@ def test_an_unfinished_run_keeps_its_noise_in_both_parts(inverted, sigmas):
     masks = masks_over_time(half(), 5)
     result, _ = run(inverted, masks, window, finished=False)
     assert torch.allclose(result[..., :4], inverted.at(window[-1])[..., :4], atol=1e-12)
-    noised = NoisedImage(randn(1, 4, 8, 8, seed=1), randn(1, 4, 8, 8, seed=2))
+    noised = NoisedImage(randn(1, 4, 8, 8, seed=1), randn(1, 4, 8, 8, seed=2), PATH)
     result, _ = run(noised, masks, window, finished=False)
     assert torch.allclose(result[..., :4], noised.at(window[-1])[..., :4], atol=1e-12)
 
@@ -141,7 +143,7 @@ def test_an_unfinished_run_keeps_its_noise_in_both_parts(inverted, sigmas):
 def test_around_the_calls_equals_after_the_steps_for_hard_masks(inverted, sigmas, kind):
     background = inverted
     if kind == "noised":
-        background = NoisedImage(randn(2, 4, 8, 8, seed=1), randn(2, 4, 8, 8, seed=2))
+        background = NoisedImage(randn(2, 4, 8, 8, seed=1), randn(2, 4, 8, 8, seed=2), PATH)
     for over_time, dilations in (("constant", 0), ("shrinking", 2), ("change map", 0)):
         masks = masks_over_time(half(), STEPS, over_time, dilations)
         after, _ = run(background, masks, sigmas)
@@ -151,7 +153,7 @@ def test_around_the_calls_equals_after_the_steps_for_hard_masks(inverted, sigmas
 
 
 def test_around_the_calls_a_soft_mask_is_close(sigmas):
-    background = NoisedImage(randn(1, 4, 8, 8, seed=1), randn(1, 4, 8, 8, seed=2))
+    background = NoisedImage(randn(1, 4, 8, 8, seed=1), randn(1, 4, 8, 8, seed=2), PATH)
     soft = torch.linspace(0, 1, 8, dtype=torch.float64).expand(1, 1, 8, 8)
     masks = masks_over_time(soft, STEPS)
     after, _ = run(background, masks, sigmas)
@@ -183,7 +185,7 @@ def test_a_change_map_frees_a_pixel_when_its_time_has_come():
 def test_nothing_is_changed_in_place(inverted, sigmas):
     x, before = inverted.at(sigmas[0]).clone(), inverted.states.clone()
     copy = x.clone()
-    hook = blend_after_steps(inverted, masks_over_time(half(), STEPS), sigmas)
+    hook = blend_after_steps(inverted, masks_over_time(half(), STEPS), sigmas, path=PATH)
     sample_ddim(network, x, sigmas, after_step=hook)
     hook(0, x)
     assert torch.equal(x, copy) and torch.equal(inverted.states, before)

@@ -4,15 +4,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from retrace_pack.samplers.ddim import DenoisedRange, ddim_step, sample_ddim
-from retrace_pack.samplers.prediction import (
-    add_noise,
-    denoised_from_output,
-    variance_exploding,
-    variance_preserving,
-    velocity,
-)
+from retrace_pack.samplers.ddim import DenoisedRange, FreshNoise, ddim_step, sample_ddim
+from retrace_pack.samplers.path import VarianceExploding
+from retrace_pack.samplers.prediction import denoised_from_output
 from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
 
 SHAPE = (2, 4, 8, 8)
 
@@ -23,10 +20,11 @@ def randn(seed: int) -> torch.Tensor:
 
 def our_step(schedule, index, output, x_vp, prediction, eta=0.0, noise=None, **limits):
     sigma, sigma_next = schedule.sigmas[index], schedule.sigmas[index + 1]
-    x = variance_exploding(x_vp, sigma)
+    x = PATH.from_unit(x_vp, sigma)
     denoised = denoised_from_output(output, x, sigma, prediction)
-    result = ddim_step(x, denoised, sigma, sigma_next, eta, noise, DenoisedRange(**limits))
-    return variance_preserving(result, sigma_next)
+    fresh = None if noise is None else FreshNoise(PATH, eta, lambda: noise)
+    result = ddim_step(x, denoised, sigma, sigma_next, fresh=fresh, denoised_range=DenoisedRange(**limits))
+    return PATH.to_unit(result, sigma_next)
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
@@ -41,7 +39,7 @@ def test_step_equals_diffusers(sigma_table, sd_scheduler, relative, prediction, 
     given_noise = noise if eta > 0 else None
     expected = reference.step(output, t, x, eta=eta, variance_noise=given_noise).prev_sample
     # diffusers keeps 1 - abar in float32.
-    assert relative(our_step(schedule, index, output, x, prediction, eta, noise), expected) < 1e-4
+    assert relative(our_step(schedule, index, output, x, prediction, eta, given_noise), expected) < 1e-4
 
 
 @pytest.mark.parametrize("recompute", [False, True])
@@ -70,9 +68,10 @@ def test_add_noise_and_velocity_equal_diffusers(sigma_table, sd_scheduler, relat
     reference = sd_scheduler()
     clean, noise, timesteps = randn(1), randn(2), torch.tensor([3, 700])
     sigma = sigma_table[timesteps].view(-1, 1, 1, 1)
-    noisy = variance_preserving(add_noise(clean, noise, sigma), sigma)
+    noisy = PATH.to_unit(PATH.add_noise(clean, noise, sigma), sigma)
     assert relative(noisy, reference.add_noise(clean, noise, timesteps)) < 1e-5
-    assert relative(velocity(clean, noise, sigma), reference.get_velocity(clean, noise, timesteps)) < 1e-5
+    velocity = reference.get_velocity(clean, noise, timesteps)
+    assert relative(denoised_from_output(velocity, PATH.from_unit(noisy, sigma), sigma, "v_prediction"), clean) < 1e-5
 
 
 def test_zero_snr_step_is_finite_and_starts_from_minus_v():
@@ -86,7 +85,7 @@ def test_zero_snr_step_is_finite_and_starts_from_minus_v():
 
     alphas = rescale_to_zero_terminal_snr(alphas_cumprod_from_betas(make_betas("scaled_linear")))
     sigma = sigmas_from_alphas_cumprod(alphas)[-1]
-    x, v = variance_exploding(randn(1), sigma), randn(2)
+    x, v = PATH.from_unit(randn(1), sigma), randn(2)
     torch.testing.assert_close(denoised_from_output(v, x, sigma, "v_prediction"), -v, rtol=1e-3, atol=2e-3)
 
 
@@ -95,15 +94,9 @@ def test_ancestral_noise_keeps_the_variance(sigma, ratio, seed):
     """sigma_down^2 + sigma_up^2 = sigma_next^2: with x0 = 0 and unit eps and noise the level after the step is right."""
     level, level_next = torch.tensor(sigma, dtype=torch.float64), torch.tensor(sigma * ratio, dtype=torch.float64)
     zero = torch.zeros(1, 1, 1, 1, dtype=torch.float64)
-    down = ddim_step(level * (zero + 1), zero, level, level_next, 1.0, zero)
-    up = ddim_step(zero, zero, level, level_next, 1.0, zero + 1)
+    down = ddim_step(level * (zero + 1), zero, level, level_next, fresh=FreshNoise(PATH, 1.0, lambda: zero))
+    up = ddim_step(zero, zero, level, level_next, fresh=FreshNoise(PATH, 1.0, lambda: zero + 1))
     torch.testing.assert_close(down**2 + up**2, (level_next**2).expand_as(down))
-
-
-def test_eta_without_noise_is_refused():
-    x = randn(1)
-    with pytest.raises(ValueError, match="eta is 0.5.*no noise was given"):
-        ddim_step(x, x, torch.tensor(1.0), torch.tensor(0.5), eta=0.5)
 
 
 @pytest.mark.parametrize("sigmas", [[0.0, 1.0, 2.0], [2.0, 1.0, 1.5, 0.0], [1.0, 0.0, 0.0]])

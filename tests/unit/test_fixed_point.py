@@ -5,7 +5,10 @@ import torch
 from retrace_pack.inversion.ddim import invert_ddim
 from retrace_pack.inversion.fixed_point import ANDERSON_DEPTH, next_estimate
 from retrace_pack.samplers.ddim import sample_ddim
+from retrace_pack.samplers.path import VarianceExploding
 from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
 
 ACCELERATIONS = ["none", "two_point", "mean", "anderson"]
 SHAPE = (2, 4, 8, 8)
@@ -116,7 +119,14 @@ def test_p13_iterations_bring_the_round_trip_home(sigma_table, acceleration):
     schedule = make_schedule(sigma_table, 12)
     errors, residuals = [], []
     for iterations in (0, 1, 3, 6):
-        inversion = invert_ddim(denoise, randn(4), schedule.ascending_sigmas, iterations, acceleration=acceleration)
+        inversion = invert_ddim(
+            denoise,
+            randn(4),
+            schedule.ascending_sigmas,
+            fixed_point_iterations=iterations,
+            acceleration=acceleration,
+            path=PATH,
+        )
         errors.append(float((sample_ddim(denoise, inversion.states[-1], schedule.sigmas) - randn(4)).square().mean()))
         residuals.append(float(inversion.residuals.max()))
     assert all(later < earlier for earlier, later in zip(errors, errors[1:], strict=False))
@@ -132,7 +142,7 @@ def test_p13_a_residual_is_the_last_change_in_the_papers_scale(sigma_table):
     x = randn(4)
     for at in (0, 1, 6, 11):
         pair = sigmas[at : at + 2]
-        runs = [invert_ddim(denoise, x, pair, iterations) for iterations in range(3)]
+        runs = [invert_ddim(denoise, x, pair, path=PATH, fixed_point_iterations=iterations) for iterations in range(3)]
         z = [scale[at] * x, *(scale[at + 1] * run.states[1] for run in runs)]
         changes = [(later - earlier).square().mean().sqrt() for earlier, later in zip(z, z[1:], strict=False)]
         residuals = [run.residuals[0] for run in runs]
@@ -149,7 +159,9 @@ def test_p13_anderson_brings_it_nearest_for_the_same_number_of_evaluations(sigma
 
     for acceleration in ACCELERATIONS:
         calls.append(0)
-        states = invert_ddim(counted, randn(4), schedule.ascending_sigmas, 4, acceleration=acceleration).states
+        states = invert_ddim(
+            counted, randn(4), schedule.ascending_sigmas, fixed_point_iterations=4, acceleration=acceleration, path=PATH
+        ).states
         errors[acceleration] = float((sample_ddim(denoise, states[-1], schedule.sigmas) - randn(4)).square().mean())
     assert set(calls) == {12 * 5}
     assert min(errors, key=errors.get) == "anderson"
@@ -167,8 +179,8 @@ def test_p13_no_acceleration_is_the_plain_iteration_to_the_last_bit(sigma_table)
             z = (x + (1 - ratio) * (abar * z - denoise(z, sigma_next))) / (ratio + abar * (1 - ratio))
         x = z
         states.append(z)
-    plain = invert_ddim(denoise, randn(4), sigmas, 3)
-    named = invert_ddim(denoise, randn(4), sigmas, 3, acceleration="none")
+    plain = invert_ddim(denoise, randn(4), sigmas, fixed_point_iterations=3, path=PATH)
+    named = invert_ddim(denoise, randn(4), sigmas, fixed_point_iterations=3, acceleration="none", path=PATH)
     assert torch.equal(plain.states, torch.stack(states))
     assert torch.equal(named.states, plain.states) and torch.equal(named.residuals, plain.residuals)
 
@@ -176,5 +188,5 @@ def test_p13_no_acceleration_is_the_plain_iteration_to_the_last_bit(sigma_table)
 @pytest.mark.parametrize("acceleration", ACCELERATIONS)
 def test_without_iterations_there_is_nothing_to_accelerate(sigma_table, acceleration):
     sigmas = make_schedule(sigma_table, 12).ascending_sigmas
-    accelerated = invert_ddim(denoise, randn(4), sigmas, acceleration=acceleration)
-    assert torch.equal(accelerated.states, invert_ddim(denoise, randn(4), sigmas).states)
+    accelerated = invert_ddim(denoise, randn(4), sigmas, acceleration=acceleration, path=PATH)
+    assert torch.equal(accelerated.states, invert_ddim(denoise, randn(4), sigmas, path=PATH).states)

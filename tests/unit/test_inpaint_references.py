@@ -11,13 +11,11 @@ from diffusers.pipelines.deprecated.stable_diffusion_variants.pipeline_stable_di
 )
 from retrace_pack.samplers.blending import NoisedImage, blend_after_steps, masks_over_time, steps_of_strength
 from retrace_pack.samplers.ddim import sample_ddim
-from retrace_pack.samplers.prediction import (
-    add_noise,
-    denoised_from_output,
-    variance_exploding,
-    variance_preserving,
-)
+from retrace_pack.samplers.path import VarianceExploding
+from retrace_pack.samplers.prediction import denoised_from_output
 from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
 
 CFG = 4.0
 STRENGTHS = [1.0, 0.8, 0.75, 0.5, 0.33]
@@ -93,7 +91,7 @@ def guided(unet, table, positive, negative):
 
     def denoise(x, sigma):
         timestep = int((table - sigma).abs().argmin())
-        x_vp = variance_preserving(x, sigma)
+        x_vp = PATH.to_unit(x, sigma)
         empty, full = unet(torch.cat([x_vp, x_vp]), timestep, context).sample.chunk(2)
         return denoised_from_output(empty + CFG * (full - empty), x, sigma, "epsilon")
 
@@ -104,12 +102,12 @@ def guided(unet, table, positive, negative):
 def ours(unet, table, positive, negative, clean, noise, mask, steps, strength, legacy):
     count = steps_of_strength(steps, strength)
     sigmas = make_schedule(table, steps, terminal="first").window(steps - count, steps).sigmas
-    background = NoisedImage(clean, noise)
+    background = NoisedImage(clean, noise, PATH)
     pure = strength == 1 and not legacy
-    x = variance_exploding(noise, sigmas[0]) if pure else background.at(sigmas[0])
-    hook = blend_after_steps(background, masks_over_time(mask, count), sigmas, legacy)
+    x = PATH.from_unit(noise, sigmas[0]) if pure else background.at(sigmas[0])
+    hook = blend_after_steps(background, masks_over_time(mask, count), sigmas, legacy=legacy, path=PATH)
     x = sample_ddim(guided(unet, table, positive, negative), x, sigmas, after_step=hook)
-    return variance_preserving(x, sigmas[-1])
+    return PATH.to_unit(x, sigmas[-1])
 
 
 @pytest.mark.parametrize("steps", [20, 7])
@@ -206,12 +204,12 @@ def test_p17_change_maps_equal_differential_diffusion(unet, inputs, scheduler, s
         count = steps_of_strength(steps, strength)
         sigmas = make_schedule(sigma_table, steps, terminal="first").window(steps - count, steps).sigmas
         masks = masks_over_time(change, count, "change map")
-        background = NoisedImage(clean, noise)
-        hook = blend_after_steps(background, masks, sigmas)
+        background = NoisedImage(clean, noise, PATH)
+        hook = blend_after_steps(background, masks, sigmas, path=PATH)
         x = sample_ddim(
             guided(unet, sigma_table, positive, negative), background.at(sigmas[0]), sigmas, after_step=hook
         )
-    assert float((variance_preserving(x, sigmas[-1]) - theirs).abs().max()) <= 1e-9
+    assert float((PATH.to_unit(x, sigmas[-1]) - theirs).abs().max()) <= 1e-9
 
 
 @pytest.mark.parametrize("strength", [1.0, 0.6])
@@ -220,7 +218,7 @@ def test_p17_a_map_of_nothing_keeps_the_image_and_a_map_of_all_is_plain_img2img(
     clean, noise = (torch.randn(2, 4, 8, 8, generator=generator, dtype=torch.float64) for _ in range(2))
     count = steps_of_strength(10, strength)
     sigmas = make_schedule(sigma_table, 10).window(10 - count, 10).sigmas
-    background = NoisedImage(clean, noise)
+    background = NoisedImage(clean, noise, PATH)
 
     def denoise(x, sigma):
         return torch.tanh(x) * 0.5
@@ -228,7 +226,7 @@ def test_p17_a_map_of_nothing_keeps_the_image_and_a_map_of_all_is_plain_img2img(
     plain = sample_ddim(denoise, background.at(sigmas[0]), sigmas)
     for value, expected in ((0.0, clean), (1.0, plain)):
         masks = masks_over_time(torch.full((2, 1, 8, 8), value, dtype=torch.float64), count, "change map")
-        hook = blend_after_steps(background, masks, sigmas)
+        hook = blend_after_steps(background, masks, sigmas, path=PATH)
         assert torch.equal(sample_ddim(denoise, background.at(sigmas[0]), sigmas, after_step=hook), expected)
     assert not torch.allclose(plain, clean, atol=0.1)
-    assert torch.equal(background.at(sigmas[0]), add_noise(clean, noise, sigmas[0]))
+    assert torch.equal(background.at(sigmas[0]), PATH.add_noise(clean, noise, sigmas[0]))

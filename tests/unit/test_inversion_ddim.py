@@ -10,8 +10,11 @@ from retrace_pack.samplers.noise_levels import (
     rescale_to_zero_terminal_snr,
     sigmas_from_alphas_cumprod,
 )
-from retrace_pack.samplers.prediction import denoised_from_output, variance_exploding, variance_preserving
+from retrace_pack.samplers.path import VarianceExploding
+from retrace_pack.samplers.prediction import denoised_from_output
 from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
 
 SHAPE = (2, 4, 8, 8)
 
@@ -30,7 +33,7 @@ def as_denoiser(table: torch.Tensor, prediction: str = "epsilon"):
 
     def denoise(x, sigma):
         timestep = int((table - sigma).abs().argmin())
-        return denoised_from_output(network(variance_preserving(x, sigma), timestep), x, sigma, prediction)
+        return denoised_from_output(network(PATH.to_unit(x, sigma), timestep), x, sigma, prediction)
 
     return denoise
 
@@ -47,11 +50,12 @@ def test_p1_one_step_equals_diffusers_at_every_timestep(sigma_table, sd_schedule
         expected = inverse.step(eps, t, x).prev_sample
         result = invert_ddim(
             lambda state, sigma, eps=eps: state - sigma * eps,
-            variance_exploding(x, sigmas[index]),
+            PATH.from_unit(x, sigmas[index]),
             sigmas[index : index + 2],
+            path=PATH,
         )
         bound = 1e-6 + 1e-5 * (index == 0)
-        assert relative(variance_preserving(result.states[-1], sigmas[index + 1]), expected) < bound
+        assert relative(PATH.to_unit(result.states[-1], sigmas[index + 1]), expected) < bound
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -69,10 +73,10 @@ def test_p2_a_step_forth_and_back_with_one_eps_is_the_identity(sigma_table, pred
         def denoise(state, level, output=output):
             return denoised_from_output(output, state, level, prediction)
 
-        there = invert_ddim(denoise, variance_exploding(x_vp, sigma), sigmas[index : index + 2]).states[-1]
-        torch.testing.assert_close(variance_preserving(there, sigma_next), expected, rtol=1e-9, atol=1e-9)
+        there = invert_ddim(denoise, PATH.from_unit(x_vp, sigma), sigmas[index : index + 2], path=PATH).states[-1]
+        torch.testing.assert_close(PATH.to_unit(there, sigma_next), expected, rtol=1e-9, atol=1e-9)
         back = ddim_step(there, there - sigma_next * eps, sigma_next, sigma)
-        torch.testing.assert_close(variance_preserving(back, sigma), x_vp, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(PATH.to_unit(back, sigma), x_vp, rtol=1e-9, atol=1e-9)
 
 
 def test_p2_diffusers_round_trip_with_one_v_is_not_the_identity(sd_scheduler, sd_inverse_scheduler):
@@ -98,11 +102,11 @@ def test_p4_the_loop_equals_the_reference_loop(sigma_table, sd_inverse_scheduler
     expected = [x]
     for t in inverse.timesteps.tolist():
         expected.append(inverse.step(network(expected[-1], t), t, expected[-1]).prev_sample)
-    result = invert_ddim(as_denoiser(sigma_table), variance_exploding(x, sigmas[0]), sigmas)
+    result = invert_ddim(as_denoiser(sigma_table), PATH.from_unit(x, sigmas[0]), sigmas, path=PATH)
     assert result.states.shape == (51, *SHAPE)
-    assert torch.equal(result.states[0], variance_exploding(x, sigmas[0]))
+    assert torch.equal(result.states[0], PATH.from_unit(x, sigmas[0]))
     for state, sigma, wanted in zip(result.states, sigmas, expected, strict=True):
-        assert relative(variance_preserving(state, sigma), wanted) < 1e-4
+        assert relative(PATH.to_unit(state, sigma), wanted) < 1e-4
 
 
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
@@ -129,7 +133,7 @@ def round_trips(table, prediction, spacing, steps):
     schedule = make_schedule(table, steps, spacing)
     x, errors, residuals = randn(4), [], []
     for iterations in (0, 1, 2, 4, 8):
-        result = invert_ddim(denoise, x, schedule.ascending_sigmas, iterations)
+        result = invert_ddim(denoise, x, schedule.ascending_sigmas, fixed_point_iterations=iterations, path=PATH)
         back = sample_ddim(denoise, result.states[-1], schedule.sigmas)
         errors.append(float((back - x).square().mean()))
         residuals.append(float(result.residuals.max()))
@@ -141,23 +145,41 @@ def test_zero_iterations_make_one_call_a_step_and_k_make_one_plus_k(sigma_table)
     sigmas = make_schedule(sigma_table, 7).ascending_sigmas
     for iterations in (0, 3):
         calls.clear()
-        invert_ddim(lambda x, sigma: calls.append(float(sigma)) or 0.5 * x, randn(1), sigmas, iterations)
+        invert_ddim(
+            lambda x, sigma: calls.append(float(sigma)) or 0.5 * x,
+            randn(1),
+            sigmas,
+            fixed_point_iterations=iterations,
+            path=PATH,
+        )
         assert calls == [float(sigma) for sigma in sigmas[1:] for _ in range(1 + iterations)]
 
 
 def test_the_input_is_not_changed(sigma_table):
     x = randn(1)
     before = x.clone()
-    invert_ddim(lambda state, sigma: 0.9 * state, x, make_schedule(sigma_table, 5).ascending_sigmas, 1)
+    invert_ddim(
+        lambda state, sigma: 0.9 * state,
+        x,
+        make_schedule(sigma_table, 5).ascending_sigmas,
+        fixed_point_iterations=1,
+        path=PATH,
+    )
     assert torch.equal(x, before)
 
 
 @pytest.mark.parametrize("sigmas", [[2.0, 1.0, 0.0], [0.0], [0.0, 0.0, 1.0]])
 def test_sigmas_that_do_not_ascend_are_refused(sigmas):
     with pytest.raises(ValueError, match="do not ascend from image to noise"):
-        invert_ddim(lambda x, sigma: x, randn(1), torch.tensor(sigmas))
+        invert_ddim(lambda x, sigma: x, randn(1), torch.tensor(sigmas), path=PATH)
 
 
 def test_negative_iterations_are_refused(sigma_table):
     with pytest.raises(ValueError, match="fixed_point_iterations is -1; give 0 or more"):
-        invert_ddim(lambda x, sigma: x, randn(1), make_schedule(sigma_table, 5).ascending_sigmas, -1)
+        invert_ddim(
+            lambda x, sigma: x,
+            randn(1),
+            make_schedule(sigma_table, 5).ascending_sigmas,
+            fixed_point_iterations=-1,
+            path=PATH,
+        )

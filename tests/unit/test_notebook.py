@@ -6,8 +6,11 @@ Its quirks (skipped ends, one level off when editing) are not copied; the test s
 import torch
 from retrace_pack.inversion.ddim import invert_ddim
 from retrace_pack.samplers.ddim import sample_ddim
-from retrace_pack.samplers.prediction import denoised_from_output, variance_exploding, variance_preserving
+from retrace_pack.samplers.path import VarianceExploding
+from retrace_pack.samplers.prediction import denoised_from_output
 from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
 
 STEPS = 50
 STRIDE = 1000 // STEPS
@@ -20,7 +23,7 @@ def network(x_vp: torch.Tensor, timestep: int) -> torch.Tensor:
 def denoiser(table: torch.Tensor):
     def denoise(x, sigma):
         timestep = int((table - sigma).abs().argmin())
-        return denoised_from_output(network(variance_preserving(x, sigma), timestep), x, sigma, "epsilon")
+        return denoised_from_output(network(PATH.to_unit(x, sigma), timestep), x, sigma, "epsilon")
 
     return denoise
 
@@ -55,9 +58,9 @@ def test_p19_inversion_equals_the_notebook_level_by_level(sigma_table):
     assert len(theirs) == STEPS - 2
     # Its input is read as the state of timestep 1, and its last state is that of timestep 961.
     sigmas = make_schedule(sigma_table, STEPS).ascending_sigmas[1:-1]
-    ours = invert_ddim(denoiser(sigma_table), variance_exploding(x, sigmas[0]), sigmas).states
+    ours = invert_ddim(denoiser(sigma_table), PATH.from_unit(x, sigmas[0]), sigmas, path=PATH).states
     for index, wanted in enumerate(theirs):
-        state = variance_preserving(ours[index + 1], sigmas[index + 1])
+        state = PATH.to_unit(ours[index + 1], sigmas[index + 1])
         torch.testing.assert_close(state, wanted, rtol=1e-9, atol=1e-9)
 
 
@@ -67,9 +70,9 @@ def test_p19_sampling_equals_the_notebook_which_stops_at_timestep_one(sigma_tabl
     for start_step in (0, 10, 30):
         sigmas = make_schedule(sigma_table, STEPS).sigmas[start_step:-1]
         # Its last step, at timestep 1, leads to timestep 1 again: the state stays where it is.
-        ours = sample_ddim(denoiser(sigma_table), variance_exploding(x, sigmas[0]), sigmas)
+        ours = sample_ddim(denoiser(sigma_table), PATH.from_unit(x, sigmas[0]), sigmas)
         wanted = notebook_sample(alphas, x, start_step)
-        torch.testing.assert_close(variance_preserving(ours, sigmas[-1]), wanted, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(PATH.to_unit(ours, sigmas[-1]), wanted, rtol=1e-9, atol=1e-9)
 
 
 def test_p19_its_edit_starts_one_level_too_clean(sigma_table):

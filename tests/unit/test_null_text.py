@@ -7,14 +7,16 @@ import torch
 from retrace_pack.inversion.ddim import invert_ddim
 from retrace_pack.inversion.null_text import GuidedStep, NullText, NullTextOptions, optimize_null_text
 from retrace_pack.samplers.ddim import sample_ddim
-from retrace_pack.samplers.prediction import variance_exploding, variance_preserving
+from retrace_pack.samplers.path import VarianceExploding
 from retrace_pack.samplers.schedule import make_schedule
 from torch import Tensor, nn
+
+PATH = VarianceExploding()
 
 SHAPE = (1, 2, 4, 4)
 EMBEDDING = (1, 6, 8)
 STEPS, CFG, EPSILON = 10, 7.5, 1e-4
-OPTIONS = NullTextOptions(CFG, inner_steps=10, epsilon=EPSILON)
+OPTIONS = NullTextOptions(cfg=CFG, inner_steps=10, epsilon=EPSILON)
 
 
 class Network(nn.Module):
@@ -48,12 +50,12 @@ class Toy:
 
     def __post_init__(self) -> None:
         x = torch.randn(SHAPE, generator=torch.Generator().manual_seed(3), dtype=self.sigmas.dtype)
-        x = variance_exploding(x, self.sigmas[0])
-        self.states = invert_ddim(lambda x, sigma: self.denoise(x, sigma, self.text), x, self.sigmas).states
+        x = PATH.from_unit(x, self.sigmas[0])
+        self.states = invert_ddim(lambda x, sigma: self.denoise(x, sigma, self.text), x, self.sigmas, path=PATH).states
 
     def denoise(self, x: Tensor, sigma: Tensor, embedding: Tensor) -> Tensor:
         timestep = int((self.table - sigma).abs().argmin())
-        return x - sigma * self.network(variance_preserving(x, sigma), timestep, embedding).to(x)
+        return x - sigma * self.network(PATH.to_unit(x, sigma), timestep, embedding).to(x)
 
     def text_denoise(self, x: Tensor, sigma: Tensor) -> Tensor:
         self.text_states.append(x)
@@ -69,7 +71,7 @@ class Toy:
 
     def optimize(self, method: str, options: NullTextOptions = OPTIONS, **changes) -> NullText:
         arguments = {"states": self.states, "start": self.null, "options": options, "method": method, **changes}
-        return optimize_null_text(self.text_denoise, self.null_denoise, sigmas=self.sigmas, **arguments)
+        return optimize_null_text(self.text_denoise, self.null_denoise, sigmas=self.sigmas, **arguments, path=PATH)
 
     def steps_back(self, embeddings: Tensor, residuals: Tensor | None = None):
         """(GuidedStep, null x0) of every step from the noise end under the given embeddings, each from where the last led."""
@@ -77,7 +79,7 @@ class Toy:
         for level in reversed(range(len(self.sigmas) - 1)):
             sigma = self.sigmas[level + 1]
             text = self.denoise(x, sigma, self.text)
-            step = GuidedStep(x, self.states[level], sigma, self.sigmas[level], text, CFG)
+            step = GuidedStep(x, self.states[level], sigma, self.sigmas[level], text, CFG, PATH)
             null = self.denoise(x, sigma, embeddings[level : level + 1])
             yield step, null
             x = step.arrive(null) if residuals is None else step.arrive(null) + residuals[level]
@@ -166,7 +168,7 @@ def published(toy) -> Published:
 
 
 def pivots_of(toy: Toy) -> list[Tensor]:
-    return [variance_preserving(state, sigma) for state, sigma in zip(toy.states, toy.sigmas, strict=True)]
+    return [PATH.to_unit(state, sigma) for state, sigma in zip(toy.states, toy.sigmas, strict=True)]
 
 
 @pytest.mark.parametrize("epsilon", [EPSILON, 0.0])
@@ -180,7 +182,7 @@ def test_p5_reference_equals_the_published_loop(toy, published, epsilon):
     for ours, theirs in zip(found.losses, losses, strict=True):
         assert ours == pytest.approx(theirs, rel=1e-4)
     torch.testing.assert_close(found.embeddings.flip(0), torch.cat(embeddings), rtol=1e-5, atol=1e-5)
-    ours = variance_preserving(final_latent(toy, found), toy.sigmas[0])
+    ours = PATH.to_unit(final_latent(toy, found), toy.sigmas[0])
     torch.testing.assert_close(ours, x, rtol=1e-5, atol=1e-5)
     # The prompt once, 3 for every inner step, and the closing pair that the published code asks for.
     assert found.unet_work == sum(1 + 3 * count + 2 for count in counts)
@@ -225,9 +227,9 @@ def test_p6_the_loss_is_that_of_the_guided_eps_times_a_known_factor(toy, publish
         k = (1 - abar_prev).sqrt() - shrink * (1 - abar).sqrt()
         affine_loss = k**2 * nn.functional.mse_loss(eps, (target - shrink * x) / k)
 
-        x_ve = variance_exploding(x, sigma)
+        x_ve = PATH.from_unit(x, sigma)
         step = GuidedStep(
-            x_ve, variance_exploding(target, sigma_next), sigma, sigma_next, toy.denoise(x_ve, sigma, text), CFG
+            x_ve, PATH.from_unit(target, sigma_next), sigma, sigma_next, toy.denoise(x_ve, sigma, text), CFG, PATH
         )
         loss = step.loss(toy.denoise(x_ve, sigma, leaf))
         (gradient,) = torch.autograd.grad(loss, leaf)
@@ -312,7 +314,7 @@ def test_more_than_a_hundred_steps_are_for_fast_alone(make_toy):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"cfg": 1.0}, r"cfg is 1, at which the null embedding is never asked; choose .* such as 7\.5"),
+        ({"cfg": 1.0}, r"cfg is 1, at which the null embedding is never used; choose .* such as 7\.5"),
         ({"inner_steps": -1}, "inner_steps is -1; give 0 or more"),
     ],
 )

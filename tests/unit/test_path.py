@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from retrace_pack.samplers.ddim import ddim_step
+from retrace_pack.samplers.ddim import FreshNoise, ddim_step
 from retrace_pack.samplers.path import RectifiedFlow, VarianceExploding
 
 PATHS = [VarianceExploding(), RectifiedFlow(), RectifiedFlow(noise_scale=8.0)]
@@ -15,6 +15,10 @@ def randn(seed: int, *shape: int) -> torch.Tensor:
 
 def levels(path) -> tuple[torch.Tensor, torch.Tensor]:
     return tuple(torch.tensor(level, dtype=torch.float64) for level in LEVELS[type(path)])
+
+
+def step(path, x, x0, s, s_next, eta, noise) -> torch.Tensor:
+    return path.stochastic_step(x0, path.noise_of(x, x0, s), s, s_next, eta=eta, noise=noise)
 
 
 @pytest.fixture(params=PATHS, ids=str)
@@ -33,7 +37,7 @@ def test_without_noise_a_step_is_eulers(path):
     x, x0 = randn(0), randn(1)
     for s_next in (low, 0 * low):
         euler = x + (s_next - high) * (x - x0) / high
-        torch.testing.assert_close(path.stochastic_step(x, x0, high, s_next, 0.0, randn(2)), euler, rtol=0, atol=1e-12)
+        torch.testing.assert_close(step(path, x, x0, high, s_next, 0.0, randn(2)), euler, rtol=0, atol=1e-12)
         torch.testing.assert_close(ddim_step(x, x0, high, s_next), euler, rtol=0, atol=1e-12)
 
 
@@ -43,7 +47,7 @@ def test_a_stochastic_step_keeps_the_marginal(path, eta):
     low, high = levels(path)
     image = torch.full((400_000,), 0.7, dtype=torch.float64)
     x = path.add_noise(image, randn(0, 400_000), high)
-    arrived = path.stochastic_step(x, image, high, low, eta, randn(1, 400_000))
+    arrived = step(path, x, image, high, low, eta, randn(1, 400_000))
     assert abs(float(arrived.mean() - path.a(low) * 0.7)) < 0.01 * float(path.b(low))
     assert abs(float(arrived.std() / path.b(low)) - 1) < 0.01
 
@@ -56,28 +60,32 @@ def test_at_eta_1_a_step_draws_from_ddpms_posterior(path):
     added = path.b(high) ** 2 - ratio**2 * path.b(low) ** 2
     precision = 1 / path.b(low) ** 2 + ratio**2 / added
     mean = (path.a(low) * x0 / path.b(low) ** 2 + ratio * x / added) / precision
-    step = path.stochastic_step(x, x0, high, low, 1.0, noise)
-    torch.testing.assert_close(step, mean + precision**-0.5 * noise, rtol=1e-10, atol=1e-10)
+    ours = step(path, x, x0, high, low, 1.0, noise)
+    torch.testing.assert_close(ours, mean + precision**-0.5 * noise, rtol=1e-10, atol=1e-10)
 
 
 def test_the_last_step_is_the_image(path):
     _, high = levels(path)
-    assert torch.equal(path.stochastic_step(randn(0), randn(1), high, 0 * high, 1.0, randn(2)), randn(1))
+    assert torch.equal(step(path, randn(0), randn(1), high, 0 * high, 1.0, randn(2)), randn(1))
 
 
 def test_the_variance_exploding_step_has_the_bits_of_the_ddim_step():
     low, high = torch.tensor(0.4), torch.tensor(14.6)
     x, x0, noise = (randn(seed).float() for seed in range(3))
-    ours = VarianceExploding().stochastic_step(x, x0, high, low, 0.7, noise)
-    assert torch.equal(ours, ddim_step(x, x0, high, low, 0.7, noise))
+    up = 0.7 * low * (1 - (low / high) ** 2).sqrt()
+    written_out = x0 + (low**2 - up**2).sqrt() * ((x - x0) / high) + up * noise
+    assert torch.equal(step(VarianceExploding(), x, x0, high, low, 0.7, noise), written_out)
+    assert torch.equal(
+        ddim_step(x, x0, high, low, fresh=FreshNoise(VarianceExploding(), 0.7, lambda: noise)), written_out
+    )
 
 
 def test_the_step_back_from_a_preimage_gives_the_state(path):
     """A network whose velocity does not depend on x: its image moves with x by k, and the preimage is exact."""
     low, high = levels(path)
-    x, asked, denoised = randn(0), randn(1), randn(2)
-    z = path.preimage(x, asked, denoised, low, high)
-    image = denoised + path.k(high) * (z - asked)
+    x, query, denoised = randn(0), randn(1), randn(2)
+    z = path.preimage(x, query, denoised, low, high)
+    image = denoised + path.k(high) * (z - query)
     torch.testing.assert_close(ddim_step(z, image, high, low), x, rtol=0, atol=1e-10)
 
 
@@ -89,9 +97,9 @@ def test_preimages_from_the_image_and_to_the_noise_are_finite(path):
 
 def test_a_flows_preimage_moves_by_the_velocity_alone():
     low, high = torch.tensor(0.3), torch.tensor(0.9)
-    x, asked, denoised = randn(0), randn(1), randn(2)
-    expected = x + (high - low) * (asked - denoised) / high
-    torch.testing.assert_close(RectifiedFlow().preimage(x, asked, denoised, low, high), expected)
+    x, query, denoised = randn(0), randn(1), randn(2)
+    expected = x + (high - low) * (query - denoised) / high
+    torch.testing.assert_close(RectifiedFlow().preimage(x, query, denoised, low, high), expected)
 
 
 def test_a_held_velocity_gives_k():
@@ -105,7 +113,7 @@ def test_a_held_velocity_gives_k():
         assert torch.allclose(gradient, path.k(s).expand_as(gradient))
 
 
-def test_a_state_asked_at_another_level_keeps_the_networks_variance(path):
+def test_a_state_shown_at_another_level_keeps_the_networks_variance(path):
     low, high = levels(path)
     x = randn(0)
     torch.testing.assert_close(path.at_level(x, low, high) / path.c(high), x / path.c(low))

@@ -13,7 +13,10 @@ from retrace_pack.inversion.trajectory import (
     plain_trajectory,
     prompts_digest,
 )
+from retrace_pack.samplers.path import VarianceExploding
 from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
 
 STEPS = 6
 
@@ -23,7 +26,7 @@ def trajectory(sigma_table):
     table = sigma_table.float()
     schedule = make_schedule(table, STEPS)
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    inversion = invert_ddim(lambda state, sigma: torch.tanh(state), x, schedule.ascending_sigmas)
+    inversion = invert_ddim(lambda state, sigma: torch.tanh(state), x, schedule.ascending_sigmas, path=PATH)
     return plain_trajectory(
         inversion.states,
         schedule.ascending_sigmas,
@@ -61,7 +64,7 @@ def test_the_predicted_image_is_what_the_network_said(sigma_table):
 
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     # With an exact fixed point the network was asked at the very state that was kept.
-    inversion = invert_ddim(denoise, x, sigmas, fixed_point_iterations=30)
+    inversion = invert_ddim(denoise, x, sigmas, fixed_point_iterations=30, path=PATH)
     facts = InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "p")
     model = ModelFacts(sigma_table.float(), "epsilon", "SD15", "w")
     trajectory = plain_trajectory(inversion.states, sigmas, inversion.residuals, model, facts)

@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 ROUNDING = 1e-3
-"""Of a state's root mean square: further from it a walk is another one. Another prompt is a hundredth away after one step."""
+"""Relative to a state's root mean square: a walk that is further away is a different one. A different prompt is a hundredth
+away after one step."""
 
 
-def rejoin(x: Tensor, state: Tensor) -> Tensor:
-    """x [B, C, H, W] with the rows that are at the trajectory's state [1 or B, C, H, W] but for rounding put there.
+def snap_to_trajectory(x: Tensor, state: Tensor) -> Tensor:
+    """x [B, C, H, W], in which the rows that differ from the trajectory's state [1 or B, C, H, W] by rounding alone become it.
 
     A stored residual or noise map corrects what was known when it was made. Under guidance a difference of 1e-7 can be as
     large as the picture twenty steps later.

@@ -1,0 +1,140 @@
+"""The registry of inversion methods. A method is data: whoever runs, offers or reads one looks here, and nobody branches on its
+name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from torch import Tensor
+
+from ..samplers.ddim import sample_ddim
+from .bdia import invert_bdia, sample_bdia
+from .belm import invert_belm, sample_belm
+from .ddim import invert_ddim
+from .edict import invert_edict, sample_edict
+from .edit_friendly import invert_edit_friendly, sample_edit_friendly
+from .fixed_point import Acceleration
+from .result import Inversion, Kind
+
+Family = Literal["ddim", "exact", "noise maps"]
+"""The methods of a family are alternatives with the same inputs: a user chooses between them by name."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A setting that is a number from `low` to `high`, whole where `default` is; a user moves it by `step`."""
+
+    default: float
+    low: float
+    high: float
+    step: float | None = None
+
+    def allows(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+    def value_of(self, given: Any) -> Any:  # noqa: ANN401  (a setting's own type)
+        return given
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A setting that is chosen by name; `options` holds the value that the method gets for each name."""
+
+    default: str
+    options: Mapping[str, Any]
+
+    def allows(self, value: float) -> bool:
+        return value in self.options.values()
+
+    def value_of(self, given: str) -> Any:  # noqa: ANN401
+        return self.options[given]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """How an image is inverted, and how its trajectory is walked back.
+
+    Attributes:
+        family: which methods it is an alternative to.
+        stores: what a trajectory keeps of it for the way back.
+        invert: (denoise, x, ascending sigmas, *, path, callback, **settings) -> Inversion; where `draws_noise`, also with
+            `noise`, a NoiseSource.
+        sample: the way back down the descending sigmas, whose arguments depend on `stores`; each takes `callback` and the
+            settings in `kept`:
+            plain: (denoise, x, sigmas, *, after_step, ...); pair: (denoise, pair, sigmas, *, path, ...);
+            noise maps: (denoise, x, sigmas, *, path, noise_maps, previous, states, ...), see `sample_edit_friendly`.
+        settings: those of `invert`, by name.
+        kept: the names of the settings that `sample` needs as well; a trajectory stores their values.
+        draws_noise: whether `invert` noises the image, and so takes a seed.
+        ascends: whether `invert` evaluates the network at rising levels.
+    """
+
+    family: Family
+    stores: Kind
+    invert: Callable[..., Inversion]
+    sample: Callable[..., Tensor]
+    settings: Mapping[str, Number | Choice] = field(default_factory=dict)
+    kept: tuple[str, ...] = ()
+    draws_noise: bool = False
+    ascends: bool = True
+
+    def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The keyword arguments of `invert` for settings as a user gives them, among which may be those of other methods."""
+        return {name: setting.value_of(given[name]) for name, setting in self.settings.items()}
+
+
+METHODS: Mapping[str, Method] = {
+    "ddim": Method(
+        family="ddim",
+        stores="plain",
+        invert=invert_ddim,
+        sample=sample_ddim,
+        settings={
+            "fixed_point_iterations": Number(default=0, low=0, high=50),
+            "acceleration": Choice(default="none", options={name: name for name in get_args(Acceleration)}),
+        },
+    ),
+    "o-belm": Method(family="exact", stores="pair", invert=invert_belm, sample=sample_belm),
+    "bdia": Method(
+        family="exact",
+        stores="pair",
+        invert=invert_bdia,
+        sample=sample_bdia,
+        settings={"gamma": Number(default=1.0, low=0.05, high=1.0, step=0.01)},
+        kept=("gamma",),
+    ),
+    "edict": Method(
+        family="exact",
+        stores="pair",
+        invert=invert_edict,
+        sample=sample_edict,
+        settings={"mixing": Number(default=0.93, low=0.51, high=0.999, step=0.001)},
+        kept=("mixing",),
+    ),
+    "edit-friendly": Method(
+        family="noise maps",
+        stores="noise maps",
+        invert=invert_edit_friendly,
+        sample=sample_edit_friendly,
+        settings={
+            "order": Choice(default="ddpm", options={"ddpm": 1, "dpm++ 2m": 2}),
+            "eta": Number(default=1.0, low=0.01, high=1.0, step=0.01),
+        },
+        kept=("order", "eta"),
+        draws_noise=True,
+        ascends=False,
+    ),
+}
+
+
+def methods_of(family: Family) -> dict[str, Method]:
+    """The methods of a family, in the order in which they are offered."""
+    return {name: method for name, method in METHODS.items() if method.family == family}
+
+
+def settings_of(family: Family) -> dict[str, Number | Choice]:
+    """The settings of all methods of a family; one of the same name is the same setting."""
+    return {name: setting for method in methods_of(family).values() for name, setting in method.settings.items()}

@@ -1,0 +1,97 @@
+"""inversion/methods: what the registry says of each method is what its functions do."""
+
+import inspect
+from functools import partial
+
+import pytest
+import torch
+from retrace_pack.inversion.methods import METHODS, Choice, Number, methods_of, settings_of
+from retrace_pack.samplers.noise import noise_source
+from retrace_pack.samplers.path import RectifiedFlow, VarianceExploding
+from retrace_pack.samplers.schedule import make_schedule
+
+PATH = VarianceExploding()
+
+
+@pytest.fixture(params=METHODS, ids=str)
+def method(request):
+    return METHODS[request.param]
+
+
+def defaults(method) -> dict:
+    return method.arguments({name: setting.default for name, setting in method.settings.items()})
+
+
+def invert(method, denoise, x, sigmas, path=PATH):
+    drawn = {"noise": noise_source(x.shape, (5,))} if method.draws_noise else {}
+    return method.invert(denoise, x, sigmas, path=path, **defaults(method), **drawn)
+
+
+def walk_back(method, denoise, found, sigmas, path=PATH):
+    """The way back from the noise end by the arguments that the registry documents for what is stored."""
+    sample = partial(method.sample, denoise, **{name: defaults(method)[name] for name in method.kept})
+    if method.stores == "pair":
+        return sample(found.pairs[-1], sigmas, path=path)
+    if method.stores == "noise maps":
+        return sample(found.states[-1], sigmas, path=path, noise_maps=found.noise_maps)
+    return sample(found.states[-1], sigmas)
+
+
+def test_what_is_stored_is_what_the_inversion_gives(method, sigma_table, toy64, randn):
+    found = invert(method, toy64(), randn(1), make_schedule(sigma_table, 10).ascending_sigmas)
+    given = {"pair": found.pairs, "noise maps": found.noise_maps}
+    assert {kind for kind, tensor in given.items() if tensor is not None} == {method.stores} - {"plain"}
+
+
+def test_the_way_back_leads_to_the_image(method, sigma_table, toy64, randn):
+    schedule = make_schedule(sigma_table, 10)
+    found = invert(method, toy64(), randn(1), schedule.ascending_sigmas)
+    missed = walk_back(method, toy64(), found, schedule.sigmas) - randn(1)
+    # A plain method is as exact as its order lets it be in 10 steps; the images have unit variance.
+    assert float(missed.square().mean().sqrt()) < (0.2 if method.stores == "plain" else 1e-5)
+
+
+def test_an_exact_method_is_exact_on_a_flow(method, randn):
+    """From the image at 0 to pure noise at 1, where a = 0; the denoiser stands for any network."""
+    if method.stores == "plain":
+        pytest.skip("not exact")
+    path, sigmas = RectifiedFlow(), torch.linspace(0, 1, 9, dtype=torch.float64)
+    x = randn(1).double()
+
+    def denoise(x, s):
+        return torch.tanh(x) * (1 - s) + 0.1 * s
+
+    found = invert(method, denoise, x, sigmas, path)
+    assert bool(torch.isfinite(found.states).all())
+    assert float((walk_back(method, denoise, found, sigmas.flip(0), path) - x).abs().max()) < 1e-4
+
+
+def test_settings_have_defaults_that_they_allow_and_that_the_functions_share(method):
+    for name, setting in method.settings.items():
+        default = method.arguments({other: each.default for other, each in method.settings.items()})[name]
+        assert setting.allows(default)
+        assert inspect.signature(method.invert).parameters[name].default == default
+    assert (
+        set(method.kept) <= method.settings.keys()
+        and set(method.kept) <= inspect.signature(method.sample).parameters.keys()
+    )
+
+
+def test_values_out_of_bounds_are_not_allowed():
+    mixing, order = settings_of("exact")["mixing"], settings_of("noise maps")["order"]
+    assert isinstance(mixing, Number) and isinstance(order, Choice)
+    assert [mixing.allows(value) for value in (0.5, 0.51, 0.93, 0.999, 1.0, float("nan"))] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [order.allows(value) for value in (1, 2, 3, 1.5)] == [True, True, False, False]
+    assert order.value_of("dpm++ 2m") == 2
+
+
+def test_the_choices_of_saved_workflows_stay_in_their_order():
+    assert list(methods_of("exact")) == ["o-belm", "bdia", "edict"]
+    assert list(METHODS) == ["ddim", "o-belm", "bdia", "edict", "edit-friendly"]
