@@ -102,7 +102,10 @@ class BlendPlan:
         mask = _latent_mask(self.mask, latent)
         if denoise_mask is not None:
             mask = torch.minimum(mask, denoise_mask[:, :1].to(mask))
-        require_painted(mask, "invert the mask (a noise_mask of the latent counts as well)")
+        require_painted(
+            mask,
+            "paint on the image in Load Image's mask editor, or invert the mask (a noise_mask of the latent counts as well)",
+        )
         return masks_over_time(mask, steps, self.over_time, self.dilations)
 
 

@@ -61,6 +61,13 @@ def latent_samples(latent: Latent, model: ModelPatcher) -> Tensor:
     return samples
 
 
+def picture_size(model: ModelPatcher, samples: Tensor) -> tuple[int, int]:
+    """Height and width in pixels of the picture that samples [..., h, w] stand for."""
+    latent_format: Any = model.get_model_object("latent_format")
+    scale = latent_format.spacial_downscale_ratio
+    return samples.shape[-2] * scale, samples.shape[-1] * scale
+
+
 def without_noise_mask(latent: Latent) -> Latent:
     """A copy of the LATENT without its noise_mask, and a log line when there was one.
 

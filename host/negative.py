@@ -7,8 +7,7 @@ import logging
 import torch
 
 from ..inversion.trajectory import Trajectory
-from ..samplers.schedule import step_windows
-from .conditioning import POOLED, only_row
+from .conditioning import POOLED, only_row, step_windows
 from .guided import Conditioning, Guidance
 from .naming import LOGGER
 

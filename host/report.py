@@ -1,10 +1,14 @@
-"""A line of text on the node itself, while it runs and afterwards."""
+"""What a node tells of its run: a line of text, its progress, an output that is not there."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import comfy.model_management
+import comfy.utils
 from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 
 
 def report(node: type[io.ComfyNode], text: str, *others: Any) -> dict[str, Any]:  # noqa: ANN401  (ComfyUI's ui outputs)
@@ -14,6 +18,22 @@ def report(node: type[io.ComfyNode], text: str, *others: Any) -> dict[str, Any]:
     for other in others:
         merged |= other.as_dict()
     return merged
+
+
+def absent_output(text: str) -> ExecutionBlocker:
+    """An output that is not there: what is connected to it does not run, and shows the text."""
+    return ExecutionBlocker(text)
+
+
+def frame_progress(total: int) -> Callable[[], None]:
+    """To be called after each of `total` frames: moves the node's progress bar, and stops when the user interrupts."""
+    bar = comfy.utils.ProgressBar(total)
+
+    def step() -> None:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar.update(1)
+
+    return step
 
 
 def tell(node: type[io.ComfyNode], text: str) -> None:

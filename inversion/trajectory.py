@@ -83,7 +83,7 @@ class Trajectory:
 
     Attributes:
         latents: float32 [N+1, B, C, H, W] on the CPU; latents[0] is the image's own latent (at terminal "first" its state at
-            that level), latents[N] the noise end. They are stored as ComfyUI's LATENT with leftover noise is:
+            that level), latents[N] the noise end. They are stored as
             variance-exploding states in the latent format's outer scale, so that any of them continues in a stock sampler.
         sigmas: float32 [N+1], ascending, the level of each.
         residuals: float32 [N], see `inversion.ddim.Inversion`.
@@ -168,12 +168,12 @@ class Trajectory:
                 f"{tuple(self.latents.shape[1:])}; give the latent that was inverted."
             )
 
-    def require_plain(self) -> None:
+    def require_plain(self, way_out: str) -> None:
         """Raise ValueError unless one state is all that it takes to continue."""
         if self.kind != "plain":
             raise ValueError(
                 f"the trajectory was made by {self.inversion.method} and continues from its {self.kind}, not from a "
-                "latent alone; continue it with Edit Sample, or invert with DDIM Invert."
+                f"latent alone; {way_out}."
             )
 
     def with_pairs(self, pairs: Tensor) -> Trajectory:

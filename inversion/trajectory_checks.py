@@ -23,7 +23,7 @@ def problem_of(trajectory: Trajectory) -> str | None:
     if latents.ndim != 5 or sigmas.shape != latents.shape[:1] or len(sigmas) < 2:
         return f"latents {tuple(latents.shape)} and sigmas {tuple(sigmas.shape)} do not fit together"
     if not _are_named(trajectory):
-        return "its facts are not what Save Trajectory writes"
+        return "its facts are not those of an inversion"
     if trajectory.inversion.steps != trajectory.steps or trajectory.residuals.shape != (trajectory.steps,):
         return f"it should have {trajectory.inversion.steps} steps and as many residuals"
     if any(tensor.dtype != torch.float32 for tensor in (latents, sigmas, trajectory.residuals, table)):

@@ -115,7 +115,7 @@ def _header(file: BinaryIO, length: int) -> bytes:
     if length > MAX_HEADER:
         raise _ForeignFileError(
             f"is damaged or incomplete, or not a Retrace trajectory: its header has {length} bytes, a trajectory's at most "
-            f"{MAX_HEADER} bytes; choose a file that Save Trajectory wrote."
+            f"{MAX_HEADER} bytes; choose the file of a saved trajectory."
         )
     return file.read(length)
 
@@ -123,9 +123,7 @@ def _header(file: BinaryIO, length: int) -> bytes:
 def _checked_metadata(header: dict[str, Any]) -> dict[str, str]:
     metadata = header.pop("__metadata__", {})
     if metadata.get("format") != FORMAT:
-        raise _ForeignFileError(
-            "is a safetensors file but not a Retrace trajectory; choose one that Save Trajectory wrote."
-        )
+        raise _ForeignFileError("is a safetensors file but not a Retrace trajectory; choose the file of a saved one.")
     if metadata.get("version") != str(VERSION):
         raise _ForeignFileError(
             f"has format version {metadata.get('version')!s:.20}, this pack reads {VERSION}; "

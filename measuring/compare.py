@@ -64,7 +64,7 @@ def compare_images(
     if not torch.equal(*torch.broadcast_tensors(*alphas)):
         raise ValueError(
             "the pictures differ in transparency, which PSNR and SSIM do not measure; lay both over a background, or leave "
-            "out the alpha channel (Split Image with Alpha)."
+            "out the alpha channel."
         )
     if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
         raise ValueError("a picture holds NaN or infinite values; look at what made it (a VAE in half precision?).")
@@ -90,8 +90,8 @@ def _require_one_size(first: Tensor, second: Tensor) -> None:
     (height, width), (other_height, other_width) = first.shape[1:3], second.shape[1:3]
     if (height, width) != (other_height, other_width):
         raise ValueError(
-            f"the pictures are {width} x {height} and {other_width} x {other_height} pixels; give two of the same size. VAE "
-            "Encode crops sides that are not multiples of 8: resize or crop the photo to multiples of 8 before it."
+            f"the pictures are {width} x {height} and {other_width} x {other_height} pixels; give two of the same size. "
+            "Encoding to a latent crops sides that are not multiples of 8: resize or crop the photo to multiples of 8 before it."
         )
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(

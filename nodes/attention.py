@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.self_attention import MaskGuide, patch_masactrl, patch_plug_and_play
@@ -60,7 +59,7 @@ class RetraceMasaCtrl(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
+        model: io.Model.Type,
         start_step: int,
         start_layer: float,
         source_mask: torch.Tensor | None = None,
@@ -120,7 +119,7 @@ class RetracePlugAndPlay(RetraceNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, attention_fraction: float, feature_fraction: float) -> io.NodeOutput:
+    def execute(cls, model: io.Model.Type, attention_fraction: float, feature_fraction: float) -> io.NodeOutput:
         return io.NodeOutput(patch_plug_and_play(model, attention_fraction, feature_fraction, cls.title()))
 
 

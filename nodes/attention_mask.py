@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
-from comfy.sd import CLIP
 from comfy_api.latest import io
 
 from ..attention.masks import difference_map, map_to_mask, mean_map, stretched
@@ -13,6 +11,7 @@ from ..attention.prompt_edit import find_words
 from ..attention.words import parse_words
 from ..host.attention import attention_layers
 from ..host.attention_maps import read_noise, read_word_maps, trajectory_levels
+from ..host.latents import picture_size
 from ..host.model_facts import model_facts
 from ..host.prompts import encode_rows, prompt_tokens
 from ..inversion.trajectory import Trajectory
@@ -104,8 +103,8 @@ class RetraceAttentionMask(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
-        clip: CLIP,
+        model: io.Model.Type,
+        clip: io.Clip.Type,
         trajectory: Trajectory,
         prompt: str,
         method: dict[str, Any],
@@ -119,10 +118,7 @@ class RetraceAttentionMask(RetraceNode):
     ) -> io.NodeOutput:
         trajectory.require_model(model_facts(model))
         attention_layers(model)
-        latent_format: Any = model.get_model_object("latent_format")
-        scale = latent_format.spacial_downscale_ratio
-        height, width = trajectory.latents.shape[-2:]
-        size = height * scale, width * scale
+        size = picture_size(model, trajectory.latents)
         chosen = trajectory_levels(trajectory, cleanest, noisiest, levels)
         positive = encode_rows(clip, [prompt])
         if method["method"] == "words":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.after_step import PullBack
@@ -110,7 +109,7 @@ class RetraceEditSample(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
+        model: io.Model.Type,
         trajectory: Trajectory,
         positive: Conditioning,
         cfg: float,

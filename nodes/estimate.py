@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..host.images import as_array, as_image
+from ..host.report import frame_progress
 from ..host.transformers_models import (
     DEPTH,
     DETECTION,
@@ -21,7 +23,7 @@ from ..host.transformers_models import (
 from ..preprocessors.batch import MAX_SIDE, render_batch
 from ..preprocessors.pose_drawing import draw_pose
 from ..preprocessors.pose_keypoints import read_frames, read_json, write_frames
-from .hints import as_array, as_image, choice, decimal, flag, frame_progress, whole
+from .hints import choice, decimal, flag, whole
 from .node import RetraceNode
 from .opencv import require_opencv
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import comfy.model_management
-import comfy.utils
-import numpy as np
 import torch
 from comfy_api.latest import io
-from numpy.typing import NDArray
 
+from ..host.images import as_array, as_image
 from ..host.naming import named
+from ..host.report import frame_progress
 from ..preprocessors.batch import MAX_SIDE, hint_batch
 from ..preprocessors.inpaint import FILLS
 from ..preprocessors.methods import bind
 from ..preprocessors.normal_map import CONVENTIONS
 from .node import RetraceNode
 from .opencv import require_opencv
-
-DIRECT_DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64)
 
 
 def decimal(name: str, default: float, least: float, most: float, tooltip: str, step: float = 0.01) -> io.Input:
@@ -170,27 +165,6 @@ class RetracePreprocessor(RetraceNode):
                 on_frame=frame_progress(len(image)),
             )
         return io.NodeOutput(as_image(hints))
-
-
-def as_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """The tensor's numbers in main memory, shared where they are there already and NumPy knows their dtype."""
-    return (tensor if tensor.dtype in DIRECT_DTYPES else tensor.float()).cpu().numpy()
-
-
-def as_image(hints: NDArray[np.float32]) -> torch.Tensor:
-    """An IMAGE where ComfyUI keeps images."""
-    return torch.from_numpy(hints).to(comfy.model_management.intermediate_device())
-
-
-def frame_progress(total: int) -> Callable[[], None]:
-    """To be called after each of `total` frames: moves the node's progress bar, and stops when the user interrupts."""
-    bar = comfy.utils.ProgressBar(total)
-
-    def step() -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update(1)
-
-    return step
 
 
 NODES: list[type[io.ComfyNode]] = [RetracePreprocessor]

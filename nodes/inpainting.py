@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from typing import Any, get_args
 
-from comfy.model_patcher import ModelPatcher
-from comfy.samplers import Sampler
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -98,7 +96,7 @@ class RetraceLatentBlend(RetraceNode):
     @classmethod
     def execute(
         cls,
-        sampler: Sampler,
+        sampler: io.Sampler.Type,
         kept_from: Source,
         mask_over_time: MaskOverTime,
         dilations: int,
@@ -157,7 +155,7 @@ class RetraceLatentBlendSample(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
+        model: io.Model.Type,
         positive: list[Any],
         negative: list[Any],
         latent: dict[str, Any],

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
 from torch import Tensor
 
 from ..host.depth_model import depth_model, with_depth
 from ..host.latents import latent_samples
+from ..host.report import absent_output
 from ..preprocessors.depth_condition import depth_condition
 from ..samplers.blend_mask import (
     LatentSize,
@@ -92,13 +91,13 @@ class RetraceBlendMask(RetraceNode):
         image: Tensor | None = None,
     ) -> io.NodeOutput:
         shaped = prepared_mask(checked_mask(mask), invert, fill_holes, grow, feather, snap)
-        require_painted(shaped, "change invert, grow or snap")
+        require_painted(shaped, "paint on the image in Load Image's mask editor, or change invert, grow or snap")
         if image is not None and image.shape[1:3] != shaped.shape[1:]:
             raise ValueError(
                 f"the image is {image.shape[2]} x {image.shape[1]}, the mask {shaped.shape[2]} x {shaped.shape[1]}; "
                 "give a mask of the image's size."
             )
-        absent = ExecutionBlocker(f"{cls.title()}: the image output needs an image at the input.")
+        absent = absent_output(f"{cls.title()}: the image output needs an image at the input.")
         return io.NodeOutput(shaped, to_latent_size(shaped, latent_size), absent if image is None else pad_image(image))
 
 
@@ -180,7 +179,7 @@ class RetraceDepthToImage(RetraceNode):
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, positive: list[Any], negative: list[Any], depth: Tensor, latent: dict[str, Any]
+        cls, model: io.Model.Type, positive: list[Any], negative: list[Any], depth: Tensor, latent: dict[str, Any]
     ) -> io.NodeOutput:
         patched = depth_model(model)
         batch, _, height, width = latent_samples(latent, model).shape

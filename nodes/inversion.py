@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.guided import Guidance
@@ -90,7 +89,7 @@ class RetraceDDIMInvert(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
+        model: io.Model.Type,
         positive: list[Any],
         negative: list[Any],
         latent: dict[str, Any],

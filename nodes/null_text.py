@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 from torch import Tensor
 
@@ -18,7 +17,7 @@ from ..inversion.trajectory import Trajectory
 from ..measuring.plots import loss_plot
 from .node import RetraceNode
 from .trajectory import trajectory_input
-from .types import RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
+from .types import OTHER_KINDS, RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
 
 
 class RetraceNullTextOptimize(RetraceNode):
@@ -95,7 +94,7 @@ class RetraceNullTextOptimize(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
+        model: io.Model.Type,
         trajectory: Trajectory,
         positive: Conditioning,
         negative: Conditioning,
@@ -107,7 +106,7 @@ class RetraceNullTextOptimize(RetraceNode):
         residual: bool,
     ) -> io.NodeOutput:
         trajectory.require_model(model_facts(model))
-        trajectory.require_plain()
+        trajectory.require_plain(OTHER_KINDS)
         options = NullTextOptions(
             cfg=cfg,
             inner_steps=inner_steps,

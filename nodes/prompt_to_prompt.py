@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-from comfy.model_patcher import ModelPatcher
-from comfy.sd import CLIP
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -128,8 +126,8 @@ class RetracePromptToPrompt(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
-        clip: CLIP,
+        model: io.Model.Type,
+        clip: io.Clip.Type,
         source_prompt: str,
         target_prompts: str,
         mode: Mode,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import get_args
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.conditioning import interpolate_conditioning
@@ -78,7 +77,7 @@ class RetraceProximalGuidance(RetraceNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, shrinkage: Shrinkage, quantile: float) -> io.NodeOutput:
+    def execute(cls, model: io.Model.Type, shrinkage: Shrinkage, quantile: float) -> io.NodeOutput:
         return io.NodeOutput(with_proximal_guidance(model, quantile, shrinkage))
 
 

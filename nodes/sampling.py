@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io
 
 from ..host.guided import Guidance
@@ -83,7 +82,7 @@ class RetraceDDIMSample(RetraceNode):
     @classmethod
     def execute(
         cls,
-        model: ModelPatcher,
+        model: io.Model.Type,
         positive: list[Any],
         negative: list[Any],
         latent: dict[str, Any],

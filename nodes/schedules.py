@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from comfy.model_patcher import ModelPatcher
 from comfy_api.latest import io, ui
 
 from ..host.model_facts import model_facts
@@ -35,7 +34,7 @@ class RetraceDDIMScheduler(RetraceNode):
 
     @classmethod
     def execute(
-        cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal, start_step: int, end_step: int
+        cls, model: io.Model.Type, steps: int, spacing: Spacing, terminal: Terminal, start_step: int, end_step: int
     ) -> io.NodeOutput:
         table = model_facts(model).sigma_table
         schedule = make_schedule(table, steps, spacing, terminal).window(start_step, last_step(end_step, steps))
@@ -58,7 +57,7 @@ class RetraceSchedulePlot(RetraceNode):
         )
 
     @classmethod
-    def execute(cls, model: ModelPatcher, steps: int, spacing: Spacing, terminal: Terminal) -> io.NodeOutput:
+    def execute(cls, model: io.Model.Type, steps: int, spacing: Spacing, terminal: Terminal) -> io.NodeOutput:
         table = model_facts(model).sigma_table
         image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy.model_patcher import ModelPatcher
-from comfy.sd import VAE
 from comfy_api.latest import io, ui
 
 from ..host.latents import trajectory_state, without_noise_mask
@@ -15,7 +13,7 @@ from ..host.trajectory_files import read_trajectory, save_numbered, trajectory_n
 from ..inversion.trajectory import Trajectory
 from ..measuring.grid import image_grid
 from .node import RetraceNode
-from .types import RetraceTrajectory, start_step_input
+from .types import OTHER_KINDS, RetraceTrajectory, start_step_input
 
 NO_TRAJECTORY = "(no trajectory found: run Save Trajectory, then press R)"
 
@@ -64,10 +62,10 @@ class RetraceTrajectoryLatent(RetraceNode):
         cls,
         trajectory: Trajectory,
         start_step: int,
-        model: ModelPatcher | None = None,
+        model: io.Model.Type | None = None,
         latent: dict[str, Any] | None = None,
     ) -> io.NodeOutput:
-        trajectory.require_plain()
+        trajectory.require_plain(OTHER_KINDS)
         if model is not None:
             trajectory.require_model(model_facts(model))
         if latent is not None:
@@ -98,7 +96,7 @@ class RetraceTrajectoryPreview(RetraceNode):
         )
 
     @classmethod
-    def execute(cls, trajectory: Trajectory, vae: VAE, pictures: int, columns: int) -> io.NodeOutput:
+    def execute(cls, trajectory: Trajectory, vae: io.Vae.Type, pictures: int, columns: int) -> io.NodeOutput:
         chosen = trajectory.evenly_spaced_predictions(pictures)
         grid = image_grid([vae.decode(samples) for samples in chosen], columns)
         return io.NodeOutput(grid, ui=ui.PreviewImage(grid, cls=cls))

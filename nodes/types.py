@@ -11,6 +11,8 @@ from ..samplers.schedule import Spacing, Terminal
 
 RetraceTrajectory = io.Custom("RETRACE_TRAJECTORY")
 TO_THE_END = 1000
+OTHER_KINDS = "continue it with Edit Sample, or invert with DDIM Invert"
+"""What is left to do with a trajectory that is not plain."""
 
 
 def model_input() -> io.Input:

@@ -15,7 +15,7 @@ def depth_condition(depth: Tensor, height: int, width: int) -> Tensor:
     """
     if depth.ndim != 4 or depth.numel() == 0:
         raise ValueError(
-            f"the depth has the shape {tuple(depth.shape)}; give an IMAGE [batch, height, width, channels]."
+            f"the depth has the shape {tuple(depth.shape)}; give an image [batch, height, width, channels]."
         )
     if not bool(torch.isfinite(depth).all()):
         raise ValueError("the depth holds NaN or infinite values; look at the node that estimated it.")

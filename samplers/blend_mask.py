@@ -29,13 +29,13 @@ def checked_mask(mask: Tensor) -> Tensor:
     if mask.ndim == 4 and mask.shape[1] == 1:
         mask = mask[:, 0]
     if mask.ndim != 3 or mask.numel() == 0:
-        raise ValueError(f"the mask has the shape {tuple(mask.shape)}; give a MASK [batch, height, width].")
+        raise ValueError(f"the mask has the shape {tuple(mask.shape)}; give a mask [batch, height, width].")
     mask = mask.float()
     if not bool(torch.isfinite(mask).all()):
         raise ValueError("the mask holds NaN or infinite values; look at the node that made it.")
     low, high = float(mask.min()), float(mask.max())
     if low < -ROUNDING or high > 1 + ROUNDING:
-        raise ValueError(f"the mask's values run from {low:.4g} to {high:.4g}; a MASK lies between 0 and 1.")
+        raise ValueError(f"the mask's values run from {low:.4g} to {high:.4g}; a mask lies between 0 and 1.")
     return mask.clamp(0, 1)
 
 
@@ -44,10 +44,7 @@ def require_painted(mask: Tensor, way_out: str) -> None:
     for row, plane in enumerate(mask):
         if not bool(plane.any()):
             which = f"the mask of image {row + 1} of {len(mask)}" if len(mask) > 1 else "the mask"
-            raise ValueError(
-                f"{which} is empty (0 everywhere), so that nothing would be painted; paint on the image in Load "
-                f"Image's mask editor, or {way_out}."
-            )
+            raise ValueError(f"{which} is empty (0 everywhere), so that nothing would be painted; {way_out}.")
 
 
 def fill_holes(mask: Tensor) -> Tensor:
@@ -113,7 +110,7 @@ def pad_mask(mask: Tensor) -> Tensor:
 
 
 def pad_image(image: Tensor) -> Tensor:
-    """The same for an IMAGE [B, H, W, C]."""
+    """The same for an image [B, H, W, C]."""
     return _pad_to_eight(image.movedim(-1, 1)).movedim(1, -1)
 
 

@@ -4,7 +4,7 @@ Masks are 1 where the image is painted anew and 0 where it is kept (ComfyUI's se
   legacy      the clean latent with the run's own noise at the level BEFORE the step, one level too noisy, as diffusers'
               StableDiffusionInpaintPipelineLegacy and Blended Latent Diffusion for SD2 and SDXL do;
   matched     the same at the level that the state really has (diffusers' newer StableDiffusionInpaintPipeline with a
-              four-channel UNet; in the kept part also core's SetLatentNoiseMask);
+              four-channel UNet; in the kept part also ComfyUI's noise mask of a latent);
   trajectory  the states of an inversion of the image: no noise is added, every level is consistent with the next.
 """
 
@@ -87,7 +87,7 @@ class InvertedImage:
         if float(sigma) > float(self.sigmas[-1]) * (1 + SAME_LEVEL):
             raise ValueError(
                 f"the sampler is at sigma {float(sigma):.4f}, above the trajectory's highest level "
-                f"{float(self.sigmas[-1]):.4f}; give it the trajectory's own SIGMAS (Trajectory Latent)."
+                f"{float(self.sigmas[-1]):.4f}; give it the trajectory's own levels."
             )
         return max(1, int((self.sigmas < sigma * (1 - SAME_LEVEL)).sum()))
 

@@ -128,5 +128,5 @@ def require_descending(sigmas: Tensor) -> None:
     if sigmas.ndim != 1 or bool((sigmas[1:] > sigmas[:-1]).any()) or bool((sigmas[:-1] <= 0).any()):
         raise ValueError(
             f"DDIM: the sigmas {[round(float(s), 4) for s in sigmas.flatten()[:6]]}... do not descend from noise to "
-            "image; give those of a scheduler, not flipped ones (RetraceDDIMInvert walks upwards by itself)."
+            "image; give those of a scheduler, not flipped ones (an inversion walks upwards by itself)."
         )

@@ -116,7 +116,7 @@ class VarianceExploding(Path):
 
 @dataclass(frozen=True)
 class RectifiedFlow(Path):
-    """x = (1 - s) x0 + s noise_scale noise with s in 0..1 (Liu et al. 2023, arXiv 2209.03003), ComfyUI's CONST.
+    """x = (1 - s) x0 + s noise_scale noise with s in 0..1 (Liu et al. 2023, arXiv 2209.03003).
 
     `noise_scale` is the standard deviation of the noise, 1 but for a few models.
     """

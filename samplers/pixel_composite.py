@@ -130,7 +130,7 @@ def _eight_bits(image: Tensor) -> np.ndarray:
 
 def _require_image(image: Tensor, name: str) -> None:
     if image.ndim != 4 or image.shape[-1] != 3 or image.numel() == 0:
-        raise ValueError(f"the {name} has the shape {tuple(image.shape)}; give an IMAGE [batch, height, width, 3].")
+        raise ValueError(f"the {name} has the shape {tuple(image.shape)}; give an image [batch, height, width, 3].")
     if not bool(torch.isfinite(image).all()):
         raise ValueError(f"the {name} holds NaN or infinite values; look at the node that made it.")
 
@@ -140,8 +140,8 @@ def _without_padding(edited: Tensor, source: Tensor) -> Tensor:
     padded = tuple(math.ceil(side / LATENT_SCALE) * LATENT_SCALE for side in (height, width))
     if tuple(edited.shape[1:3]) not in ((height, width), padded):
         raise ValueError(
-            f"the edited image is {edited.shape[2]} x {edited.shape[1]}, the source {width} x {height}. VAE Encode crops "
-            "sizes that are no multiple of 8: encode the padded image of Blend Mask instead, which is cut back here."
+            f"the edited image is {edited.shape[2]} x {edited.shape[1]}, the source {width} x {height}. Encoding to a latent "
+            "crops sizes that are no multiple of 8: pad the image before, which is cut back here."
         )
     return edited[:, :height, :width]
 

@@ -11,7 +11,6 @@ from torch import Tensor
 Spacing = Literal["leading", "trailing", "linspace"]
 Terminal = Literal["clean", "first"]
 
-COMFYUI_LAST_TIMESTEP = 999
 SAME_LEVEL = 1e-5
 """Two levels nearer than this, relatively, are one; a sampler hands them on in float32."""
 
@@ -94,20 +93,6 @@ def make_schedule(
     final = torch.zeros_like(sigma_table[:1]) if terminal == "clean" else sigma_table[:1]
     sigmas = torch.cat([sigma_table[list(timesteps)], final])
     return Schedule(sigmas, timesteps, spacing, terminal)
-
-
-def step_windows(sigmas: Tensor, sigma_table: Tensor) -> list[tuple[float, float]]:
-    """For each step of descending sigmas [N+1] the (start_percent, end_percent) in which ComfyUI sees its level alone.
-
-    The bounds lie half-way between the timesteps of neighbouring levels; ComfyUI reads a percentage p as the timestep
-    999 (1 - p), whatever the table's length. The first window is open to the noise, the last to the image.
-    """
-    timesteps = [int((sigma_table - sigma).abs().argmin()) for sigma in sigmas[:-1]]
-    bounds = [
-        1 - (later + earlier) / 2 / COMFYUI_LAST_TIMESTEP
-        for later, earlier in zip(timesteps[:-1], timesteps[1:], strict=True)
-    ]
-    return list(zip([0.0, *bounds], [*bounds, 1.0], strict=True))
 
 
 def step_at(sigmas: Tensor, sigma: Tensor) -> int:

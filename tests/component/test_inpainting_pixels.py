@@ -58,7 +58,7 @@ def test_an_odd_sized_picture_goes_round_without_a_crop():
     assert torch.equal(result[:, :20], source[:, :20]) and torch.equal(result[:, :, :30], source[:, :, :30])
     torch.testing.assert_close(result[:, 20:, 30:], source[:, 20:, 30:] * 0.5)
     with pytest.raises(
-        ValueError, match="Pixel Composite: the edited image is 64 x 56, the source 67 x 61. VAE Encode crops"
+        ValueError, match="Pixel Composite: the edited image is 64 x 56, the source 67 x 61. Encoding to a latent crops"
     ):
         RetracePixelComposite.execute(source, source[:, :56, :64], mask, 0, False, "feather")
 

@@ -59,9 +59,63 @@ def test_folders_import_only_those_below_them(path):
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
-def test_comfyui_is_imported_in_host_and_nodes_alone(path):
-    if path.parent != ROOT and path.parent.name in PURE:
-        assert not {module.split(".")[0] for level, module in imports(path) if level == 0} & HOST_MODULES
+def test_comfyui_is_imported_in_host_alone_and_its_node_api_in_nodes(path):
+    found = {module.split(".")[0] for level, module in imports(path) if level == 0} & HOST_MODULES
+    if path.parent.name in PURE:
+        assert not found
+    elif path.parent.name != "host":
+        assert found <= {"comfy_api"}
+
+
+# Core's classes, constants and types, and its nodes by title and id, as far as somebody would think of naming them.
+CORE = (
+    "ModelPatcher", "CFGGuider", "KSAMPLER", "KSampler", "SamplerCustom", "BaseModel", "EPS", "V_PREDICTION", "CONST", "X0",
+    "ModelSamplingDiscrete", "SpatialTransformer", "ControlBase", "model_options", "transformer_options", "patches_replace",
+    "LATENT", "SIGMAS", "CONDITIONING", "IMAGE", "MASK", "MODEL", "GUIDER", "SAMPLER", "NOISE",
+    "RepeatLatentBatch", "SetLatentNoiseMask", "Set Latent Noise Mask", "DisableNoise", "RandomNoise", "FlipSigmas",
+    "Load Image", "Load Checkpoint", "Load CLIP", "Load VAE", "VAE Encode", "VAE Decode", "CLIP Text Encode",
+    "Split Image with Alpha", "Apply ControlNet", "Conditioning (Set",
+)  # fmt: skip
+# Of the pack's node titles those that are the method's own name.
+METHOD_NAMES = {"MasaCtrl"}
+
+
+def node_names() -> set[str]:
+    """Ids and titles of the pack's nodes, as their schemas have them."""
+    names = set()
+    for path in (ROOT / "nodes").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.keyword) and node.arg in ("node_id", "display_name"):
+                names.add(ast.literal_eval(node.value).removesuffix(" (Retrace)"))
+    return names
+
+
+NAMES = node_names()
+
+
+def named_in(text: str) -> list[str]:
+    return [
+        name
+        for name in sorted((NAMES - METHOD_NAMES) | set(CORE))
+        if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text)
+    ]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.parent.name in PURE], ids=name_of)
+def test_the_pure_rooms_name_no_node_and_nothing_of_comfyui(path):
+    source = path.read_text(encoding="utf-8")
+    # A message may be broken over lines, where only its constant has the whole name.
+    text = "\n".join([source, *(str(n.value) for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant))])
+    assert not named_in(text)
+    assert not re.search(r"COMFYUI|Retrace[A-Z]", text)
+
+
+def test_names_of_nodes_and_of_comfyui_would_be_found():
+    assert len(NAMES) >= 60
+    assert named_in("connect DDIM Invert (RetraceDDIMInvert)") == ["DDIM Invert", "RetraceDDIMInvert"]
+    assert named_in("give a LATENT of KSampler") == ["KSampler", "LATENT"] and not named_in(
+        "DDIM inversion, LATENT_SCALE"
+    )
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)

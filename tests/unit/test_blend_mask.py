@@ -105,9 +105,9 @@ def test_padding_repeats_the_edge():
 
 @pytest.mark.parametrize(("mask", "message"), [
     (torch.full((1, 4, 4), float("nan")), "holds NaN or infinite values"),
-    (torch.full((1, 4, 4), 255.0), "values run from 255 to 255; a MASK lies between 0 and 1"),
+    (torch.full((1, 4, 4), 255.0), "values run from 255 to 255; a mask lies between 0 and 1"),
     (torch.full((1, 4, 4), -0.5), "values run from -0.5 to -0.5"),
-    (torch.zeros(1, 4, 4, 3), r"has the shape \(1, 4, 4, 3\); give a MASK"),
+    (torch.zeros(1, 4, 4, 3), r"has the shape \(1, 4, 4, 3\); give a mask"),
     (torch.zeros(0, 4, 4), r"has the shape \(0, 4, 4\)"),
 ])  # fmt: skip
 def test_what_is_no_mask_is_refused(mask, message):

@@ -74,7 +74,7 @@ def test_the_inverted_background_is_each_state_at_its_level_and_straight_between
 
 
 def test_a_sampler_that_starts_above_the_trajectory_is_refused(inverted):
-    with pytest.raises(ValueError, match="above the trajectory's highest level .* the trajectory's own SIGMAS"):
+    with pytest.raises(ValueError, match="above the trajectory's highest level .* the trajectory's own levels"):
         inverted.at(inverted.sigmas[-1] * 1.01)
 
 

@@ -67,7 +67,7 @@ def test_the_heat_map_brightens_with_the_difference():
 @pytest.mark.parametrize(
     ("second", "mask", "region", "message"),
     [
-        (picture(0, size=16), None, "all", "the pictures are 32 x 32 and 16 x 16 pixels.*VAE Encode crops"),
+        (picture(0, size=16), None, "all", "the pictures are 32 x 32 and 16 x 16 pixels.*Encoding to a latent crops"),
         (torch.rand(1, 32, 24, 3), None, "all", "the pictures are 32 x 32 and 24 x 32 pixels"),
         (picture(0, batch=2), None, "inside", "region is 'inside', but there is no mask"),
         (picture(0, batch=2), torch.ones(3, 8, 8), "inside", "3 masks were given for 2 pictures"),

@@ -147,7 +147,7 @@ def test_half_precision_images_give_what_float32_gives(blend, match_colour):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"edited": torch.zeros(1, 8, 16, 3)}, "the edited image is 16 x 8, the source 17 x 13. VAE Encode crops"),
+    ({"edited": torch.zeros(1, 8, 16, 3)}, "the edited image is 16 x 8, the source 17 x 13. Encoding to a latent crops"),
     ({"edited": torch.zeros(1, 24, 24, 3)}, "the edited image is 24 x 24, the source 17 x 13"),
     ({"edited": torch.full((1, 13, 17, 3), float("nan"))}, "the edited image holds NaN"),
     ({"source": torch.full((1, 13, 17, 3), float("inf"))}, "the source holds NaN or infinite"),

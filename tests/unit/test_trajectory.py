@@ -112,7 +112,7 @@ def noise_maps_of(trajectory):
 
 def test_a_trajectory_says_what_it_takes_to_continue_it(trajectory):
     assert trajectory.kind == "plain"
-    trajectory.require_plain()
+    trajectory.require_plain("choose another")
     extended = {
         "pair": trajectory.with_pairs(pairs_of(trajectory)),
         "noise maps": trajectory.with_noise_maps(noise_maps_of(trajectory)),
@@ -122,17 +122,16 @@ def test_a_trajectory_says_what_it_takes_to_continue_it(trajectory):
         assert torch.equal(other.latents, trajectory.latents)
         exact = replace(other, inversion=replace(other.inversion, method="bdia"))
         message = (
-            f"^the trajectory was made by bdia and continues from its {kind}, not from a latent alone; "
-            "continue it with Edit Sample, or invert with DDIM Invert.$"
+            f"^the trajectory was made by bdia and continues from its {kind}, not from a latent alone; choose another.$"
         )
         with pytest.raises(ValueError, match=message):
-            exact.require_plain()
+            exact.require_plain("choose another")
 
 
 def test_null_embeddings_leave_the_path_plain(trajectory):
     null_text = NullEmbeddings(torch.ones(STEPS, 7, 8), None, None, 7.5)
     optimised = trajectory.with_null_text(null_text)
-    optimised.require_plain()
+    optimised.require_plain("choose another")
     assert optimised.null_text is null_text and trajectory.null_text is None
     assert torch.equal(optimised.latents, trajectory.latents)
 

@@ -180,7 +180,7 @@ def test_facts_of_another_kind_are_refused(trajectory, tmp_path, change):
     tensors, metadata = parts(trajectory)
     crafted = json.dumps({**asdict(trajectory.inversion), **change})
     path = write(tmp_path / "odd.safetensors", {**tensors, "pairs": PAIRS}, {**metadata, "inversion": crafted})
-    with pytest.raises(ValueError, match="odd.safetensors is not a usable trajectory: its facts are not what Save"):
+    with pytest.raises(ValueError, match="odd.safetensors is not a usable trajectory: its facts are not those of"):
         load_trajectory(path)
 
 

@@ -1,0 +1,22 @@
+"""ComfyUI's IMAGE and MASK tensors as arrays, and arrays as the IMAGE that a node returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+DIRECT_DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64)
+
+
+def as_array(tensor: torch.Tensor) -> NDArray[Any]:
+    """The tensor's numbers in main memory, shared where they are there already and NumPy knows their dtype."""
+    return (tensor if tensor.dtype in DIRECT_DTYPES else tensor.float()).cpu().numpy()
+
+
+def as_image(hints: NDArray[np.float32]) -> torch.Tensor:
+    """An IMAGE where ComfyUI keeps images."""
+    return torch.from_numpy(hints).to(comfy.model_management.intermediate_device())

@@ -1,0 +1,32 @@
+"""The percents between which ComfyUI sees one level of a schedule."""
+
+import pytest
+import torch
+from retrace_pack.host.conditioning import step_windows
+from retrace_pack.samplers.noise_levels import alphas_cumprod_from_betas, make_betas, sigmas_from_alphas_cumprod
+from retrace_pack.samplers.schedule import make_schedule
+
+
+@pytest.mark.parametrize("steps", [1, 7, 30, 50, 150, 999])
+@pytest.mark.parametrize("spacing", ["leading", "trailing"])
+def test_every_level_lies_in_its_own_window_alone(spacing, steps):
+    """By ComfyUI's rule: a percentage p is the level at timestep (1 - p) * 999, interpolated in the logarithm of sigma, 0 and 1
+    are beyond all levels, and an entry is seen while end <= sigma <= start. All in float32, as there."""
+    table = sigmas_from_alphas_cumprod(alphas_cumprod_from_betas(make_betas("scaled_linear"))).float()
+    log_sigmas = table.log()
+
+    def level(percent: float) -> float:
+        if percent <= 0 or percent >= 1:
+            return 999999999.9 if percent <= 0 else 0.0
+        timestep = torch.tensor((1 - percent) * 999.0)
+        below, share = log_sigmas[timestep.floor().long()], timestep.frac()
+        return float(((1 - share) * below + share * log_sigmas[timestep.ceil().long()]).exp())
+
+    sigmas = make_schedule(table, steps, spacing).sigmas
+    windows = step_windows(sigmas, table)
+    assert len(windows) == steps
+    assert windows[0][0] == 0.0 and windows[-1][1] == 1.0
+    assert all(earlier[1] == later[0] for earlier, later in zip(windows, windows[1:], strict=False))
+    bounds = [(level(start), level(end)) for start, end in windows]
+    for index, sigma in enumerate(sigmas[:-1].tolist()):
+        assert [place for place, (start, end) in enumerate(bounds) if end <= sigma <= start] == [index]
