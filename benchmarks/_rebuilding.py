@@ -92,7 +92,7 @@ def negative_prompt(part: Case, iterations: int = 0) -> Prepared:
 
 
 def proximal(part: Case) -> Prepared:
-    from retrace_pack.nodes.reconstruction import RetraceProximalGuidance  # pyright: ignore[reportMissingImports]
+    from retrace_pack.nodes.proximal_guidance import RetraceProximalGuidance  # pyright: ignore[reportMissingImports]
 
     model = RetraceProximalGuidance.execute(part.model, "soft", 0.7).result[0]
     return replace(negative_prompt(part), model=model)

@@ -323,7 +323,7 @@ def write_sheet(path: Path, bench: Bench) -> None:
 
 def _from_noise(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
     """Plain sampling of the target prompt: what success is measured against."""
-    from retrace_pack.nodes.sampling import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
+    from retrace_pack.nodes.ddim_sample import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
 
     positive = encode_texts(bench.clip, [case.target.caption])
     empty = {"samples": torch.zeros_like(prepared.trajectory.latents[0])}
@@ -346,14 +346,14 @@ def _p2p(editor: str) -> Callable[[Bench, Case, Prepared, str], tuple[Tensor, in
 
 
 def _masactrl(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
-    from retrace_pack.nodes.attention import RetraceMasaCtrl  # pyright: ignore[reportMissingImports]
+    from retrace_pack.nodes.masactrl import RetraceMasaCtrl  # pyright: ignore[reportMissingImports]
 
     model, positive = bench.patch(case, Settings(0.0, 0.0))
     return bench.sample(RetraceMasaCtrl.execute(model, 4, 0.625).result[0], positive, prepared)
 
 
 def _plug_and_play(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
-    from retrace_pack.nodes.attention import RetracePlugAndPlay  # pyright: ignore[reportMissingImports]
+    from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay  # pyright: ignore[reportMissingImports]
 
     model, positive = bench.patch(case, Settings(0.0, 0.0))
     return bench.sample(RetracePlugAndPlay.execute(model, 0.5, 0.8).result[0], positive, prepared)

@@ -101,8 +101,8 @@ def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int
     import comfy.samplers
     from comfy_extras.nodes_mask import ImageCompositeMasked
     from retrace_pack.nodes.inpainting import RetraceLatentBlendSample  # pyright: ignore
-    from retrace_pack.nodes.inpainting_pixels import RetracePixelComposite  # pyright: ignore
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore
+    from retrace_pack.nodes.pixel_composite import RetracePixelComposite  # pyright: ignore
 
     model, clip, vae = tiny
     pictures, masks = torch.cat([task.picture for task in batch]), torch.cat([task.mask for task in batch])

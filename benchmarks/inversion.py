@@ -37,8 +37,8 @@ def main() -> None:
 def measure(name: str, count: int) -> list[str]:
     """The table's rows for one checkpoint."""
     from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
+    from retrace_pack.nodes.ddim_sample import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore[reportMissingImports]
-    from retrace_pack.nodes.sampling import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
 
     lines = []
     with torch.inference_mode():

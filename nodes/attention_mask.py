@@ -16,9 +16,9 @@ from ..host.model_facts import model_facts
 from ..host.prompts import encode_rows, prompt_tokens
 from ..inversion.trajectory import Trajectory
 from ..measuring.compare import heat_colours
+from .inputs import model_input
 from .node import RetraceNode
 from .trajectory import trajectory_input
-from .types import model_input
 
 
 class RetraceAttentionMask(RetraceNode):

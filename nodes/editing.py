@@ -12,9 +12,9 @@ from ..host.model_facts import model_facts
 from ..host.negative import resolve_negative
 from ..host.report import report
 from ..inversion.trajectory import Trajectory
+from .inputs import cfg_input, model_input, positive_input, start_step_input
 from .node import RetraceNode
 from .trajectory import trajectory_input
-from .types import cfg_input, model_input, positive_input, start_step_input
 
 
 class RetraceEditSample(RetraceNode):

@@ -14,8 +14,7 @@ from ..host.report import report
 from ..inversion.methods import methods_of, settings_of
 from ..inversion.trajectory import Trajectory
 from ..samplers.schedule import Spacing, Terminal, make_schedule
-from .node import RetraceNode
-from .types import (
+from .inputs import (
     RetraceTrajectory,
     cfg_input,
     latent_input,
@@ -28,6 +27,7 @@ from .types import (
     steps_input,
     terminal_input,
 )
+from .node import RetraceNode
 
 SETTINGS = settings_of("exact")
 (NOISE_MAPS,) = methods_of("noise maps")

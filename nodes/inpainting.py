@@ -19,8 +19,7 @@ from ..host.sampling import initial_noise
 from ..inversion.trajectory import Trajectory
 from ..samplers.blending import MaskOverTime, Source, steps_of_strength
 from ..samplers.schedule import Spacing, Terminal, make_schedule
-from .node import RetraceNode
-from .types import (
+from .inputs import (
     RetraceTrajectory,
     eta_input,
     model_input,
@@ -31,6 +30,7 @@ from .types import (
     steps_input,
     terminal_input,
 )
+from .node import RetraceNode
 
 
 def blend_inputs() -> list[io.Input]:

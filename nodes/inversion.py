@@ -13,8 +13,7 @@ from ..host.model_facts import model_facts
 from ..host.report import report
 from ..inversion.methods import settings_of
 from ..samplers.schedule import Spacing, Terminal, make_schedule
-from .node import RetraceNode
-from .types import (
+from .inputs import (
     RetraceTrajectory,
     latent_input,
     model_input,
@@ -25,6 +24,7 @@ from .types import (
     steps_input,
     terminal_input,
 )
+from .node import RetraceNode
 
 SETTINGS = settings_of("ddim")
 

@@ -15,9 +15,9 @@ from ..host.report import report, tell
 from ..inversion.null_text import Method, NullTextOptions
 from ..inversion.trajectory import Trajectory
 from ..measuring.plots import loss_plot
+from .inputs import OTHER_KINDS, RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
 from .node import RetraceNode
 from .trajectory import trajectory_input
-from .types import OTHER_KINDS, RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
 
 
 class RetraceNullTextOptimize(RetraceNode):

@@ -13,8 +13,8 @@ from ..host.attention import attention_layers
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
 from ..host.prompts import encode_rows, prompt_tokens
 from ..samplers.blend_mask import checked_mask
+from .inputs import model_input
 from .node import RetraceNode
-from .types import model_input
 
 LEVELS = {"full": 0, "half": 1, "quarter": 2}
 

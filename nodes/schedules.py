@@ -7,8 +7,8 @@ from comfy_api.latest import io, ui
 from ..host.model_facts import model_facts
 from ..measuring.plots import schedule_plot
 from ..samplers.schedule import Spacing, Terminal, make_schedule
+from .inputs import end_step_input, last_step, model_input, spacing_input, start_step_input, steps_input, terminal_input
 from .node import RetraceNode
-from .types import end_step_input, last_step, model_input, spacing_input, start_step_input, steps_input, terminal_input
 
 
 class RetraceDDIMScheduler(RetraceNode):

@@ -12,8 +12,8 @@ from ..host.report import report
 from ..host.trajectory_files import read_trajectory, save_numbered, trajectory_names, trajectory_path
 from ..inversion.trajectory import Trajectory
 from ..measuring.grid import image_grid
+from .inputs import OTHER_KINDS, RetraceTrajectory, start_step_input
 from .node import RetraceNode
-from .types import OTHER_KINDS, RetraceTrajectory, start_step_input
 
 NO_TRAJECTORY = "(no trajectory found: run Save Trajectory, then press R)"
 

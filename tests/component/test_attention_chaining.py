@@ -4,7 +4,8 @@ import pytest
 import torch
 from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
 from retrace_pack.host.attention import attention_layers, nearest_level, plain_attention
-from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
+from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
 
 def halved(q, k, v, options):

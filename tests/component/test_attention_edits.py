@@ -10,7 +10,8 @@ from retrace_pack.attention.local_blend import LocalBlend
 from retrace_pack.attention.prompt_edit import PromptEdit
 from retrace_pack.host.after_step import apply_changes, model_changes
 from retrace_pack.host.attention import plain_attention
-from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
+from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
 LAYOUTS = ["sd15", "sd2_v", "sdxl"]
 

@@ -11,7 +11,8 @@ import comfy.ldm.modules.attention as core
 import pytest
 import torch
 from random_edits import edit, p2p, rows, sample, strangers
-from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
+from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
 
 class Container:

@@ -4,8 +4,9 @@ import pytest
 import torch
 from node_call import run_node
 from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
-from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
 from retrace_pack.nodes.attention_mask import RetraceAttentionMask
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
+from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
 
 

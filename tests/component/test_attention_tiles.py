@@ -12,7 +12,8 @@ from comfy_extras.nodes_tomesd import TomePatchModel
 from node_call import run_node
 from random_edits import BLEND, edit, p2p, rows, sample, strangers
 from retrace_pack.nodes import attention_mask
-from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
+from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
 MASK = torch.zeros(1, 16, 16)
 MASK[:, 4:12, 4:12] = 1

@@ -7,10 +7,10 @@ import pytest
 import torch
 from retrace_pack.attention.words import CHUNK
 from retrace_pack.host.prompts import encode_rows, prompt_tokens
-from retrace_pack.nodes.attention import RetraceMasaCtrl
 from retrace_pack.nodes.attention_mask import RetraceAttentionMask
 from retrace_pack.nodes.editing import RetraceEditSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 

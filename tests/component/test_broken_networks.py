@@ -14,11 +14,12 @@ from comfy.samplers import CFGGuider, sampler_object
 from random_edits import edit, p2p, rows
 from random_models import random_model
 from retrace_pack.host.attention_maps import read_noise, read_word_maps
-from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
+from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
-from retrace_pack.nodes.reconstruction import RetraceProximalGuidance
-from retrace_pack.nodes.samplers import RetraceSamplerDDIM
-from retrace_pack.nodes.sampling import RetraceDDIMSample
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
+from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
+from retrace_pack.nodes.proximal_guidance import RetraceProximalGuidance
 
 MASK = torch.ones(1, 8, 8)
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
+from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
+from retrace_pack.nodes.depth_to_image import RetraceDepthToImage
 from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
-from retrace_pack.nodes.inpainting_pixels import RetraceDepthToImage
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.null_text import RetraceNullTextOptimize
-from retrace_pack.nodes.sampling import RetraceDDIMSample
 
 
 def entry(cond, **settings):

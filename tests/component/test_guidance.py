@@ -8,7 +8,8 @@ import comfy.samplers
 import pytest
 import torch
 from retrace_pack.inversion.trajectory import NullEmbeddings
-from retrace_pack.nodes.reconstruction import RetraceNegativePrompt, RetraceProximalGuidance
+from retrace_pack.nodes.negative_prompt import RetraceNegativePrompt
+from retrace_pack.nodes.proximal_guidance import RetraceProximalGuidance
 from retrace_pack.samplers.proximal import shrink
 
 LAYOUTS = ["sd15", "sd2_v", "sdxl"]

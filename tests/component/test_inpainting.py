@@ -5,9 +5,9 @@ import logging
 import pytest
 import torch
 from random_models import random_conditioning
+from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
-from retrace_pack.nodes.samplers import RetraceSamplerDDIM
 from retrace_pack.nodes.schedules import RetraceDDIMScheduler
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 

@@ -3,7 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from retrace_pack.nodes.inpainting_pixels import RetraceBlendMask, RetraceDepthToImage, RetracePixelComposite
+from retrace_pack.nodes.blend_mask import RetraceBlendMask
+from retrace_pack.nodes.depth_to_image import RetraceDepthToImage
+from retrace_pack.nodes.pixel_composite import RetracePixelComposite
 
 
 def prepare(mask, image=None, **changes):

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
+from retrace_pack.nodes.blend_mask import RetraceBlendMask
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
-from retrace_pack.nodes.inpainting_pixels import RetraceBlendMask
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 
 STEPS = 8

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from retrace_pack.host.latents import LEVEL, with_samples
+from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
-from retrace_pack.nodes.sampling import RetraceDDIMSample
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
 STEPS = 10

@@ -5,8 +5,8 @@ from dataclasses import replace
 import comfy.sample
 import pytest
 import torch
-from retrace_pack.nodes.samplers import RetraceSamplerDDIM
-from retrace_pack.nodes.sampling import RetraceDDIMSample
+from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
+from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 
 
 def ddim_sample(task):

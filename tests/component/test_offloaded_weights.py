@@ -9,7 +9,7 @@ import layouts
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
-from retrace_pack.nodes.sampling import RetraceDDIMSample
+from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
 TINY = Path(__file__).resolve().parent.parent / "tiny_sd" / "tiny_sd15.safetensors"

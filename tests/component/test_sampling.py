@@ -4,9 +4,9 @@ import logging
 
 import pytest
 import torch
+from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
+from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
-from retrace_pack.nodes.samplers import RetraceSamplerDDIM
-from retrace_pack.nodes.sampling import RetraceDDIMSample
 from retrace_pack.nodes.schedules import RetraceDDIMScheduler, RetraceSchedulePlot
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 

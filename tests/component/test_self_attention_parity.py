@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from comfy.sample import sample_custom
 from comfy.samplers import calculate_sigmas, sampler_object
-from retrace_pack.nodes.attention import RetraceMasaCtrl, RetracePlugAndPlay
+from retrace_pack.nodes.masactrl import RetraceMasaCtrl
+from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
 TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
 SOURCE, TARGET = "a large red circle on a blue background", "a large green star on a blue background"

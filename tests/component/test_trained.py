@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
 from retrace_pack.measuring.compare import compare_images
+from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
-from retrace_pack.nodes.sampling import RetraceDDIMSample
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
 TINY = Path(__file__).resolve().parent.parent / "tiny_sd"

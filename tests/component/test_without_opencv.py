@@ -40,7 +40,7 @@ def test_the_hint_nodes_say_what_to_install(image):
 
 
 def test_pixel_composite_needs_it_for_poisson_alone(image):
-    from retrace_pack.nodes.inpainting_pixels import RetracePixelComposite
+    from retrace_pack.nodes.pixel_composite import RetracePixelComposite
 
     mask = torch.zeros(1, 16, 16)
     mask[:, 4:12, 4:12] = 1

@@ -142,8 +142,12 @@ def test_no_print_no_bare_except_no_forced_device(path):
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "nodes").glob("*.py")), ids=name_of)
-def test_a_family_of_nodes_stays_under_200_lines(path):
-    assert len(path.read_text(encoding="utf-8").splitlines()) < 200
+def test_a_file_of_several_nodes_stays_under_200_lines(path):
+    source = path.read_text(encoding="utf-8")
+    nodes = [
+        each for each in ast.parse(source).body if isinstance(each, ast.ClassDef) and each.name.startswith("Retrace")
+    ]
+    assert len(nodes) < 2 or len(source.splitlines()) < 200
 
 
 def used_names(source: str) -> set[str]:

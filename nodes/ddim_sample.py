@@ -14,8 +14,7 @@ from ..host.report import report
 from ..host.sampling import initial_noise, sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
-from .node import RetraceNode
-from .types import (
+from .inputs import (
     end_step_input,
     eta_input,
     last_step,
@@ -28,6 +27,7 @@ from .types import (
     steps_input,
     terminal_input,
 )
+from .node import RetraceNode
 
 
 class RetraceDDIMSample(RetraceNode):

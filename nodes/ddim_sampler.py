@@ -8,8 +8,8 @@ from comfy_api.latest import io
 
 from ..host.sampling import ddim_sampler
 from ..samplers.ddim import DenoisedRange
+from .inputs import eta_input
 from .node import RetraceNode
-from .types import eta_input
 
 
 class RetraceSamplerDDIM(RetraceNode):

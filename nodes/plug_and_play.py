@@ -1,0 +1,50 @@
+"""Plug and Play: a MODEL patch for a latent batch whose first row is the source."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..host.self_attention import patch_plug_and_play
+from .inputs import model_input
+from .node import RetraceNode
+
+
+class RetracePlugAndPlay(RetraceNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="RetracePlugAndPlay",
+            display_name="Plug and Play (Retrace)",
+            category="retrace/editing",
+            description="Keeps the source's layout while the prompt changes everything else: features and self-attention of the "
+            "source are injected into the edit. For changes of style, material or the whole scene. Sample a batch whose first "
+            "row is the source and whose further rows are targets.",
+            search_aliases=["pnp", "plug and play", "feature injection", "image to image translation", "structure"],
+            inputs=[
+                model_input(),
+                io.Float.Input(
+                    "attention_fraction",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The part of the steps, from the noise end, with the source's self-attention in the decoder.",
+                ),
+                io.Float.Input(
+                    "feature_fraction",
+                    default=0.8,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="The part of the steps with the source's features. Lower it, and attention_fraction, for freer edits.",
+                ),
+            ],
+            outputs=[io.Model.Output("model", tooltip="The model with the edit, for batches [source, target, ...].")],
+        )
+
+    @classmethod
+    def execute(cls, model: io.Model.Type, attention_fraction: float, feature_fraction: float) -> io.NodeOutput:
+        return io.NodeOutput(patch_plug_and_play(model, attention_fraction, feature_fraction, cls.title()))
+
+
+NODES: list[type[io.ComfyNode]] = [RetracePlugAndPlay]
