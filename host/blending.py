@@ -15,10 +15,10 @@ from ..samplers.blending import Background, blend, blend_after_steps, blend_arou
 from ..samplers.path import Path
 from ..samplers.schedule import Schedule
 from .blend_plan import BlendPlan, Start
+from .ddim import DDIMSampler, ddim_sampler
 from .guided import Guidance, finite, run_sampler
 from .model_facts import path_of
 from .naming import named
-from .sampling import DDIMSampler, ddim_sampler
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def stack_rows(conditionings: list[Conditioning], names: list[str]) -> Condition
     """One CONDITIONING whose rows are the given ones, in order; pooled embeddings are stacked.
 
     Prompts of different length are repeated to a common one, which attention does not notice. Raises ValueError for
-    settings (a ControlNet, an area, SDXL's sizes) that are not the same in all: the rows are asked together.
+    settings (a ControlNet, an area, SDXL's sizes) that are not the same in all: the rows are evaluated together.
     """
     entries = [only_entry(conditioning, name) for conditioning, name in zip(conditionings, names, strict=True)]
     for name, (_, settings) in zip(names, entries, strict=True):

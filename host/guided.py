@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import comfy.patcher_extension
 import comfy.samplers
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Guidance:
-    """The model with what it is asked: ComfyUI's positive and negative CONDITIONING, mixed by `cfg`."""
+    """The model and its prompts: ComfyUI's positive and negative CONDITIONING, mixed by `cfg`."""
 
     model: ModelPatcher
     positive: Conditioning
@@ -62,16 +62,15 @@ class LoopRun:
 Loop = Callable[[LoopRun], T]
 
 
-class _OwnLoop(comfy.samplers.Sampler, Generic[T]):
-    """A Sampler that leaves the run to a loop of ours, whose result may be anything.
+class _OwnLoop(comfy.samplers.Sampler):
+    """A Sampler that leaves the run to a loop of ours.
 
     Not a KSAMPLER: the noise scaling and the mask handling of that one are made for walking down from a fresh noise.
     """
 
-    def __init__(self, loop: Loop[T], progress_steps: int) -> None:
+    def __init__(self, loop: Loop[None], progress_steps: int) -> None:
         self.loop = loop
         self.progress_steps = progress_steps
-        self.results: list[T] = []
 
     def sample(
         self,
@@ -93,7 +92,7 @@ class _OwnLoop(comfy.samplers.Sampler, Generic[T]):
 
         path = path_of(model_wrap.model_patcher)
         run = LoopRun(denoise, latent_image, path, report, model_wrap, extra_args["model_options"])
-        self.results.append(self.loop(run))
+        self.loop(run)
         return latent_image
 
 
@@ -126,11 +125,13 @@ def run_loop(
     `progress_steps` is the length of the node's bar where it is not the number of steps.
     """
     steps = progress_steps or len(sigmas) - 1
-    sampler = _OwnLoop(loop, steps)
+    # A Sampler can hand back samples alone.
+    results: list[T] = []
+    sampler = _OwnLoop(lambda run: results.append(loop(run)), steps)
     _, evaluations = run_sampler(
         guidance, samples, torch.zeros_like(samples), sampler, sigmas, progress_steps=steps, patches=patches
     )
-    return sampler.results.pop(), evaluations
+    return results[0], evaluations
 
 
 def run_sampler(

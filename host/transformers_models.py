@@ -29,7 +29,7 @@ ACTIVATIONS_PER_INPUT = 256
 
 
 @dataclass(frozen=True)
-class Kind:
+class ModelKind:
     """A task: the `model_type`s of config.json that do it, the class that loads them, and a model known to work."""
 
     task: str
@@ -38,11 +38,13 @@ class Kind:
     example: str
 
 
-DEPTH = Kind(
+DEPTH = ModelKind(
     "depth", ("depth_anything", "dpt"), "AutoModelForDepthEstimation", "depth-anything/Depth-Anything-V2-Small-hf"
 )
-DETECTION = Kind("person detection", ("rt_detr", "rt_detr_v2"), "AutoModelForObjectDetection", "PekingU/rtdetr_r50vd")
-POSE = Kind("pose", ("vitpose",), "VitPoseForPoseEstimation", "usyd-community/vitpose-base-simple")
+DETECTION = ModelKind(
+    "person detection", ("rt_detr", "rt_detr_v2"), "AutoModelForObjectDetection", "PekingU/rtdetr_r50vd"
+)
+POSE = ModelKind("pose", ("vitpose",), "VitPoseForPoseEstimation", "usyd-community/vitpose-base-simple")
 
 
 class Held(torch.nn.Module):
@@ -66,28 +68,28 @@ class Network:
         """The network's configuration, as transformers has it."""
         return self.patcher.model.network.config
 
-    def ask(self, pixels: torch.Tensor, **inputs: torch.Tensor) -> Any:  # noqa: ANN401
-        """The network's answer to [B, 3, H, W], on the load device; the network is loaded first if it is not there."""
+    def evaluate(self, pixels: torch.Tensor, **inputs: torch.Tensor) -> Any:  # noqa: ANN401
+        """The network's output for [B, 3, H, W], on the load device; the network is loaded first if it is not there."""
         memory = pixels.numel() * self.dtype.itemsize * ACTIVATIONS_PER_INPUT
         # Only a module of ComfyUI's own can run with part of its weights elsewhere.
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
         device = self.patcher.load_device
         with torch.inference_mode():
-            answer = self.patcher.model.network(
+            output = self.patcher.model.network(
                 pixels.to(device, self.dtype), **{name: value.to(device) for name, value in inputs.items()}
             )
-        for name, value in answer.items():
+        for name, value in output.items():
             if isinstance(value, torch.Tensor) and value.is_floating_point():
-                answer[name] = value.float()
-        return answer
+                output[name] = value.float()
+        return output
 
 
-def model_names(kind: Kind) -> list[str]:
+def model_names(kind: ModelKind) -> list[str]:
     """Names of the folders with a model of this kind, sorted."""
     return sorted({name for name, path in _folders() if _model_type(path) in kind.model_types})
 
 
-def check_folder(kind: Kind, name: str) -> tuple[str, list[str]]:
+def check_folder(kind: ModelKind, name: str) -> tuple[str, list[str]]:
     """Path of the folder `name` and the files in it that make a model; nothing is loaded.
 
     Raises:
@@ -110,7 +112,7 @@ def check_folder(kind: Kind, name: str) -> tuple[str, list[str]]:
     return path, ["config.json", "preprocessor_config.json", *weights]
 
 
-def load_network(kind: Kind, name: str) -> Network:
+def load_network(kind: ModelKind, name: str) -> Network:
     """The network in the folder `name`, kept for the next run as long as its files do not change.
 
     Raises:
@@ -135,16 +137,16 @@ def estimate_depths(
         [B, H, W, 3] float32 in 0..1.
 
     Raises:
-        ValueError: an image that `as_rgb8` refuses, or a network that answers NaN.
+        ValueError: an image that `as_rgb8` refuses, or a network whose output is NaN.
     """
     count, height, width = images.shape[:3]
     metric = getattr(network.config, "depth_estimation_type", "relative") == "metric"
     depths = np.empty((count, height, width, 3), np.float32)
     for index in range(count):
         pixels = _processed(network, as_rgb8(images[index]))
-        answer = network.ask(pixels).predicted_depth
-        answer = torch.nn.functional.interpolate(answer[:, None], (height, width), mode="bicubic", align_corners=False)
-        depths[index, :, :, 0] = nearness(answer[0, 0].cpu().numpy(), metric)
+        output = network.evaluate(pixels).predicted_depth
+        output = torch.nn.functional.interpolate(output[:, None], (height, width), mode="bicubic", align_corners=False)
+        depths[index, :, :, 0] = nearness(output[0, 0].cpu().numpy(), metric)
         on_frame()
     stretch_depths(depths, together)
     return depths
@@ -188,8 +190,8 @@ def _person_boxes(detector: Network, rgb: NDArray[np.uint8], min_score: float) -
     """[x, y, width, height] of each person in pixels, the surest first."""
     labels: dict[int, str] = detector.config.id2label
     person = next((int(index) for index, label in labels.items() if label.lower() == "person"), 0)
-    answer = detector.ask(_processed(detector, rgb))
-    found = detector.processor.post_process_object_detection(answer, threshold=min_score, target_sizes=[rgb.shape[:2]])[
+    output = detector.evaluate(_processed(detector, rgb))
+    found = detector.processor.post_process_object_detection(output, threshold=min_score, target_sizes=[rgb.shape[:2]])[
         0
     ]
     chosen = found["labels"] == person
@@ -206,8 +208,8 @@ def _person(network: Network, rgb: NDArray[np.uint8], box: list[float]) -> Perso
     experts = getattr(network.config.backbone_config, "num_experts", 1)
     # ViTPose+ has an expert for each data set it was trained on; the first is COCO.
     inputs = {"dataset_index": torch.zeros(len(pixels), dtype=torch.long)} if experts > 1 else {}
-    answer = network.ask(pixels, **inputs)
-    pose = network.processor.post_process_pose_estimation(answer, boxes=[[box]])[0][0]
+    output = network.evaluate(pixels, **inputs)
+    pose = network.processor.post_process_pose_estimation(output, boxes=[[box]])[0][0]
     return person_from_coco(pose["keypoints"].cpu().numpy(), pose["scores"].cpu().numpy().clip(0.0, 1.0))
 
 
@@ -241,7 +243,7 @@ def _model_type(path: str) -> str | None:
     return config.get("model_type") if isinstance(config, dict) else None
 
 
-def _advice(kind: Kind) -> str:
+def _advice(kind: ModelKind) -> str:
     target = os.path.join(folder_paths.models_dir, FOLDER, kind.example.rsplit("/", 1)[1])
     return (
         f"Nothing is downloaded for you: make a folder such as {target} and put config.json, preprocessor_config.json "
@@ -252,7 +254,7 @@ def _advice(kind: Kind) -> str:
 # The one thing the pack keeps between runs: ComfyUI caches what nodes return, and these nodes return pictures. Weights
 # stay in main memory, where ComfyUI's memory management puts them when it needs the GPU for something else.
 @lru_cache(maxsize=3)
-def _read(kind: Kind, path: str, stamps: tuple[int, ...]) -> Network:
+def _read(kind: ModelKind, path: str, stamps: tuple[int, ...]) -> Network:
     import transformers
     from safetensors import SafetensorError
 

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from comfy_api.latest import io
 
+from ..host.ddim import initial_noise, sample_latent
 from ..host.guided import Guidance
 from ..host.latents import latent_samples, require_level, with_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..host.sampling import initial_noise, sample_latent
 from ..samplers.noise import choose_seeds, noise_source
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .inputs import (

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..host.sampling import ddim_sampler
+from ..host.ddim import ddim_sampler
 from ..samplers.ddim import DenoisedRange
 from .inputs import eta_input
 from .node import RetraceNode

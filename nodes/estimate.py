@@ -13,7 +13,7 @@ from ..host.transformers_models import (
     DEPTH,
     DETECTION,
     POSE,
-    Kind,
+    ModelKind,
     check_folder,
     estimate_depths,
     estimate_poses,
@@ -33,12 +33,12 @@ STRETCHES = ("each image", "whole batch")
 PoseKeypoint = io.Custom("POSE_KEYPOINT")
 
 
-def _model_input(name: str, kind: Kind, tooltip: str, *others: str) -> io.Input:
+def _model_input(name: str, kind: ModelKind, tooltip: str, *others: str) -> io.Input:
     names = [*model_names(kind), *others]
     return io.Combo.Input(name, options=names or [NO_MODEL], tooltip=f"{tooltip}: a folder in models/transformers.")
 
 
-def _refusal(node: type[RetraceNode], kind: Kind, name: str | None) -> str | None:
+def _refusal(node: type[RetraceNode], kind: ModelKind, name: str | None) -> str | None:
     """Why the model cannot be loaded, before anything runs; a name that comes over a link is not known yet."""
     if name is None:
         return None

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..host.blend_plan import BlendPlan
 from ..host.blending import blend_latent, wrapped
+from ..host.ddim import initial_noise
 from ..host.guided import Guidance
 from ..host.latents import latent_samples, with_samples
 from ..host.model_facts import model_facts
 from ..host.naming import LOGGER
 from ..host.report import report
-from ..host.sampling import initial_noise
 from ..inversion.trajectory import Trajectory
 from ..samplers.blending import MaskOverTime, Source, steps_of_strength
 from ..samplers.schedule import Spacing, Terminal, make_schedule

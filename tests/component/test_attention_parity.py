@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from retrace_pack.host.after_step import apply_changes, in_turn, model_changes
-from retrace_pack.host.sampling import ddim_sampler
+from retrace_pack.host.ddim import ddim_sampler
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
 
 TINY = Path(__file__).resolve().parent.parent / "tiny_sd"

@@ -155,7 +155,9 @@ def test_metric_depth_is_turned_so_that_near_is_white(models, nodes):
     image = _images(1)
     network = load_network(DEPTH, "metric")
     pixels = network.processor(images=as_rgb8(image[0].numpy()), return_tensors="pt")["pixel_values"]
-    metres = torch.nn.functional.interpolate(network.ask(pixels).predicted_depth[:, None], (70, 90), mode="bicubic")
+    metres = torch.nn.functional.interpolate(
+        network.evaluate(pixels).predicted_depth[:, None], (70, 90), mode="bicubic"
+    )
     depth = nodes.RetraceEstimateDepth.execute(image, "metric", "each image").args[0]
     assert torch.corrcoef(torch.stack([metres.flatten(), depth[0, ..., 0].flatten()]))[0, 1] < -0.9
 
@@ -329,8 +331,8 @@ def test_the_detector_chooses_people_the_surest_first(models, nodes):
     image = _images(1)
     detector = load_network(DETECTION, "rtdetr")
     rgb = as_rgb8(image[0].numpy())
-    answer = detector.ask(detector.processor(images=rgb, return_tensors="pt")["pixel_values"])
-    found = detector.processor.post_process_object_detection(answer, threshold=0.0, target_sizes=[(70, 90)])[0]
+    output = detector.evaluate(detector.processor(images=rgb, return_tensors="pt")["pixel_values"])
+    found = detector.processor.post_process_object_detection(output, threshold=0.0, target_sizes=[(70, 90)])[0]
     people = found["scores"][found["labels"] == 0]
     assert 0 < len(people) < len(found["labels"]), "the random detector must see people and other things"
     boxes = np.array(_person_boxes(detector, rgb, 0.0))

@@ -1,4 +1,4 @@
-"""host/sampling and the nodes on it: our loops through ComfyUI's CFGGuider, on miniature layouts with random weights."""
+"""host/ddim and the nodes on it: our loops through ComfyUI's CFGGuider, on miniature layouts with random weights."""
 
 import logging
 

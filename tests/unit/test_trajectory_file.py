@@ -166,6 +166,10 @@ def test_what_a_method_needs_to_continue_comes_back_to_the_last_bit(trajectory, 
         ({"noise_maps": NOISE_MAPS}, "edit-friendly", {"order": 1}),
         ({"noise_maps": NOISE_MAPS}, "edit-friendly", {"eta": 1.0}),
         ({"noise_maps": NOISE_MAPS}, "edict", {"mixing": 0.93}),
+        ({"pairs": PAIRS}, "edict", {"mixing": 0.4}),
+        ({"noise_maps": NOISE_MAPS}, "edit-friendly", {"order": 3, "eta": 1.0}),
+        ({}, "edict", {"mixing": 0.93}),
+        ({}, "unheard of", {}),
     ],
 )
 def test_a_method_that_cannot_continue_with_what_is_there_is_refused(trajectory, tmp_path, extra, method, settings):
