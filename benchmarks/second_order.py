@@ -68,13 +68,13 @@ def measure(name: str, scenes: Scenes) -> None:
     for iterations in (0, 4):
         sigmas = levels(scenes, "ddim_uniform")
 
-        def invert(denoise: Any, x: Tensor, sigmas: Tensor = sigmas, iterations: int = iterations) -> Tensor:  # noqa: ANN401
+        def ddim(denoise: Any, x: Tensor, sigmas: Tensor = sigmas, iterations: int = iterations) -> Tensor:  # noqa: ANN401
             ascending = sigmas.flip(0).to(x)
             return invert_ddim(
                 denoise, x, ascending, path=VarianceExploding(), fixed_point_iterations=iterations
             ).states[-1]
 
-        noise, up = walk(scenes, scenes.samples, sigmas.flip(0), invert)
+        noise, up = walk(scenes, scenes.samples, sigmas.flip(0), ddim)
         rebuilt, down = sample(scenes, noise, sigmas, stock=STOCK["ddim"])
         row(name, f"DDIM, {iterations} iterations", "ddim_uniform", "euler", scenes, rebuilt, up + down)
     for rule in ("dpm++ 2m", "res 2m"):
