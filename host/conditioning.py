@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..inversion.negative_prompt import interpolate_embeddings
+from ..inversion.negative_prompt import interpolate_embeddings, of_equal_length
 from .guided import Conditioning
 
 POOLED = "pooled_output"
@@ -66,8 +65,7 @@ def stack_rows(conditionings: list[Conditioning], names: list[str]) -> Condition
                 f"{name} and {names[0]} differ in {', '.join(different)}, but they are rows of one conditioning; give both the "
                 "same, or set it on a conditioning that holds both rows (Prompt to Prompt's), with nothing in source."
             )
-    length = math.lcm(*(embedding.shape[1] for embedding, _ in entries))
-    rows = torch.cat([embedding.repeat(1, length // embedding.shape[1], 1) for embedding, _ in entries])
+    rows = torch.cat(of_equal_length([embedding for embedding, _ in entries]))
     settings = {**entries[0][1]}
     if all(entry.get(POOLED) is not None for _, entry in entries):
         settings[POOLED] = torch.cat([entry[POOLED] for _, entry in entries])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ from comfy.sd import CLIP
 from torch import Tensor
 
 from ..attention.words import PromptTokens, Token
+from ..inversion.negative_prompt import of_equal_length
 
 CLIP_ENCODERS = {"l", "g", "h"}
 WORD_END = "</w>"
@@ -50,9 +50,8 @@ def encode_rows(clip: CLIP, texts: Sequence[str]) -> list[list[Any]]:
     if any(len(entries) != 1 for entries in encoded):
         raise ValueError("the CLIP has scheduled hooks, which give several conditionings; connect it without them.")
     rows = [entries[0][0] for entries in encoded]
-    length = math.lcm(*(row.shape[1] for row in rows))
     extra = {name: _joined([entries[0][1][name] for entries in encoded]) for name in encoded[0][0][1]}
-    return [[torch.cat([row.repeat(1, length // row.shape[1], 1) for row in rows]), extra]]
+    return [[torch.cat(of_equal_length(rows)), extra]]
 
 
 def _joined(values: list[Any]) -> Any:  # noqa: ANN401

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -10,17 +11,21 @@ from torch import Tensor
 PARALLEL = 1e-6
 
 
+def of_equal_length(embeddings: Sequence[Tensor]) -> list[Tensor]:
+    """Embeddings [B, T, D], each repeated along T to a common length, which leaves the attention to it as it is."""
+    length = math.lcm(*(each.shape[1] for each in embeddings))
+    return [each.repeat(1, length // each.shape[1], 1) for each in embeddings]
+
+
 def interpolate_embeddings(source: Tensor, empty: Tensor, amount: float) -> Tensor:
     """From the source prompt's embedding (amount 0) to the empty prompt's (1), both [1, ..., D], on the great circle.
 
     With the source prompt itself guidance has nothing to add, whatever its scale: eps_null + w (eps_text - eps_null) is
     eps_text, and the path at cfg 1 is walked back. In between (Han et al. 2023, arXiv 2306.05414, with its slerp over the
-    whole tensor) edits get freer. Token sequences [1, T, D] of different length are repeated to a common one, which
-    attention does not notice.
+    whole tensor) edits get freer. Token sequences [1, T, D] may differ in length, see `of_equal_length`.
     """
     if source.ndim == 3:
-        length = math.lcm(source.shape[1], empty.shape[1])
-        source, empty = (tensor.repeat(1, length // tensor.shape[1], 1) for tensor in (source, empty))
+        source, empty = of_equal_length([source, empty])
     start, end = source.flatten().double(), empty.flatten().double()
     angle = torch.arccos((start @ end / (start.norm() * end.norm())).clamp(-1, 1))
     # No great circle, or more than one: parallel, opposite, or zeroed out (where the angle is NaN).

@@ -5,7 +5,6 @@ Masks are float32 [B, H, W], 0 (keep) to 1 (paint anew).
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -78,7 +77,8 @@ def feather_mask(mask: Tensor, pixels: int) -> Tensor:
     weights = (weights / weights.sum()).view(1, 1, 1, -1)
     blurred = mask[:, None]
     for kernel in (weights, weights.transpose(2, 3)):
-        blurred = F.conv2d(_pad_edges(blurred, kernel.shape[-1] // 2, kernel.shape[-2] // 2), kernel)
+        down, across = kernel.shape[-2] // 2, kernel.shape[-1] // 2
+        blurred = F.conv2d(F.pad(blurred, (across, across, down, down), mode="replicate"), kernel)
     return blurred[:, 0].clamp(0, 1)
 
 
@@ -115,13 +115,5 @@ def pad_image(image: Tensor) -> Tensor:
 
 
 def _pad_to_eight(planes: Tensor) -> Tensor:
-    height, width = (math.ceil(side / LATENT_SCALE) * LATENT_SCALE for side in planes.shape[-2:])
-    rows = torch.arange(height).clamp(max=planes.shape[-2] - 1)
-    columns = torch.arange(width).clamp(max=planes.shape[-1] - 1)
-    return planes[..., rows, :][..., columns]
-
-
-def _pad_edges(planes: Tensor, horizontal: int, vertical: int) -> Tensor:
-    rows = torch.arange(-vertical, planes.shape[-2] + vertical).clamp(0, planes.shape[-2] - 1)
-    columns = torch.arange(-horizontal, planes.shape[-1] + horizontal).clamp(0, planes.shape[-1] - 1)
-    return planes[..., rows, :][..., columns]
+    height, width = planes.shape[-2:]
+    return F.pad(planes, (0, -width % LATENT_SCALE, 0, -height % LATENT_SCALE), mode="replicate")
