@@ -66,19 +66,10 @@ class Graphs:
 
     def template(self, name: str) -> Prompt:
         """What the frontend would queue for a stored workflow."""
-        from stored_graph import widget_names
-
         graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-        stored = [node for node in graph["nodes"] if node["type"] not in ("MarkdownNote", "Note")]
-        declared = {node["type"]: {"input": self.classes[node["type"]].INPUT_TYPES()} for node in stored}
-        links = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
-        prompt: Prompt = {}
-        for node in stored:
-            values = zip(widget_names(node, declared), node["widgets_values"], strict=True)
-            inputs = {name: value for name, value in values if name is not None}
-            inputs |= {slot["name"]: links[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
-            prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
-        return prompt
+        classes = {node["type"] for node in graph["nodes"]} & set(self.classes)
+        api_prompt = importlib.import_module(f"{self.pack.__name__}.batch.stored_graph").api_prompt
+        return api_prompt(graph, {name: {"input": self.classes[name].INPUT_TYPES()} for name in classes})
 
     def run(self, prompt: Prompt) -> Digests:
         """ "node.output" -> the digest of what that output carries, for every output that carries data.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -489,7 +488,6 @@ def main() -> int:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     logging.disable(logging.WARNING)
-    sys.path.insert(0, str(ROOT / "demo"))
     pack = prepare()
     with tempfile.TemporaryDirectory() as folder:
         from layout_files import write_all

@@ -25,7 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
 sys.path.insert(0, str(ROOT / "demo"))
 
-from comfy_server import ComfyError, ComfyServer  # noqa: E402
+import batch_package  # noqa: E402, F401  (for `batch`)
+
+from batch.api import ComfyError  # noqa: E402
+from batch.server import ComfyServer  # noqa: E402
 
 SAMPLERS = ("Invert", "Rebuild", "Edit under the target prompt", "Img2img at the same start step")
 

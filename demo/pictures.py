@@ -16,12 +16,15 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from comfy_server import ComfyError, ComfyServer
+import batch_package  # noqa: F401  (for `batch`)
 from contact_sheet import labelled_rows
 from hint_pictures import DEPTH_MODEL
 from picture_graphs import PICTURES
 from picture_parts import VAE, Graph, Picture, Shown, node
 from PIL import Image
+
+from batch.api import ComfyError
+from batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 MINIATURE = ROOT / "tests" / "tiny_sd"

@@ -6,7 +6,9 @@ import sys
 import time
 from collections.abc import Mapping
 
-from comfy_server import Event
+import batch_package  # noqa: F401  (for `batch`)
+
+from batch.events import Event
 
 _BAR = 30
 

@@ -15,13 +15,16 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from comfy_server import ComfyError, ComfyServer, Prompt, Result
+import batch_package  # noqa: F401  (for `batch`)
 from contact_sheet import Tile, contact_sheet
 from photo import native_side, save_fitted
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from progress import Progress
-from stored_graph import filled_in
+
+from batch.api import ComfyError, Prompt, Result
+from batch.server import ComfyServer
+from batch.stored_graph import filled_in
 
 ROOT = Path(__file__).resolve().parent.parent
 MINIATURE = ROOT / "tests" / "tiny_sd"

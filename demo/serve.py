@@ -8,7 +8,10 @@ import os
 import sys
 from pathlib import Path
 
-from comfy_server import ComfyError, ComfyServer
+import batch_package  # noqa: F401  (for `batch`)
+
+from batch.api import ComfyError
+from batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 

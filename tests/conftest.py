@@ -55,48 +55,15 @@ def relative():
 
 @pytest.fixture(scope="session")
 def widget_names():
-    """(A node of a stored graph, /object_info) -> what each of its widgets_values is for; None: for the frontend alone.
+    """(A node of a stored graph, /object_info) -> what each of its widgets_values is for; None: for the frontend alone."""
+    from retrace_pack.batch.stored_graph import widget_names
 
-    It keeps a choice of its own behind a seed (what becomes of it after a run) and behind a file that can be uploaded.
-    """
-
-    def names_of(node: dict, object_info: dict) -> list[str | None]:
-        declared = object_info[node["type"]]["input"]
-        specs = {**declared.get("required", {}), **declared.get("optional", {})}
-        names: list[str | None] = []
-        for slot in node["inputs"]:
-            # What belongs to one choice of a combo is named "combo.input", and only the combo is declared at the top.
-            name = slot["name"].split(".")[0]
-            assert name in specs, f"{node['title']} has no input {name}"
-            if "widget" in slot:
-                names.append(slot["name"])
-                options = [*specs[name], {}][1]
-                if options.get("control_after_generate") or options.get("image_upload"):
-                    names.append(None)
-        assert len(names) == len(node["widgets_values"]), f"{node['title']} has other widgets than {names}"
-        return names
-
-    return names_of
+    return widget_names
 
 
 @pytest.fixture(scope="session")
-def api_prompt(widget_names):
-    """(A stored graph, /object_info) -> what the frontend would queue: widgets by name, links as [node, output].
+def api_prompt():
+    """(A stored graph, /object_info) -> what the frontend would queue: widgets by name, links as [node, output]."""
+    from retrace_pack.batch.stored_graph import api_prompt
 
-    `sources` is for a graph with inputs from outside: link id -> what comes over it.
-    """
-
-    def convert(graph: dict, object_info: dict, sources: dict | None = None) -> dict:
-        if sources is None:
-            sources = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
-        prompt = {}
-        for node in graph["nodes"]:
-            if node["type"] in ("MarkdownNote", "Note"):
-                continue
-            named = zip(widget_names(node, object_info), node["widgets_values"], strict=True)
-            inputs = {name: value for name, value in named if name is not None}
-            inputs |= {slot["name"]: sources[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
-            prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": node["title"]}}
-        return prompt
-
-    return convert
+    return api_prompt

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from browser import NoBrowserError, find_browser
-from comfy_server import ComfyServer
 from playwright.sync_api import sync_playwright
+from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from comfy_server import ComfyServer
+from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DEVELOPERS_ONLY = ("tests", "demo", "benchmarks", "docs", ".ci", ".github", "dev.py")

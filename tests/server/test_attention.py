@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfy_server import PromptFailedError
+from retrace_pack.batch.api import PromptFailedError
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 STEPS = 20

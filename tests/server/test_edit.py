@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from comfy_server import PromptFailedError, PromptInterruptedError
+from retrace_pack.batch.api import PromptFailedError, PromptInterruptedError
 
 
 def text(result, node: str) -> str:

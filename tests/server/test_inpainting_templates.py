@@ -20,7 +20,7 @@ def inpainting_server(tmp_path_factory):
     """A ComfyUI of its own, with checkpoints of every layout and a photo with a painted mask (LoadImage's alpha)."""
     import os
 
-    from comfy_server import ComfyServer
+    from retrace_pack.batch.server import ComfyServer
 
     folder = tmp_path_factory.mktemp("layouts")
     sys.path.insert(0, str(TINY))

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comfy_server import ComfyServer
 from PIL import Image
+from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"

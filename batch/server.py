@@ -1,7 +1,6 @@
-"""A running ComfyUI: start it with chosen packs and models, queue prompts, follow them, fetch what they made.
+"""A running ComfyUI: start it with chosen packs and models, queue prompts, follow them, stop it.
 
-The demo and the server tests share this module. It runs inside the environment that dev.py makes and needs nothing
-beyond the standard library and websocket-client.
+The batch command, the demo and the server tests share this module.
 
     with ComfyServer(comfyui, custom_nodes={"retrace": root}) as server:
         (png,) = server.images(server.run(prompt), "9")
@@ -10,111 +9,35 @@ beyond the standard library and websocket-client.
 from __future__ import annotations
 
 import contextlib
-import http.client
-import json
 import os
 import re
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
-import websocket
-from machine import claim_port, end_process, has_accelerator, link
+from .api import ANSWER_TIMEOUT, ComfyApi, ComfyError, Prompt, Result
+from .events import Event, EventStream
+from .machine import claim_port, end_process, has_accelerator, link
 
-Prompt = Mapping[str, Mapping[str, Any]]
-"""A graph in ComfyUI's API format: node id -> {"class_type": ..., "inputs": ..., "_meta": {"title": ...}}."""
-
-# Seconds. A busy machine answers late; one that has ended is noticed at once.
-ANSWER_TIMEOUT = 600.0
-
-# A server on the loopback is never reached through a proxy, whatever the environment says.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-
-class ComfyError(Exception):
-    """Something that a ComfyUI server could not do."""
+LAUNCHER = Path(__file__).resolve().parent / "launcher.py"
 
 
 class StartError(ComfyError):
     """The server did not come up; the message ends with the last lines of its log."""
 
 
-class AnswerError(ComfyError):
-    """The server answered a request with an error status."""
-
-    def __init__(self, request: str, status: int, body: str) -> None:
-        super().__init__(f"{request} answered {status}: {body}")
-        self.status = status
-        self.body = body
-
-
-class PromptRejectedError(ComfyError):
-    """The server refused a prompt before running it. `response` is its answer, with `error` and `node_errors`."""
-
-    def __init__(self, response: dict[str, Any]) -> None:
-        super().__init__(json.dumps(response, indent=2))
-        self.response = response
-
-
-class PromptFailedError(ComfyError):
-    """A node raised. `event` is ComfyUI's `execution_error`: node_id, node_type, exception_message, traceback."""
-
-    def __init__(self, event: dict[str, Any]) -> None:
-        super().__init__(f"{event.get('node_type')}: {event.get('exception_message', '').strip()}")
-        self.event = event
-
-    @property
-    def message(self) -> str:
-        """What the node said."""
-        return str(self.event.get("exception_message", "")).strip()
-
-
-class PromptInterruptedError(ComfyError):
-    """The prompt was interrupted before its end."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One message of the server's websocket: ComfyUI's own type and data, or `preview` with the frame's `bytes`."""
-
-    kind: str
-    data: dict[str, Any]
-
-    @property
-    def node(self) -> str | None:
-        """The id of the node it is about, as the prompt names it."""
-        return self.data.get("display_node") or self.data.get("node")
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a prompt that ran to its end left behind."""
-
-    prompt_id: str
-    outputs: dict[str, dict[str, Any]]
-    """Node id -> the node's `ui` values: `images`, `text`, ..."""
-    executed: tuple[str, ...]
-    """The nodes that ran, in this order."""
-    cached: frozenset[str]
-    """The nodes whose earlier results were used instead."""
-    seconds: float
-
-
 @dataclass
-class ComfyServer:
+class ComfyServer(ComfyApi):
     """A headless ComfyUI on a loopback port, as a context manager.
 
     It sees only the packs and models that it is given, in a base directory of its own, so that nothing of the
-    ComfyUI tree is written to or loaded besides its code.
+    ComfyUI tree is written to or loaded besides its code. It ends with the process that started it.
     """
 
     comfyui: Path
@@ -131,22 +54,27 @@ class ComfyServer:
     """The port to listen on; 0 chooses a free one, which is then found here."""
     directory: Path | None = None
     """The base directory to use and keep; None: a temporary one."""
+    parent: Path | None = None
+    """Where a temporary base directory is made; None: where the system has its temporary files."""
+    prefix: str = "retrace-comfyui-"
+    """How the name of a temporary base directory begins."""
+    every_pack_loads: bool = True
+    """Refuse to start where ComfyUI cannot load one of the packs, of which it only warns."""
     show_log: bool = False
     """Write the server's log to the terminal instead of to server.log in the base directory."""
     start_timeout: float = 900.0
     """Seconds until a start counts as failed: the first one on a slow disk or a busy machine takes long."""
 
+    followed: bool = True
+    """Listen to the server's websocket, which `run` and `follow` need; without it, websocket-client is not needed."""
+
+    url: str = field(init=False)
     base: Path = field(init=False)
     """The base directory: input/, output/, temp/, user/, models/, custom_nodes/, server.log."""
     process: subprocess.Popen[bytes] = field(init=False, repr=False)
     client_id: str = field(init=False, default_factory=lambda: uuid.uuid4().hex)
-    _websocket: websocket.WebSocket = field(init=False, repr=False)
+    _events: EventStream = field(init=False, repr=False)
     _resources: contextlib.ExitStack = field(init=False, repr=False)
-
-    @property
-    def url(self) -> str:
-        """Where the server answers, without a slash at the end."""
-        return f"http://127.0.0.1:{self.port}"
 
     # --- start and stop ---
 
@@ -166,10 +94,9 @@ class ComfyServer:
             self.process = self._launch(log)
             resources.callback(end_process, self.process)
             self._wait_until_ready()
-            self._websocket = websocket.create_connection(
-                f"ws://127.0.0.1:{self.port}/ws?clientId={self.client_id}", timeout=ANSWER_TIMEOUT
-            )
-            resources.callback(self._websocket.close)
+            if self.followed:
+                self._events = EventStream(self.url, self.client_id, ANSWER_TIMEOUT)
+                resources.callback(self._events.close)
             self._resources = resources.pop_all()
 
     def stop(self) -> None:
@@ -185,7 +112,7 @@ class ComfyServer:
     def _make_base(self, resources: contextlib.ExitStack) -> Path:
         base = self.directory
         if base is None:
-            temporary = tempfile.TemporaryDirectory(prefix="retrace-comfyui-", ignore_cleanup_errors=True)
+            temporary = tempfile.TemporaryDirectory(prefix=self.prefix, dir=self.parent, ignore_cleanup_errors=True)
             base = Path(resources.enter_context(temporary))
         for name in ("custom_nodes", "input", "models", "output", "temp", "user"):
             (base / name).mkdir(parents=True, exist_ok=True)
@@ -200,22 +127,30 @@ class ComfyServer:
             self.port = claim_port(self.port)
         except OSError as error:
             raise StartError(f"Port {self.port} cannot be used: {error.strerror}. Choose another one.") from error
+        self.url = f"http://127.0.0.1:{self.port}"
 
     def _launch(self, log: IO[bytes] | None) -> subprocess.Popen[bytes]:
-        cpu = self.cpu if self.cpu is not None else not has_accelerator()
+        cpu = self.cpu if self.cpu is not None else "--cpu" not in self.arguments and not has_accelerator()
         options = {
             "--listen": "127.0.0.1",
             "--port": str(self.port),
             "--base-directory": str(self.base),
             "--database-url": f"sqlite:///{(self.base / 'user' / 'comfyui.db').as_posix()}",
         }
-        command = [sys.executable, "main.py", *(part for option in options.items() for part in option)]
+        temporary = str(self.base) if self.directory is None else ""
+        command = [
+            sys.executable,
+            str(LAUNCHER),
+            temporary,
+            "main.py",
+            *(part for option in options.items() for part in option),
+        ]
         command += ["--disable-api-nodes", "--disable-auto-launch", *(["--cpu"] if cpu else []), *self.arguments]
         return subprocess.Popen(
             command,
             cwd=self.comfyui,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
             stdout=log,
             stderr=log and subprocess.STDOUT,
         )
@@ -224,48 +159,31 @@ class ComfyServer:
         deadline = time.monotonic() + self.start_timeout
         while True:
             if self.process.poll() is not None:
-                raise StartError(f"{self._ending()} while it was starting.{self._log_tail()}")
+                raise StartError(f"{self.ending()} while it was starting.{self.explanation()}")
             with contextlib.suppress(ComfyError):
                 self.get("/system_stats")
                 break
             if time.monotonic() > deadline:
-                raise StartError(f"ComfyUI did not answer within {self.start_timeout:g} seconds.{self._log_tail()}")
+                raise StartError(f"ComfyUI did not answer within {self.start_timeout:g} seconds.{self.explanation()}")
             time.sleep(0.1)
-        # ComfyUI only warns about a pack that it could not import; here a missing pack is never what is wanted.
         log = self.log()
-        if "(IMPORT FAILED)" in log:
+        if self.every_pack_loads and "(IMPORT FAILED)" in log:
             packs = str(self.base / "custom_nodes")
             about = [line for line in log.splitlines() if packs in line and "search path" not in line]
-            raise StartError("\n".join(["A custom node pack could not be loaded:", *about, self._log_tail()]))
+            raise StartError("\n".join(["A custom node pack could not be loaded:", *about, self.explanation()]))
 
-    def _ending(self) -> str:
+    def ending(self) -> str:
+        """How a server that does not answer has ended."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return f"ComfyUI ended with exit status {self.process.wait(timeout=5)}"
         return "ComfyUI closed the connection"
 
-    def _log_tail(self, lines: int = 40) -> str:
+    def explanation(self, lines: int = 40) -> str:
+        """The last lines of the server's log."""
         tail = self.log().splitlines()[-lines:]
         return "\n".join(["", f"The last {len(tail)} lines of its log:", *tail]) if tail else ""
 
-    # --- the HTTP API ---
-
-    def request(self, path: str, payload: object = None, **query: str) -> bytes:
-        """The body of the answer: to a POST of `payload` as JSON, or to a GET where that is None."""
-        address = self.url + path + ("?" + urllib.parse.urlencode(query) if query else "")
-        body = None if payload is None else json.dumps(payload).encode()
-        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
-        try:
-            with _OPENER.open(request, timeout=ANSWER_TIMEOUT) as response:
-                return response.read()
-        except urllib.error.HTTPError as error:
-            body = error.read().decode("utf-8", errors="replace")
-            raise AnswerError(f"{request.get_method()} {path}", error.code, body) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise ComfyError(f"{request.get_method()} {path} got no answer: {error}{self._log_tail()}") from error
-
-    def get(self, path: str, **query: str) -> Any:  # noqa: ANN401  (JSON)
-        """The decoded JSON of a GET."""
-        return json.loads(self.request(path, **query))
+    # --- prompts ---
 
     def queue(self, prompt: Prompt, workflow: Mapping[str, Any] | None = None) -> str:
         """Queue a prompt and return its id; PromptRejectedError where the server refuses it.
@@ -275,30 +193,7 @@ class ComfyServer:
         payload: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id}
         if workflow is not None:
             payload["extra_data"] = {"extra_pnginfo": {"workflow": workflow}}
-        try:
-            return json.loads(self.request("/prompt", payload))["prompt_id"]
-        except AnswerError as error:
-            if error.status == 400:
-                raise PromptRejectedError(json.loads(error.body)) from error
-            raise
-
-    def history(self, prompt_id: str) -> dict[str, Any] | None:
-        """ComfyUI's record of a finished prompt (`outputs`, `status`), or None while it is not finished."""
-        return self.get(f"/history/{prompt_id}").get(prompt_id)
-
-    def fetch(self, image: Mapping[str, str]) -> bytes:
-        """The file that one entry of a node's `images` names."""
-        return self.request("/view", **{key: image[key] for key in ("filename", "subfolder", "type")})
-
-    def images(self, result: Result, node: str) -> list[bytes]:
-        """The encoded images that a node saved or previewed."""
-        return [self.fetch(image) for image in result.outputs.get(node, {}).get("images", [])]
-
-    def interrupt(self) -> None:
-        """Interrupt the prompt that is running."""
-        self.request("/interrupt", {})
-
-    # --- following a prompt ---
+        return self.post_prompt(payload)
 
     def follow(self, prompt_id: str, timeout: float = 1800.0) -> Iterator[Event]:
         """The events of a queued prompt, up to and including the last, `executing` with no node.
@@ -317,7 +212,7 @@ class ComfyServer:
                 if event.kind == "executing" and event.node is None:
                     return
             if time.monotonic() > deadline:
-                raise ComfyError(f"The prompt did not end within {timeout:g} seconds.{self._log_tail()}")
+                raise ComfyError(f"The prompt did not end within {timeout:g} seconds.{self.explanation()}")
 
     def run(
         self,
@@ -339,30 +234,11 @@ class ComfyServer:
             if on_event is not None:
                 on_event(event)
         seconds = time.monotonic() - started
-        outputs = self._finished(prompt_id)["outputs"]
+        outputs = self.finished(prompt_id)["outputs"]
         return Result(prompt_id, outputs, tuple(dict.fromkeys(executed)), frozenset(cached), seconds)
 
     def _next_event(self) -> Event | None:
-        """The next message of the websocket, or None where none came for a second."""
-        self._websocket.settimeout(1.0)
         try:
-            message = self._websocket.recv()
-        except websocket.WebSocketTimeoutException:
-            return None
-        except (websocket.WebSocketException, OSError) as error:
-            raise ComfyError(f"{self._ending()} in the middle of a prompt.{self._log_tail()}") from error
-        if isinstance(message, bytes):
-            return Event("preview", {"bytes": message})
-        decoded = json.loads(message)
-        return Event(decoded["type"], decoded.get("data", {}))
-
-    def _finished(self, prompt_id: str) -> dict[str, Any]:
-        history = self.history(prompt_id)
-        if history is None:
-            raise ComfyError(f"ComfyUI has no record of the prompt {prompt_id}.{self._log_tail()}")
-        for kind, data in history["status"]["messages"]:
-            if kind == "execution_error":
-                raise PromptFailedError(data)
-            if kind == "execution_interrupted":
-                raise PromptInterruptedError(f"interrupted in node {data.get('node_id')} ({data.get('node_type')})")
-        return history
+            return self._events.next()
+        except ConnectionError as error:
+            raise ComfyError(f"{self.ending()} in the middle of a prompt.{self.explanation()}") from error

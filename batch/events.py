@@ -1,0 +1,49 @@
+"""What a running ComfyUI tells over its websocket. Needs websocket-client, which ComfyUI does not bring."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Event:
+    """One message of the server's websocket: ComfyUI's own type and data, or `preview` with the frame's `bytes`."""
+
+    kind: str
+    data: dict[str, Any]
+
+    @property
+    def node(self) -> str | None:
+        """The id of the node it is about, as the prompt names it."""
+        return self.data.get("display_node") or self.data.get("node")
+
+
+class EventStream:
+    """The websocket of one client of the server."""
+
+    def __init__(self, url: str, client_id: str, timeout: float) -> None:
+        import websocket
+
+        self._module = websocket
+        address = url.replace("http", "ws", 1)
+        self._socket = websocket.create_connection(f"{address}/ws?clientId={client_id}", timeout=timeout)
+
+    def next(self, timeout: float = 1.0) -> Event | None:
+        """The next message, or None where none came for `timeout` seconds; ConnectionError where the server is gone."""
+        self._socket.settimeout(timeout)
+        try:
+            message = self._socket.recv()
+        except self._module.WebSocketTimeoutException:
+            return None
+        except (self._module.WebSocketException, OSError) as error:
+            raise ConnectionError(str(error)) from error
+        if isinstance(message, bytes):
+            return Event("preview", {"bytes": message})
+        decoded = json.loads(message)
+        return Event(decoded["type"], decoded.get("data", {}))
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
