@@ -1,4 +1,4 @@
-"""Which source token a target token takes its attention from (Hertz et al. 2022, Prompt-to-Prompt, arXiv 2208.01626)."""
+"""Which source token provides the attention of a target token (Hertz et al. 2022, Prompt-to-Prompt, arXiv 2208.01626)."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ Mode = Literal["auto", "replace", "refine"]
 
 @dataclass(frozen=True)
 class Alignment:
-    """From the attention of a source prompt to that of a target prompt.
+    """Maps the attention of a source prompt to that of a target prompt.
 
     Attributes:
         mapper: float32 [K_source, K_target]; source probabilities [..., K_source] @ mapper are the target's.
-        covered: float32 [K_target]; 0 for a token that has no counterpart and keeps its own attention.
+        covered: float32 [K_target]; 0 for a token without a counterpart, which keeps its own attention.
     """
 
     mapper: Tensor
@@ -28,20 +28,20 @@ class Alignment:
 
 
 def align(source: PromptTokens, target: PromptTokens, mode: Mode) -> Alignment:
-    """The alignment of two prompts; "auto" replaces where no shift of the words would match more of them than their places do.
+    """The alignment of two prompts; "auto" replaces where the words that both share keep their positions, and refines otherwise.
 
     Raises ValueError for "replace" when the numbers of words differ.
     """
-    if mode == "replace" or (mode == "auto" and _keep_their_places(source, target)):
+    if mode == "replace" or (mode == "auto" and _keep_positions(source, target)):
         return replace_alignment(source, target)
     return refine_alignment(source, target)
 
 
 def replace_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
-    """Word by word, at the same place (section 3.2, "Word swap").
+    """Word by word, at the same position (section 3.2, "Word swap").
 
-    A word of another number of tokens hands each of its tokens' attention to all of the other's in equal parts. The reference
-    implementation loses the words behind such a one by the difference; here they keep to their counterparts.
+    Where the numbers of tokens differ, the attention of all tokens of a word is distributed evenly over those of the other.
+    In the reference implementation the words after such a word are then off by the difference; here they stay aligned.
 
     Raises ValueError when the prompts have different numbers of words.
     """
@@ -62,7 +62,7 @@ def replace_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
 
 
 def refine_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
-    """Token by token along the longest common sequence (section 3.2, "Adding a new phrase"); new tokens keep their own."""
+    """Token by token along the longest common subsequence (section 3.2, "Adding a new phrase"); new tokens keep their own."""
     alignment = _special_rows(source, target)
     matches = longest_common([token.key for token in source.content], [token.key for token in target.content])
     for token, match in zip(target.content, matches, strict=True):
@@ -73,9 +73,9 @@ def refine_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
 
 
 def longest_common(source: Sequence[Hashable], target: Sequence[Hashable]) -> list[int | None]:
-    """For each item of `target` its counterpart's index in `source`, or None.
+    """For each item of `target` the index of its counterpart in `source`, or None.
 
-    Needleman-Wunsch with gap 0, match 1, mismatch -1, and the reference's order among equals: left, up, diagonal.
+    Needleman-Wunsch with gap 0, match 1, mismatch -1; ties are resolved as in the reference: left, up, diagonal.
     """
     best = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
     for i, old in enumerate(source, start=1):
@@ -96,7 +96,7 @@ def longest_common(source: Sequence[Hashable], target: Sequence[Hashable]) -> li
 
 
 def _special_rows(source: PromptTokens, target: PromptTokens) -> Alignment:
-    """Start and padding rows from the source's row of the same number, end tokens from the same chunk's end token."""
+    """The start and padding rows from the same rows of the source, end tokens from the end token of the same chunk."""
     mapper, covered = torch.zeros(source.rows, target.rows), torch.zeros(target.rows)
     special = set(range(min(source.rows, target.rows))) - {token.row for token in target.content}
     ends = dict(zip(target.end_rows, source.end_rows, strict=False))
@@ -106,7 +106,7 @@ def _special_rows(source: PromptTokens, target: PromptTokens) -> Alignment:
     return Alignment(mapper, covered)
 
 
-def _keep_their_places(source: PromptTokens, target: PromptTokens) -> bool:
+def _keep_positions(source: PromptTokens, target: PromptTokens) -> bool:
     old, new = ([tuple(token.key for token in word) for word in prompt.words] for prompt in (source, target))
     shared = sum(match is not None for match in longest_common(old, new))
     return len(old) == len(new) and shared == sum(first == second for first, second in zip(old, new, strict=True))

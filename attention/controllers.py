@@ -1,4 +1,4 @@
-"""Prompt-to-prompt's edits of attention (Hertz et al. 2022, arXiv 2208.01626), as functions of probabilities and of steps."""
+"""Prompt-to-prompt's edits of attention (Hertz et al. 2022, arXiv 2208.01626), as functions of probabilities and steps."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .alignment import Alignment
 
 @dataclass(frozen=True)
 class CrossEdit:
-    """What happens to the cross-attention of one target prompt of K tokens.
+    """The edit of the cross-attention of one target prompt of K tokens.
 
     Attributes:
         alignment: with the source prompt.
         equalizer: float32 [K], the factor of each token's attention (section 3.2, "Attention re-weighting"); 1 changes nothing.
-        fractions: float64 [K], the part of the steps, from the noise end, in which a token is edited.
+        fractions: float64 [K], the fraction of the steps, from the noise end, in which a token is edited.
     """
 
     alignment: Alignment
@@ -25,33 +25,33 @@ class CrossEdit:
     fractions: Tensor
 
     @property
-    def acts(self) -> bool:
+    def is_active(self) -> bool:
         """Whether any token is edited in any step."""
         return bool((self.fractions > 0).any())
 
     def to(self, device: torch.device) -> CrossEdit:
         """The same edit with its tensors on a device."""
         alignment = Alignment(self.alignment.mapper.to(device), self.alignment.covered.to(device))
-        # Not every device knows float64, and the fractions are only asked on the CPU.
+        # Some devices do not support float64, and the fractions are used only on the CPU.
         return CrossEdit(alignment, self.equalizer.to(device), self.fractions)
 
 
-def edit_cross(edit: CrossEdit, source: Tensor, target: Tensor, step: int, steps: int) -> Tensor:
-    """The target's probabilities [..., K] after the edit, from its own and the source's [..., K_source].
+def edit_cross_attention(edit: CrossEdit, source: Tensor, target: Tensor, step: int, steps: int) -> Tensor:
+    """The edited probabilities [..., K] of the target, from its own and the source's [..., K_source].
 
-    Written as steps away from the target's own, so that an edit that changes nothing changes no bit. As in the reference
-    nothing is normalised afterwards.
+    They are written as the target's own plus a difference, so that an edit that changes nothing changes no bit. As in the
+    reference, they are not normalized afterwards.
     """
     aligned = target + edit.alignment.covered * (source @ edit.alignment.mapper - target)
-    active = cross_tokens(edit.fractions, step, steps).to(target)
+    active = edited_tokens(edit.fractions, step, steps).to(target)
     return target + active * (aligned * edit.equalizer - target)
 
 
-def cross_tokens(fractions: Tensor, step: int, steps: int) -> Tensor:
+def edited_tokens(fractions: Tensor, step: int, steps: int) -> Tensor:
     """Which tokens are edited in step 0, 1, ... of `steps`: bool [K]. The reference counts int(fraction * (steps + 1))."""
     return step < torch.floor(fractions * (steps + 1))
 
 
-def self_is_replaced(fraction: float, step: int, steps: int) -> bool:
+def replaces_self_attention(fraction: float, step: int, steps: int) -> bool:
     """Whether self-attention is the source's in this step; the reference counts int(fraction * steps)."""
     return step < int(fraction * steps)

@@ -1,4 +1,4 @@
-"""Local blend: outside of the edited words the target is the source (prompt-to-prompt's reference implementation)."""
+"""Local blend: outside the regions of the edited words the target is the source (prompt-to-prompt's reference code)."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ class LocalBlend:
     Attributes:
         words: for each row (the source, then the targets) the indices of the tokens whose map opens the mask; all empty to
             open it everywhere.
-        subtracted: likewise the tokens whose map closes it; all empty to close nothing.
-        threshold, subtract_threshold: where a map, divided by its maximum, counts.
-        start: the part of the steps, from the noise end, before the blend begins.
-        region: [1 or targets, 1, H, W] in 0..1, any size: the mask is closed where not more than half of a latent pixel is in
-            it; None for the whole picture.
+        subtracted: the same for the tokens whose map closes the mask; all empty to close nothing.
+        threshold, subtract_threshold: the value above which a map, divided by its maximum, belongs to the region.
+        start: the fraction of the steps, from the noise end, before the blend begins.
+        region: [1 or targets, 1, H, W] in 0..1, any size: the mask is closed where at most half of a latent pixel is inside;
+            None for the whole picture.
     """
 
     words: tuple[tuple[int, ...], ...]
@@ -32,18 +32,18 @@ class LocalBlend:
     region: Tensor | None = None
 
     @property
-    def looks_for_words(self) -> bool:
-        """Whether the mask needs attention maps at all."""
+    def reads_maps(self) -> bool:
+        """Whether the mask depends on attention maps."""
         return any(self.words) or any(self.subtracted)
 
-    def begins(self, step: int, steps: int) -> bool:
+    def is_active(self, step: int, steps: int) -> bool:
         """Whether the blend acts after step 0, 1, ... of `steps`."""
         return step >= int(self.start * steps)
 
     def mask(self, word_maps: Tensor, subtracted_maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Where each row may differ from the source: float32 [R, 1, *size] of 0 and 1, from maps [R, 1, h, w].
 
-        A blend that looks for no words takes nothing from the maps but R.
+        A blend without words uses only the number R of the maps.
         """
         opened = torch.ones(len(word_maps), 1, *size, dtype=torch.bool, device=word_maps.device)
         if any(self.words):
@@ -52,24 +52,24 @@ class LocalBlend:
             opened &= ~map_mask(subtracted_maps, size, self.subtract_threshold, pool=False)
         if self.region is not None:
             within = F.interpolate(self.region.to(word_maps), size, mode="area") > 0.5
-            # The source's own row differs from itself nowhere, whatever its mask.
+            # The source never differs from itself, so its mask does not matter.
             opened &= within if len(within) == 1 else torch.cat([within[:1], within])
         return opened.float()
 
 
 def word_map(probabilities: Tensor, tokens: Sequence[int]) -> Tensor:
-    """The attention [pixels] that the tokens get together, averaged over heads, from probabilities [heads, pixels, K]."""
+    """The total attention [pixels] to the tokens, averaged over heads, from probabilities [heads, pixels, K]."""
     return probabilities[..., list(tokens)].sum(-1).mean(0)
 
 
-def in_the_largest_size(maps: Sequence[Tensor]) -> Tensor:
-    """The sum [h, w] of maps of several sizes, in the largest of them."""
+def sum_at_largest_size(maps: Sequence[Tensor]) -> Tensor:
+    """The sum [h, w] of maps of several sizes, each resized to the largest of them."""
     size = max(each.shape for each in maps)
     return torch.stack([F.interpolate(each[None, None], size=size)[0, 0] for each in maps]).sum(0)
 
 
 def map_mask(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool) -> Tensor:
-    """Where a row's map or the source's, divided by its maximum, exceeds the threshold: bool [R, 1, *size] of [R, 1, h, w]."""
+    """Where a row's map or the source's, divided by its maximum, exceeds the threshold: [R, 1, h, w] to bool [R, 1, *size]."""
     if pool:
         maps = F.max_pool2d(maps, 3, stride=1, padding=1)
     maps = F.interpolate(maps, size=size)
@@ -78,5 +78,5 @@ def map_mask(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool) 
 
 
 def blend_rows(x: Tensor, mask: Tensor) -> Tensor:
-    """x [R, C, H, W] with every row replaced by the first one where mask [R, 1, H, W] is 0."""
+    """x [R, C, H, W] with the first row in place of every row where mask [R, 1, H, W] is 0."""
     return torch.where(mask.to(x) > 0.5, x, x[:1])

@@ -1,4 +1,4 @@
-"""A whole prompt-to-prompt edit: from what is written about prompts and words to what happens to their tokens."""
+"""A whole prompt-to-prompt edit: from settings for prompts and words to edits of their tokens."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ Tokenize = Callable[[str], PromptTokens]
 
 @dataclass(frozen=True)
 class EditSettings:
-    """What a person asks for. Words are separated by commas; the defaults are the reference implementation's.
+    """The settings of an edit. Words are separated by commas; the defaults are the reference implementation's.
 
     Attributes:
         mode: how prompts are aligned, see `alignment.align`.
-        cross_fraction, self_fraction: the part of the steps, from the noise end, with the source's cross- and self-attention.
-        word_fractions: "word:fraction, ...", another cross fraction for these words of the targets.
+        cross_fraction, self_fraction: the fractions of the steps, from the noise end, with the source's cross-attention and
+            self-attention.
+        word_fractions: "word:fraction, ...", a different cross fraction for these words of the targets.
         reweight: "word:factor, ...", for words of the targets.
-        blend_words, subtract_words: words of any of the prompts. Without blend_words the local blend is open everywhere but at the
-            subtracted ones. The others as in `LocalBlend`.
-        blend_region: float32 [1 or targets, 1, H, W], see `LocalBlend`; with both words empty and None there is no local blend.
+        blend_words, subtract_words: words of any of the prompts. Without blend_words the local blend is open everywhere except
+            at the subtracted words.
+        blend_threshold, subtract_threshold, blend_start: see `LocalBlend`.
+        blend_region: float32 [1 or targets, 1, H, W], see `LocalBlend`. Without words and region there is no local blend.
     """
 
     mode: Mode = "auto"
@@ -45,13 +47,13 @@ class EditSettings:
 
 @dataclass(frozen=True)
 class PromptEdit:
-    """What happens to the attention of a batch [source, target, ...].
+    """The edits of the attention of a batch [source, target, ...].
 
     Attributes:
-        tokens: K of each prompt; a conditioning of more rows holds repetitions of them.
+        tokens: K of each prompt; a longer conditioning repeats its tokens.
         targets: the edit of each target's cross-attention.
-        self_fraction: see `controllers.self_is_replaced`.
-        blend: or None.
+        self_fraction: see `controllers.replaces_self_attention`.
+        blend: the local blend, or None.
     """
 
     tokens: tuple[int, ...]
@@ -63,22 +65,24 @@ class PromptEdit:
 def make_edit(source: str, targets: Sequence[str], settings: EditSettings, tokenize: Tokenize) -> PromptEdit:
     """The edit of one source prompt into one or more targets.
 
-    Raises ValueError for prompts that cannot be aligned as asked, for a word that is in none of the prompts in which it is looked
-    for, for a fraction outside of 0..1, and for a region of neither one row nor one for each target.
+    Raises ValueError for prompts that cannot be aligned in the given mode, for a word that is not in the prompts, for a fraction
+    outside 0..1, and for a region with neither one row nor one for each target.
     """
     prompts = [tokenize(text) for text in (source, *targets)]
-    others = prompts[1:]
-    fractions = _numbers(settings.word_fractions, "cross_replace_words", others, settings.cross_fraction, tokenize)
+    target_prompts = prompts[1:]
+    fractions = _numbers(
+        settings.word_fractions, "cross_replace_words", target_prompts, settings.cross_fraction, tokenize
+    )
     if any(bool((each < 0).any() or (each > 1).any()) for each in fractions):
         raise ValueError(
-            f"cross_replace_words: {settings.word_fractions!r} holds a fraction outside of 0 to 1; it is a part of the steps."
+            f"cross_replace_words: {settings.word_fractions!r} has a fraction outside 0 to 1; write a fraction of the steps."
         )
-    equalizers = _numbers(settings.reweight, "reweight", others, 1.0, tokenize)
+    equalizers = _numbers(settings.reweight, "reweight", target_prompts, 1.0, tokenize)
     return PromptEdit(
         tokens=tuple(prompt.rows for prompt in prompts),
         targets=tuple(
             CrossEdit(align(prompts[0], target, settings.mode), equalizer.float(), fraction)
-            for target, equalizer, fraction in zip(others, equalizers, fractions, strict=True)
+            for target, equalizer, fraction in zip(target_prompts, equalizers, fractions, strict=True)
         ),
         self_fraction=settings.self_fraction,
         blend=_blend(settings, prompts, tokenize),
@@ -86,27 +90,27 @@ def make_edit(source: str, targets: Sequence[str], settings: EditSettings, token
 
 
 def find_words(
-    words: Sequence[str], what: str, prompts: Sequence[PromptTokens], tokenize: Tokenize
+    words: Sequence[str], input_name: str, prompts: Sequence[PromptTokens], tokenize: Tokenize
 ) -> tuple[tuple[int, ...], ...]:
-    """For each prompt the token rows of all the words in it. Raises ValueError for a word that is in none of them."""
+    """For each prompt, the rows of the tokens of all the words. Raises ValueError for a word that is in none of the prompts."""
     found: list[list[int]] = [[] for _ in prompts]
     for word in words:
         places = [prompt.rows_of(tokenize(word)) for prompt in prompts]
         if not any(places):
             listed = " or ".join(repr(prompt.text) for prompt in prompts)
-            raise ValueError(f"{what}: the word {word!r} is not in {listed}; write it as it stands in the prompt.")
+            raise ValueError(f"{input_name}: the word {word!r} is not in {listed}; write it as in the prompt.")
         for rows, place in zip(found, places, strict=True):
             rows.extend(place)
     return tuple(tuple(sorted(set(rows))) for rows in found)
 
 
 def _numbers(
-    text: str, what: str, prompts: Sequence[PromptTokens], otherwise: float, tokenize: Tokenize
+    text: str, input_name: str, prompts: Sequence[PromptTokens], default: float, tokenize: Tokenize
 ) -> list[Tensor]:
-    """For each prompt a number for every token, float64 [K]: what is written for its word, or `otherwise`."""
-    numbers = [torch.full((prompt.rows,), otherwise, dtype=torch.float64) for prompt in prompts]
-    for word, number in parse_numbered_words(text, what):
-        for values, rows in zip(numbers, find_words([word], what, prompts, tokenize), strict=True):
+    """For each prompt a number for every token, float64 [K]: the number of its word in the text, or the default."""
+    numbers = [torch.full((prompt.rows,), default, dtype=torch.float64) for prompt in prompts]
+    for word, number in parse_numbered_words(text, input_name):
+        for values, rows in zip(numbers, find_words([word], input_name, prompts, tokenize), strict=True):
             values[list(rows)] = number
     return numbers
 

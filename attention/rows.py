@@ -1,4 +1,4 @@
-"""Rows of a batch that take something from the source row before them."""
+"""Rows of a batch that take something from the source, the first row."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from torch import Tensor
 
 
-def from_the_source(tensor: Tensor, rows: int, chunks: Sequence[int], count: int) -> Tensor:
-    """A copy of tensor [count * rows * tiles, ...] in which, in the named chunks, every row is the chunk's first one.
+def repeat_source(tensor: Tensor, rows: int, chunks: Sequence[int], count: int, tokens: slice = slice(None)) -> Tensor:
+    """A copy of tensor [count * rows * tiles, tokens, ...] in which the given chunks' rows equal their first one.
 
     A chunk is what the network is evaluated on under one prompt: all `rows` of the latent batch, each of which may be cut into
-    tiles that follow one another; `count` is the number of chunks.
+    consecutive tiles; `count` is the number of chunks. Only the given tokens are replaced.
     """
     copy = tensor.unflatten(0, (count, rows, -1)).clone()
     for chunk in chunks:
-        copy[chunk, 1:] = copy[chunk, 0]
+        copy[chunk, 1:, :, tokens] = copy[chunk, 0, :, tokens]
     return copy.flatten(0, 2)

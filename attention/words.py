@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-CHUNK = 77
-"""Rows of one pass of a CLIP text encoder: a start token, at most 75 of the prompt, an end token, padding."""
-
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a prompt. `key` is what tokens are compared by, `row` its row in the conditioning."""
+    """One token of a prompt: tokens with equal keys are the same; `row` is its row in the conditioning."""
 
     key: Hashable
     row: int
@@ -20,17 +17,19 @@ class Token:
 
 @dataclass(frozen=True)
 class PromptTokens:
-    """The tokens of a prompt without start, end and padding.
+    """The tokens of a prompt and where its text encoder puts them.
 
     Attributes:
-        text: as it was written, for messages.
-        content: in reading order, over all chunks.
-        rows: K, the number of rows of the conditioning, a multiple of `CHUNK`.
+        text: the prompt as written, for messages.
+        content: the tokens in reading order, without start, end and padding.
+        rows: K, the number of rows of the conditioning.
+        end_rows: the row of the end token of each chunk; a text encoder splits a long prompt into chunks.
     """
 
     text: str
     content: tuple[Token, ...]
     rows: int
+    end_rows: tuple[int, ...]
 
     @property
     def words(self) -> tuple[tuple[Token, ...], ...]:
@@ -42,15 +41,8 @@ class PromptTokens:
             words[-1].append(token)
         return tuple(tuple(word) for word in words)
 
-    @property
-    def end_rows(self) -> tuple[int, ...]:
-        """The row of each chunk's end token."""
-        last = {chunk: chunk * CHUNK for chunk in range(self.rows // CHUNK)}
-        last.update((token.row // CHUNK, token.row) for token in self.content)
-        return tuple(row + 1 for row in last.values())
-
     def rows_of(self, phrase: PromptTokens) -> tuple[int, ...]:
-        """The rows of every place where one or more whole words stand in this prompt; () where they do not."""
+        """The rows of every occurrence of one or more whole words in this prompt; () without any."""
         wanted = [_keys(word) for word in phrase.words]
         words = self.words
         found: list[int] = []
@@ -66,8 +58,8 @@ def parse_words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 
 
-def parse_numbered_words(text: str, what: str) -> tuple[tuple[str, float], ...]:
-    """Pairs of "word:number, word:number"; `what` names the input in the ValueError for anything else."""
+def parse_numbered_words(text: str, input_name: str) -> tuple[tuple[str, float], ...]:
+    """The pairs of "word:number, word:number". Raises ValueError, naming the input, for anything else."""
     pairs = []
     for entry in parse_words(text):
         word, _, number = entry.rpartition(":")
@@ -76,7 +68,9 @@ def parse_numbered_words(text: str, what: str) -> tuple[tuple[str, float], ...]:
         except ValueError:
             word = ""
         if not word.strip():
-            raise ValueError(f"{what}: {entry!r} is not a word with a number; write word:number, for example cat:1.5.")
+            raise ValueError(
+                f"{input_name}: {entry!r} is not a word with a number; write word:number, for example cat:1.5."
+            )
     return tuple(pairs)
 
 

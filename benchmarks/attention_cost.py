@@ -58,7 +58,11 @@ def with_prompt_to_prompt(model: Any) -> Any:  # noqa: ANN401
     target = CrossEdit(Alignment(torch.eye(TOKENS), ones), ones, ones.double())
     blend = LocalBlend(words=((2,), (2,)), subtracted=((), ()), start=0.0)
     return patch_prompt_to_prompt(
-        model, PromptEdit((TOKENS, TOKENS), (target,), 1.0, blend), self_level=1, blend_level=2, node="benchmark"
+        model,
+        PromptEdit((TOKENS, TOKENS), (target,), 1.0, blend),
+        self_resolution=1,
+        blend_resolution=2,
+        node="benchmark",
     )
 
 

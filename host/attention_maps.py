@@ -1,4 +1,4 @@
-"""What the UNet says of the states of a trajectory: where it looks for words, and how its predictions for two prompts differ."""
+"""Attention to words, and predictions of noise, at the states of a trajectory."""
 
 from __future__ import annotations
 
@@ -13,20 +13,14 @@ from torch import Tensor
 from ..attention.local_blend import word_map
 from ..inversion.trajectory import Trajectory
 from ..samplers.path import direction
-from .attention import (
-    Layer,
-    attention_layers,
-    install,
-    map_size,
-    nearest_level,
-    probabilities,
-)
+from .backbone import AttentionCall, LayerEdit, nearest_resolution
+from .backbones import backbone_of
 from .guided import Conditioning, Guidance, LoopRun, finite, run_loop
-from .sampling_run import Options, SamplingRun
+from .sampling_run import SamplingRun
 
 
 def trajectory_levels(trajectory: Trajectory, cleanest: float, noisiest: float, count: int) -> list[int]:
-    """At most `count` indices of states, evenly spaced between two parts of the way from the image (0) to the noise (1)."""
+    """At most `count` indices of states, evenly spaced between two positions from the image (0) to the noise (1)."""
     ends = torch.tensor([cleanest, noisiest]) * trajectory.steps
     chosen = torch.linspace(float(ends.min()), float(ends.max()), count).round().long().clamp(1, trajectory.steps)
     return sorted(set(chosen.tolist()))
@@ -39,16 +33,16 @@ def read_word_maps(
     tokens: Sequence[int],
     levels: Sequence[int],
 ) -> list[Tensor]:
-    """The attention [B, h, w] to the tokens together, a map for each size of layer, summed over heads, layers and levels.
+    """The attention [B, h, w] to the tokens together: one map for each resolution, summed over heads, layers and levels.
 
-    Asked are the layers at a quarter of the latent's side and those of twice that size.
-    Raises ValueError for a model without UNet cross-attention.
+    It is read in the layers at a quarter of the latent's side and at twice that size.
+    Raises ValueError for a model without a backbone that can be edited.
     """
-    layers = attention_layers(model)
-    coarse = nearest_level(layers)
+    backbone = backbone_of(model)
+    coarse = nearest_resolution(backbone.layers)
     reader = _MapReader(tuple(tokens))
-    chosen = [layer for layer in layers if layer.level in (coarse, coarse - 1)]
-    patched = install(model, None, reader, [("attn2", layer, reader.read) for layer in chosen])
+    chosen = [layer for layer in backbone.layers if layer.resolution in (coarse, coarse - 1)]
+    patched = backbone.install(model, None, reader, [LayerEdit(layer, "text", reader.read) for layer in chosen])
     _evaluate(patched, trajectory, positive, levels)
     return list(reader.maps.values())
 
@@ -82,7 +76,7 @@ def _evaluate(model: ModelPatcher, trajectory: Trajectory, positive: Conditionin
 
 @dataclass
 class _MapReader:
-    """Reads without changing anything; `maps` holds the sums by the layers' level."""
+    """Reads without changing anything; `maps` holds the sums by the layers' resolution."""
 
     tokens: tuple[int, ...]
     maps: dict[int, Tensor] = field(default_factory=dict)
@@ -95,11 +89,11 @@ class _MapReader:
     def end(self) -> None:
         pass
 
-    def read(self, layer: Layer, q: Tensor, k: Tensor, v: Tensor, options: Options) -> None:
-        self.run.require_whole_picture("attention maps", options)
-        for first in (chunk * self.run.rows for chunk in self.run.positive_chunks(options)):
+    def read(self, call: AttentionCall) -> None:
+        self.run.require_whole_picture("attention maps", call.options)
+        for first in (chunk * self.run.rows for chunk in self.run.positive_chunks(call.options)):
             maps = [
-                word_map(probabilities(q[row], k[row], options), self.tokens).view(map_size(options))
+                word_map(call.text_probabilities(row), self.tokens).view(call.map_size)
                 for row in range(first, first + self.run.rows)
             ]
-            self.maps[layer.level] = self.maps.get(layer.level, 0) + torch.stack(maps)
+            self.maps[call.layer.resolution] = self.maps.get(call.layer.resolution, 0) + torch.stack(maps)

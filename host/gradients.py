@@ -12,10 +12,11 @@ from typing import Any
 
 import torch
 from comfy.ldm.modules.attention import attention_pytorch
-from comfy.ldm.modules.diffusionmodules.openaimodel import ResBlock, SpatialTransformer
 from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from .unet import CHECKPOINTED
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def differentiable(networks: Sequence[nn.Module], device: torch.device, checkpoi
                 stack.enter_context(_normal_tensors(module))
                 if _is_streamed(module, device):
                     stack.enter_context(_copied_weights(module))
-                if checkpointed and isinstance(module, (ResBlock, SpatialTransformer)):
+                if checkpointed and isinstance(module, CHECKPOINTED):
                     stack.enter_context(_recomputed(module))
         yield
 

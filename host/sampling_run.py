@@ -1,4 +1,4 @@
-"""One run of a sampler, as an edit of attention knows it: its rows and steps, and which of them a call of the network holds."""
+"""One run of a sampler as an edit of attention sees it: its rows and steps, and which of them the network is evaluated on."""
 
 from __future__ import annotations
 
@@ -17,80 +17,82 @@ Options = dict[str, Any]
 
 @dataclass
 class SamplingRun:
-    """Made anew by the wrapper around each run.
+    """Created for each run.
 
     Attributes:
-        node: the one that made the edit, for messages: the run may be another node's. None where it runs the edit itself.
-        rows: rows of the latent batch. steps: how many steps the run has.
+        node: the name of the node that made the edit, for messages: another node may run it. None where the same node does.
+        rows: the rows of the latent batch.
+        steps: the number of steps.
         size: height and width of the latent.
-        in_parts: whether a conditioning has an area, for which ComfyUI gives the network a crop of the latent.
-        positive: ComfyUI's uuids of the entries of the positive conditioning; known when the sampler begins.
+        has_areas: whether a conditioning has an area, for which ComfyUI gives the network a crop of the latent.
+        positive: ComfyUI's uuids of the entries of the positive conditioning; known when the sampler starts.
     """
 
     node: str | None
     rows: int
     steps: int
     size: tuple[int, int]
-    in_parts: bool
+    has_areas: bool
     positive: frozenset[uuid.UUID] = frozenset()
     _sigma: Tensor | None = field(default=None, repr=False)
     _step: int = 0
 
     def refusal(self, sentence: str) -> ValueError:
+        """The error to raise, with the name of the node that made the edit where another node runs it."""
         return ValueError(sentence if self.node is None else f"{self.node}: {sentence}")
 
     def step(self, options: Options) -> int:
-        """The step 0, 1, ... at which the network is evaluated; between two levels that of the noisier one."""
+        """The step 0, 1, ... at which the network is evaluated; between two levels, the step of the noisier one."""
         sigma = options["sigmas"]
         if sigma is not self._sigma:
             self._sigma, self._step = sigma, step_at(options["sample_sigmas"], sigma[0])
         return self._step
 
     def positive_chunks(self, options: Options) -> list[int]:
-        """Which of the prompts that this call of the network evaluates together are the positive one (it may be none).
+        """Which of the prompts that are evaluated together are positive, possibly none.
 
-        Not by ComfyUI's `cond_or_uncond`: a guider lists its prompts in an order of its own, and a prompt that is evaluated
-        alone is always number 0 there.
+        ComfyUI's `cond_or_uncond` does not tell: a guider lists its prompts in an order of its own, and a prompt that is
+        evaluated alone is always number 0 there.
         """
-        return [chunk for chunk, name in enumerate(options["uuids"]) if name in self.positive]
+        return [chunk for chunk, entry in enumerate(options["uuids"]) if entry in self.positive]
 
-    def require_every_row(self, keys: Tensor, options: Options) -> None:
-        """Raise ValueError for a batch [rows, ...] that is not all rows of the latent under each prompt in turn."""
+    def require_every_row(self, batch: Tensor, options: Options) -> None:
+        """Raise ValueError unless a batch [rows, ...] holds all rows of the latent under each prompt in turn."""
         prompts = len(options["cond_or_uncond"])
-        if len(keys) != self.rows * prompts:
+        if len(batch) != self.rows * prompts:
             raise self.refusal(
-                f"the network is evaluated on {len(keys)} rows at once, but the latent batch has {self.rows} rows "
-                f"and there are {prompts} prompts, so that the source's row cannot be told from the others; another node splits "
+                f"the network is evaluated on {len(batch)} rows at once, but the latent batch has {self.rows} rows "
+                f"and there are {prompts} prompts, so the source's row cannot be told from the others; another node splits "
                 "the picture (TiledDiffusion, for example): leave it out, or set its tile_batch_size to 1."
             )
 
-    def require_whole_picture(self, what: str, options: Options) -> None:
-        """Raise ValueError where the network is given a crop of the latent but `what` is of the whole picture."""
+    def require_whole_picture(self, inputs: str, options: Options) -> None:
+        """Raise ValueError where the network is given a crop of the latent; the named inputs need the whole picture."""
         size = tuple(options["original_shape"][2:])
         if size != self.size:
             raise self.refusal(
                 f"the network is evaluated on crops of {size[1]} x {size[0]} of the latent's {self.size[1]} x "
-                f"{self.size[0]} pixels, but {what} belong to the whole picture; leave out the node that splits it "
-                f"(TiledDiffusion, for example), or {what}."
+                f"{self.size[0]} pixels, but {inputs} need the whole picture; leave out the node that splits it "
+                f"(TiledDiffusion, for example), or {inputs}."
             )
 
-    def require_every_query(self, queries: Tensor, keys: Tensor, options: Options) -> None:
-        """Raise ValueError where queries [rows * tiles, tokens, ...] are fewer than the pixels of the keys' rows."""
-        height, width = options["activations_shape"][2:]
+    def require_every_pixel(self, queries: Tensor, keys: Tensor, map_size: tuple[int, int]) -> None:
+        """Raise ValueError where queries [rows * tiles, pixels, ...] do not stand for every pixel of the keys' rows."""
+        height, width = map_size
         if len(queries) * queries.shape[1] != len(keys) * height * width:
             raise self.refusal(
-                "another node merges pixels before attention (TomePatchModel, for example), in each row others, "
-                "so that the source's attention does not fit a target; leave it out."
+                "another node merges pixels before attention (TomePatchModel, for example), different ones in "
+                "each row, so the source's attention does not fit a target; leave out that node."
             )
 
 
-def tell_the_positive_apart(conds: Mapping[str, Sequence[dict[str, Any]]]) -> frozenset[uuid.UUID]:
-    """The uuids of the entries of a guider's processed positive conditioning, after giving new ones to those of doubt.
+def identify_positive(conds: Mapping[str, Sequence[dict[str, Any]]]) -> frozenset[uuid.UUID]:
+    """The uuids of the entries of a guider's processed positive conditioning; an entry that shares its uuid gets a new one.
 
     Where one prompt has an area, ComfyUI gives the other prompts a copy of that entry, uuid included.
     """
     positive = conds.get("positive", [])
-    others = {entry["uuid"] for kind, entries in conds.items() if kind != "positive" for entry in entries}
+    others = {entry["uuid"] for name, entries in conds.items() if name != "positive" for entry in entries}
     for entry in positive:
         if entry["uuid"] in others:
             entry["uuid"] = uuid.uuid4()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from comfy_api.latest import io
 
-from ..attention.masks import difference_map, map_to_mask, mean_map, stretched
+from ..attention.masks import difference_map, map_to_mask, mean_map, resize_maps
 from ..attention.prompt_edit import find_words
 from ..attention.words import parse_words
-from ..host.attention import attention_layers
 from ..host.attention_maps import read_noise, read_word_maps, trajectory_levels
+from ..host.backbones import backbone_of
 from ..host.latents import picture_size
 from ..host.model_facts import model_facts
-from ..host.prompts import encode_rows, prompt_tokens
 from ..inversion.trajectory import Trajectory
 from ..measuring.compare import heat_colours
 from .inputs import model_input
@@ -117,22 +117,21 @@ class RetraceAttentionMask(RetraceNode):
         feather: int,
     ) -> io.NodeOutput:
         trajectory.require_model(model_facts(model))
-        attention_layers(model)
+        backbone = backbone_of(model)
         size = picture_size(model, trajectory.latents)
         chosen = trajectory_levels(trajectory, cleanest, noisiest, levels)
-        positive = encode_rows(clip, [prompt])
+        positive = backbone.encode_rows(clip, [prompt])
         if method["method"] == "words":
             words = parse_words(method["words"])
             if not words:
                 raise ValueError("words is empty; write a word of the prompt.")
-            (tokens,) = find_words(
-                words, "words", [prompt_tokens(clip, prompt)], lambda text: prompt_tokens(clip, text)
-            )
+            tokenize = partial(backbone.prompt_tokens, clip)
+            (tokens,) = find_words(words, "words", [tokenize(prompt)], tokenize)
             maps = mean_map(read_word_maps(model, trajectory, positive, tokens, chosen), size)
         else:
-            target = encode_rows(clip, [method["target_prompt"]])
+            target = backbone.encode_rows(clip, [method["target_prompt"]])
             noise, target_noise = (read_noise(model, trajectory, each, chosen) for each in (positive, target))
-            maps = stretched(difference_map(noise, target_noise), size)
+            maps = resize_maps(difference_map(noise, target_noise), size)
         maps = maps.cpu()
         mask = map_to_mask(maps, None if threshold == "otsu" else threshold_value, grow, feather)
         return io.NodeOutput(heat_colours(maps), mask)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import get_args
 
 from comfy_api.latest import io
@@ -9,14 +10,13 @@ from torch import Tensor
 
 from ..attention.alignment import Mode
 from ..attention.prompt_edit import EditSettings, make_edit
-from ..host.attention import attention_layers
+from ..host.backbones import backbone_of
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
-from ..host.prompts import encode_rows, prompt_tokens
 from ..samplers.blend_mask import checked_mask
 from .inputs import model_input
 from .node import RetraceNode
 
-LEVELS = {"full": 0, "half": 1, "quarter": 2}
+RESOLUTIONS = {"full": 0, "half": 1, "quarter": 2}
 
 
 class RetracePromptToPrompt(RetraceNode):
@@ -96,7 +96,7 @@ class RetracePromptToPrompt(RetraceNode):
                 ),
                 io.Combo.Input(
                     "self_replace_layers",
-                    options=list(LEVELS),
+                    options=list(RESOLUTIONS),
                     default="half",
                     advanced=True,
                     tooltip="The largest layers, by their side relative to the latent's, whose self-attention is replaced. half is "
@@ -104,7 +104,7 @@ class RetracePromptToPrompt(RetraceNode):
                 ),
                 io.Combo.Input(
                     "blend_layers",
-                    options=list(LEVELS),
+                    options=list(RESOLUTIONS),
                     default="quarter",
                     advanced=True,
                     tooltip="The largest layers whose attention the local blend reads, with those between them and a quarter of "
@@ -144,18 +144,28 @@ class RetracePromptToPrompt(RetraceNode):
         blend_layers: str,
         blend_mask: Tensor | None = None,
     ) -> io.NodeOutput:
-        attention_layers(model)
+        backbone = backbone_of(model)
         targets = [line.strip() for line in target_prompts.splitlines() if line.strip()]
         if not targets:
-            raise ValueError("target_prompts is empty; write what the image shall show.")
+            raise ValueError("target_prompts is empty; write what the image should show.")
         region = None if blend_mask is None else checked_mask(blend_mask)[:, None]
         settings = EditSettings(
-            mode, cross_replace, self_replace, cross_replace_words, reweight,
-            blend_words, blend_threshold, blend_start, subtract_words, subtract_threshold, region,
-        )  # fmt: skip
-        edit = make_edit(source_prompt.strip(), targets, settings, lambda text: prompt_tokens(clip, text))
-        conditioning = encode_rows(clip, [source_prompt.strip(), *targets])
-        patched = patch_prompt_to_prompt(model, edit, LEVELS[self_replace_layers], LEVELS[blend_layers], cls.title())
+            mode=mode,
+            cross_fraction=cross_replace,
+            self_fraction=self_replace,
+            word_fractions=cross_replace_words,
+            reweight=reweight,
+            blend_words=blend_words,
+            blend_threshold=blend_threshold,
+            blend_start=blend_start,
+            subtract_words=subtract_words,
+            subtract_threshold=subtract_threshold,
+            blend_region=region,
+        )
+        edit = make_edit(source_prompt.strip(), targets, settings, partial(backbone.prompt_tokens, clip))
+        conditioning = backbone.encode_rows(clip, [source_prompt.strip(), *targets])
+        resolutions = RESOLUTIONS[self_replace_layers], RESOLUTIONS[blend_layers]
+        patched = patch_prompt_to_prompt(model, edit, *resolutions, cls.title())
         return io.NodeOutput(patched, conditioning)
 
 

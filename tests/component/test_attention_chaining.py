@@ -3,7 +3,9 @@
 import pytest
 import torch
 from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
-from retrace_pack.host.attention import attention_layers, nearest_level, plain_attention
+from retrace_pack.host.backbone import nearest_resolution
+from retrace_pack.host.backbones import backbone_of
+from retrace_pack.host.plain_attention import plain_attention
 from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
@@ -21,8 +23,9 @@ def test_an_earlier_patch_is_kept_and_ours_added(models, relative, kind, whole_b
 
     def before(function):
         earlier = model.clone()
-        for layer in attention_layers(model):
-            earlier.set_model_patch_replace(function, kind, *layer.key[: 2 if whole_block else 3])
+        for place in backbone_of(model).places:
+            key = place.block, place.number, place.index
+            earlier.set_model_patch_replace(function, kind, *key[: 2 if whole_block else 3])
         return earlier
 
     assert torch.equal(
@@ -77,17 +80,18 @@ def test_an_occupied_residual_block_is_refused(models):
 
 
 def test_layers_are_found_by_their_size_relative_to_the_latent(models):
-    layers = attention_layers(models("sd15")[0])
-    assert [(layer.block, layer.level) for layer in layers] == [
+    unet = backbone_of(models("sd15")[0])
+    assert [(place.block, layer.resolution) for place, layer in zip(unet.places, unet.layers, strict=True)] == [
         ("input", 0), ("input", 1), ("middle", 1), ("output", 1), ("output", 1), ("output", 0), ("output", 0),
     ]  # fmt: skip
-    assert nearest_level(layers) == 1 and {layer.level for layer in attention_layers(models("sdxl")[0])} == {1}
+    assert nearest_resolution(unet.layers) == 1
+    assert {layer.resolution for layer in backbone_of(models("sdxl")[0]).layers} == {1}
 
 
 def test_patches_sit_only_where_they_act_and_leave_with_the_run(models):
     model = models("sd15")[0]
 
-    def patched(changes, **levels):
+    def patched(changes, **resolutions):
         of_the_run = {}
 
         def watch(executor, *args, **more):
@@ -95,7 +99,7 @@ def test_patches_sit_only_where_they_act_and_leave_with_the_run(models):
             of_the_run.update({kind: len(layers) for kind, layers in options.get("patches_replace", {}).items()})
             return executor(*args, **more)
 
-        edited = p2p(model, changes, **levels)
+        edited = p2p(model, changes, **resolutions)
         edited.add_wrapper_with_key("apply_model", "watch", watch)
         sample(edited, rows(model, 1, 2), strangers())
         assert "patches_replace" not in edited.model_options["transformer_options"]
@@ -104,5 +108,5 @@ def test_patches_sit_only_where_they_act_and_leave_with_the_run(models):
     assert patched(edit(cross=0, own=0)) == {}
     assert patched(edit(own=0)) == {"attn2": 7}
     blended = edit(cross=0, own=0, blend=BLEND)
-    assert [patched(blended, blend_level=level) for level in (2, 1, 0)] == [{"attn2": 4}, {"attn2": 4}, {"attn2": 7}]
-    assert patched(edit(cross=0), level=1) == {"attn1": 4}
+    assert [patched(blended, blend_resolution=each) for each in (2, 1, 0)] == [{"attn2": 4}, {"attn2": 4}, {"attn2": 7}]
+    assert patched(edit(cross=0), resolution=1) == {"attn1": 4}

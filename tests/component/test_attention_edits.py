@@ -9,7 +9,7 @@ from random_edits import BLEND, STEPS, TOKENS, cross_edit, edit, p2p, rows, samp
 from retrace_pack.attention.local_blend import LocalBlend
 from retrace_pack.attention.prompt_edit import PromptEdit
 from retrace_pack.host.after_step import apply_changes, model_changes
-from retrace_pack.host.attention import plain_attention
+from retrace_pack.host.plain_attention import plain_attention
 from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 

@@ -17,7 +17,7 @@ from comfy_extras.nodes_pag import PerturbedAttentionGuidance
 from comfy_extras.nodes_perpneg import PerpNeg, PerpNegGuider, perp_neg
 from comfy_extras.nodes_sag import SelfAttentionGuidance
 from random_edits import edit, p2p, rows, sample, strangers
-from retrace_pack.host.attention import plain_attention
+from retrace_pack.host.plain_attention import plain_attention
 
 SIGMA = 7.0
 

@@ -11,6 +11,7 @@ from comfy_extras.nodes_hypertile import HyperTile
 from comfy_extras.nodes_tomesd import TomePatchModel
 from node_call import run_node
 from random_edits import BLEND, edit, p2p, rows, sample, strangers
+from retrace_pack.host import unet
 from retrace_pack.nodes import attention_mask
 from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
@@ -87,8 +88,8 @@ def test_crops_are_refused_where_maps_or_masks_are_those_of_the_whole_picture(mo
 
 def test_a_reader_of_maps_refuses_crops_and_tiles(models, random_task, monkeypatch):
     task = random_task()
-    monkeypatch.setattr(attention_mask, "encode_rows", lambda clip, texts: task.source)
-    monkeypatch.setattr(attention_mask, "prompt_tokens", lambda clip, text: text)
+    monkeypatch.setattr(unet, "encode_rows", lambda clip, texts: task.source)
+    monkeypatch.setattr(unet, "prompt_tokens", lambda clip, text: text)
     monkeypatch.setattr(attention_mask, "find_words", lambda *of: ([1],))
     model, trajectory = models("sd15")[0], task.invert()
     half = torch.nn.functional.interpolate

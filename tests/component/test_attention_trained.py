@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from retrace_pack.attention.words import CHUNK
-from retrace_pack.host.prompts import encode_rows, prompt_tokens
+from retrace_pack.host.clip_prompts import CHUNK, encode_rows, prompt_tokens
 from retrace_pack.nodes.attention_mask import RetraceAttentionMask
 from retrace_pack.nodes.editing import RetraceEditSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
@@ -154,7 +153,7 @@ def test_several_targets_in_one_run(tiny, inverted):
         ({"blend_words": "circle, dog"}, "blend_words: the word 'dog' is not in"),
         ({"blend_words": "circle", "subtract_words": "hat"}, "subtract_words: the word 'hat' is not in"),
         ({"cross_replace_words": "moon:0.5"}, "cross_replace_words: the word 'moon' is not in"),
-        ({"cross_replace_words": "red:1.5"}, "holds a fraction outside of 0 to 1"),
+        ({"cross_replace_words": "red:1.5"}, "has a fraction outside 0 to 1"),
         ({"reweight": "red"}, "reweight: 'red' is not a word with a number"),
         ({"mode": "replace", "target_prompts": "a circle"}, "has 8 words and the target prompt 'a circle' has 2"),
         ({"target_prompts": " \n"}, "target_prompts is empty"),
@@ -200,6 +199,8 @@ def test_prompts_of_several_chunks_share_one_conditioning(tiny):
     conditioning = encode_rows(clip, [SOURCE, long])
     assert conditioning[0][0].shape[:2] == (2, 2 * CHUNK)
     assert prompt_tokens(clip, long).rows == 2 * CHUNK
+    assert prompt_tokens(clip, long).end_rows == (CHUNK - 1, CHUNK + 1 + 119 - 75)
+    assert prompt_tokens(clip, "").end_rows == (1,)
     single = clip.encode_from_tokens_scheduled(clip.tokenize(SOURCE))[0][0]
     torch.testing.assert_close(conditioning[0][0][0], single[0].repeat(2, 1), rtol=1e-4, atol=1e-4)
     _, positive = edit(tiny, target_prompts=long)

@@ -13,7 +13,7 @@ from retrace_pack.attention.alignment import Alignment
 from retrace_pack.attention.controllers import CrossEdit
 from retrace_pack.attention.local_blend import LocalBlend
 from retrace_pack.attention.prompt_edit import PromptEdit
-from retrace_pack.host.attention import QUARTER
+from retrace_pack.host.backbone import QUARTER
 from retrace_pack.host.prompt_to_prompt import patch_prompt_to_prompt
 
 STEPS, TOKENS = 4, 77
@@ -34,9 +34,9 @@ def edit(cross: float = 1.0, own: float = 1.0, seed: int | None = None, blend: L
     return PromptEdit((TOKENS, TOKENS), (cross_edit(cross, seed),), own, blend)
 
 
-def p2p(model: ModelPatcher, changes: PromptEdit, level: int = 0, blend_level: int = QUARTER) -> ModelPatcher:
-    """A clone that edits; self-attention where the latent was halved at least `level` times."""
-    return patch_prompt_to_prompt(model, changes, level, blend_level, "Prompt to Prompt")
+def p2p(model: ModelPatcher, changes: PromptEdit, resolution: int = 0, blend_resolution: int = QUARTER) -> ModelPatcher:
+    """A clone that edits; self-attention where the latent was halved at least `resolution` times."""
+    return patch_prompt_to_prompt(model, changes, resolution, blend_resolution, "Prompt to Prompt")
 
 
 def rows(model: ModelPatcher, *seeds: int) -> list[list[Any]]:

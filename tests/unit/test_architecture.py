@@ -119,6 +119,13 @@ def test_names_of_nodes_and_of_comfyui_would_be_found():
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_the_unet_is_known_to_its_backbone_alone(path):
+    words = re.compile(r"UNetModel|SpatialTransformer|ResBlock|\battn[12]\b|patches_replace|activations_shape")
+    if path.name not in ("unet.py", "unet_attention.py"):
+        assert not words.search(path.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
 def test_slow_or_foreign_libraries_wait_until_they_are_used(path):
     lazy = {"cv2", "transformers", "kornia", "diffusers", "scipy", "torchvision"}
     found = {module.split(".")[0] for module in top_level_imports(path)} & lazy

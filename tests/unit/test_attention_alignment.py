@@ -4,14 +4,20 @@ import numpy as np
 import pytest
 import torch
 from retrace_pack.attention.alignment import align, longest_common, refine_alignment, replace_alignment
-from retrace_pack.attention.words import CHUNK, PromptTokens, Token, parse_numbered_words, parse_words
+from retrace_pack.attention.words import PromptTokens, Token, parse_numbered_words, parse_words
+
+CHUNK = 77
 
 
 def prompt(text: str, chunks: int = 1) -> PromptTokens:
     """Words apart by spaces, their tokens by "|"; in several chunks 75 tokens each, as ComfyUI's tokenizer lays them out."""
     pieces = [(piece, at == 0) for word in text.split() for at, piece in enumerate(word.split("|"))]
     content = tuple(Token(piece, 1 + at + 2 * (at // (CHUNK - 2)), starts) for at, (piece, starts) in enumerate(pieces))
-    return PromptTokens(text, content, CHUNK * chunks)
+    last = [
+        max([CHUNK * chunk, *(token.row for token in content if token.row // CHUNK == chunk)])
+        for chunk in range(chunks)
+    ]
+    return PromptTokens(text, content, CHUNK * chunks, tuple(row + 1 for row in last))
 
 
 def sequence(tokens: PromptTokens) -> list[str]:

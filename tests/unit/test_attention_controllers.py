@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from retrace_pack.attention.alignment import Alignment
-from retrace_pack.attention.controllers import CrossEdit, cross_tokens, edit_cross, self_is_replaced
-from retrace_pack.attention.local_blend import LocalBlend, blend_rows, in_the_largest_size, map_mask, word_map
+from retrace_pack.attention.controllers import CrossEdit, edit_cross_attention, edited_tokens, replaces_self_attention
+from retrace_pack.attention.local_blend import LocalBlend, blend_rows, map_mask, sum_at_largest_size, word_map
 
 TOKENS = 77
 
@@ -48,18 +48,18 @@ def test_the_edit_equals_the_reference(seed, kind):
     fractions = torch.rand(TOKENS, generator=generator).double()
     for step in (0, 13, 49):
         active = (step < (fractions * 51).floor()).float()
-        ours = edit_cross(edit(mapper, alphas, equalizer, fractions), source, target, step, 50)
+        ours = edit_cross_attention(edit(mapper, alphas, equalizer, fractions), source, target, step, 50)
         expected = reference_cross(source, target, mapper, alphas, equalizer, active)
         torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_p14_identity_edits_change_no_bit():
     target, other = maps(0, 8, 64, TOKENS), maps(1, 8, 64, TOKENS)
-    assert torch.equal(edit_cross(edit(torch.eye(TOKENS)), target, target, 3, 50), target)
+    assert torch.equal(edit_cross_attention(edit(torch.eye(TOKENS)), target, target, 3, 50), target)
     nothing = edit(torch.eye(TOKENS), fractions=torch.zeros(TOKENS).double())
-    assert torch.equal(edit_cross(nothing, other, target, 0, 50), target) and not nothing.acts
-    assert torch.equal(edit_cross(edit(torch.eye(TOKENS), torch.zeros(TOKENS)), other, target, 0, 50), target)
-    assert not torch.equal(edit_cross(edit(torch.eye(TOKENS)), other, target, 3, 50), target)
+    assert torch.equal(edit_cross_attention(nothing, other, target, 0, 50), target) and not nothing.is_active
+    assert torch.equal(edit_cross_attention(edit(torch.eye(TOKENS), torch.zeros(TOKENS)), other, target, 0, 50), target)
+    assert not torch.equal(edit_cross_attention(edit(torch.eye(TOKENS)), other, target, 3, 50), target)
 
 
 @pytest.mark.parametrize(("fraction", "steps", "cross", "own"), [
@@ -69,17 +69,17 @@ def test_p14_identity_edits_change_no_bit():
 def test_p14_the_number_of_edited_steps(fraction, steps, cross, own):
     """int(f (N + 1)) rows of cross-attention and int(f N) of self-attention, in double precision as Python counts."""
     fractions = torch.full((TOKENS,), fraction, dtype=torch.float64)
-    active = [bool(cross_tokens(fractions, step, steps).all()) for step in range(steps)]
+    active = [bool(edited_tokens(fractions, step, steps).all()) for step in range(steps)]
     assert active == [step < min(steps, int(fraction * (steps + 1))) for step in range(steps)]
     assert sum(active) == cross
-    assert sum(self_is_replaced(fraction, step, steps) for step in range(steps)) == own == int(fraction * steps)
+    assert sum(replaces_self_attention(fraction, step, steps) for step in range(steps)) == own == int(fraction * steps)
 
 
 def test_words_have_fractions_of_their_own():
     fractions = torch.full((TOKENS,), 0.8, dtype=torch.float64)
     fractions[5] = 0.2
     source, target = maps(0, 2, 4, TOKENS), maps(1, 2, 4, TOKENS)
-    late = edit_cross(edit(torch.eye(TOKENS), fractions=fractions), source, target, 20, 50)
+    late = edit_cross_attention(edit(torch.eye(TOKENS), fractions=fractions), source, target, 20, 50)
     assert torch.equal(late[..., 5], target[..., 5])
     torch.testing.assert_close(late[..., 6], source[..., 6])
 
@@ -157,7 +157,7 @@ def test_a_region_closes_the_blend_outside_of_it(targets):
     ours = replace(everywhere, region=region).mask(opened, closed, (8, 8))
     assert torch.equal(ours[1:], (expected[1:] * within)) and 0 < float(ours[1:].sum()) < float(within.sum() * 3)
     alone = LocalBlend(((),) * 4, ((),) * 4, region=region)
-    assert not alone.looks_for_words and everywhere.looks_for_words
+    assert not alone.reads_maps and everywhere.reads_maps
     assert torch.equal(
         alone.mask(torch.zeros(4, 1, 1, 1), torch.zeros(4, 1, 1, 1), (8, 8))[1:], within.expand(3, 1, 8, 8)
     )
@@ -166,8 +166,8 @@ def test_a_region_closes_the_blend_outside_of_it(targets):
 def test_maps_of_several_sizes_are_summed_in_the_largest():
     coarse, fine = torch.rand(2, 3), torch.rand(4, 6)
     expected = fine + torch.kron(coarse, torch.ones(2, 2))
-    torch.testing.assert_close(in_the_largest_size([coarse, fine]), expected)
-    assert torch.equal(in_the_largest_size([coarse]), coarse)
+    torch.testing.assert_close(sum_at_largest_size([coarse, fine]), expected)
+    assert torch.equal(sum_at_largest_size([coarse]), coarse)
 
 
 def test_p14_a_blend_that_is_open_everywhere_changes_nothing_and_a_closed_one_gives_the_source():
@@ -188,14 +188,14 @@ def test_all_words_of_a_normalised_map_open_everything():
 def test_the_blend_begins_as_the_reference_counts(start, steps, first):
     """Its counter, raised before each blend, must exceed int(start N)."""
     blend = LocalBlend(((1,),), ((),), start=start)
-    begins = [blend.begins(step, steps) for step in range(steps)]
+    begins = [blend.is_active(step, steps) for step in range(steps)]
     assert begins == [step + 1 > int(start * steps) for step in range(steps)] and np.sum(begins) == steps - first
 
 
 def test_inputs_are_never_changed_in_place():
     source, target = maps(0, 2, 4, TOKENS), maps(1, 2, 4, TOKENS)
     kept = source.clone(), target.clone()
-    edit_cross(edit(torch.rand(TOKENS, TOKENS)), source, target, 0, 50)
+    edit_cross_attention(edit(torch.rand(TOKENS, TOKENS)), source, target, 0, 50)
     assert torch.equal(source, kept[0]) and torch.equal(target, kept[1])
     x = torch.randn(2, 4, 8, 8)
     before = x.clone()

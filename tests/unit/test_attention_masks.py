@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from retrace_pack.attention.masks import difference_map, map_to_mask, mean_map, otsu_threshold
-from retrace_pack.attention.rows import from_the_source
+from retrace_pack.attention.rows import repeat_source
 from retrace_pack.samplers.blend_mask import feather_mask
 
 
@@ -85,11 +85,11 @@ def test_diffedit_equals_the_references_formula():
 
 def test_rows_take_from_the_source_in_the_named_chunks():
     tensor = torch.arange(12.0).view(6, 2)
-    taken = from_the_source(tensor, 3, [1], 2)
+    taken = repeat_source(tensor, 3, [1], 2)
     assert torch.equal(taken[:3], tensor[:3]) and torch.equal(taken[3:], tensor[3].expand(3, 2))
     assert torch.equal(tensor, torch.arange(12.0).view(6, 2))
 
 
 def test_rows_take_tile_by_tile_from_the_source():
     tensor = torch.arange(8.0).view(8, 1)
-    assert from_the_source(tensor, 2, [0], 2).flatten().tolist() == [0, 1, 0, 1, 4, 5, 6, 7]
+    assert repeat_source(tensor, 2, [0], 2).flatten().tolist() == [0, 1, 0, 1, 4, 5, 6, 7]

@@ -3,13 +3,15 @@
 import pytest
 import torch
 from retrace_pack.attention.prompt_edit import EditSettings, find_words, make_edit
-from retrace_pack.attention.words import CHUNK, PromptTokens, Token
+from retrace_pack.attention.words import PromptTokens, Token
 
+CHUNK = 77
 SOURCE, TARGET, OTHER = "a red cat", "a blue cat", "a small red cat sleeps"
 
 
 def tokenize(text: str) -> PromptTokens:
-    return PromptTokens(text, tuple(Token(word, row, True) for row, word in enumerate(text.split(), start=1)), CHUNK)
+    content = tuple(Token(word, row, True) for row, word in enumerate(text.split(), start=1))
+    return PromptTokens(text, content, CHUNK, (len(content) + 1,))
 
 
 def edit(targets=(TARGET,), **settings):
@@ -21,8 +23,8 @@ def test_fractions_and_factors_go_to_the_tokens_of_their_words():
     assert target.fractions.tolist() == [0.7, 0.7, 0.2] + [0.7] * (CHUNK - 3)
     assert target.fractions.dtype == torch.float64 and target.equalizer.dtype == torch.float32
     assert target.equalizer[:5].tolist() == [1, -1, 1, 3, 1]
-    assert target.acts and not edit(cross_fraction=0.0).targets[0].acts
-    assert edit(cross_fraction=0.0, word_fractions="blue:0.2").targets[0].acts
+    assert target.is_active and not edit(cross_fraction=0.0).targets[0].is_active
+    assert edit(cross_fraction=0.0, word_fractions="blue:0.2").targets[0].is_active
 
 
 def test_each_target_has_its_own_alignment_and_only_its_own_words():
@@ -51,7 +53,7 @@ def test_subtracted_words_alone_are_a_blend_that_is_open_elsewhere():
 def test_a_region_alone_is_a_blend_and_has_one_row_or_one_for_each_target():
     region = torch.ones(2, 1, 4, 4)
     blend = edit((TARGET, OTHER), blend_region=region).blend
-    assert blend.region is region and not blend.looks_for_words and len(blend.words) == 3
+    assert blend.region is region and not blend.reads_maps and len(blend.words) == 3
     with pytest.raises(ValueError, match="blend_mask: there are 2 masks, but 1 target prompts"):
         edit((TARGET,), blend_region=region)
 
@@ -61,7 +63,7 @@ def test_a_region_alone_is_a_blend_and_has_one_row_or_one_for_each_target():
     [
         ({"reweight": "red:2"}, "reweight: the word 'red' is not in 'a blue cat'"),
         ({"word_fractions": "dog:0.5"}, "cross_replace_words: the word 'dog' is not in"),
-        ({"word_fractions": "cat:-0.5"}, "a fraction outside of 0 to 1"),
+        ({"word_fractions": "cat:-0.5"}, "a fraction outside 0 to 1"),
         ({"blend_words": "dog"}, "blend_words: the word 'dog' is not in 'a red cat' or 'a blue cat'"),
         ({"blend_words": "cat", "subtract_words": "dog"}, "subtract_words: the word 'dog' is not in"),
     ],
