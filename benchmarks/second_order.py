@@ -82,7 +82,10 @@ def measure(name: str, scenes: Scenes) -> None:
             sigmas = levels(scenes, schedule)
 
             def invert(denoise: Any, x: Tensor, sigmas: Tensor = sigmas, rest: Any = (rule, iterations)) -> Tensor:  # noqa: ANN401
-                return invert_multistep(denoise, x, sigmas.flip(0).to(x), *rest).states[-1]
+                ascending, (rule, iterations) = sigmas.flip(0).to(x), rest
+                return invert_multistep(
+                    denoise, x, ascending, path=VarianceExploding(), rule=rule, start_iterations=iterations
+                ).states[-1]
 
             def own(denoise: Any, x: Tensor, sigmas: Tensor = sigmas, rule: str = rule) -> Tensor:  # noqa: ANN401
                 return sample_multistep(denoise, x, sigmas.to(x), rule)

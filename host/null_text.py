@@ -14,6 +14,7 @@ from comfy.conds import CONDCrossAttn
 from comfy.model_base import BaseModel
 from torch import Tensor
 
+from ..inversion.methods import METHODS
 from ..inversion.null_text import (
     EmbeddedDenoise,
     Method,
@@ -47,7 +48,7 @@ def optimize(
     rows, for an area, and for a ControlNet on the positive that ComfyUI would copy to the negative.
     """
     embedding, settings = only_row(guidance.negative, "negative")
-    _require_optimizable(guidance)
+    _require_optimizable(guidance, trajectory)
     process_in, process_out = guidance.model.model.process_latent_in, guidance.model.model.process_latent_out
     # Places on the progress bar for one step.
     passes = max(1, options.inner_steps)
@@ -97,7 +98,13 @@ def optimize(
     return trajectory.with_null_text(null_text), found
 
 
-def _require_optimizable(guidance: Guidance) -> None:
+def _require_optimizable(guidance: Guidance, trajectory: Trajectory) -> None:
+    made = trajectory.inversion.method
+    if METHODS[made].sample is not sample_ddim:
+        raise ValueError(
+            f"the trajectory was made by method {made!r}, but null embeddings are optimized for DDIM's steps; invert with method "
+            "'ddim'."
+        )
     if any(entry.get("control_apply_to_uncond") for _, entry in guidance.positive):
         raise ValueError(
             "positive has a ControlNet by Apply ControlNet (OLD), which ComfyUI would give to one step's embedding and to no "

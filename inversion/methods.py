@@ -6,17 +6,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, get_args
 
 from torch import Tensor
 
 from ..samplers.ddim import sample_ddim
+from ..samplers.multistep import sample_multistep
 from .bdia import invert_bdia, sample_bdia
 from .belm import invert_belm, sample_belm
 from .ddim import invert_ddim
 from .edict import invert_edict, sample_edict
 from .edit_friendly import invert_edit_friendly, sample_edit_friendly
 from .fixed_point import Acceleration
+from .multistep import invert_multistep
 from .result import Inversion, Kind
 
 Family = Literal["ddim", "exact", "noise maps"]
@@ -96,6 +99,18 @@ METHODS: Mapping[str, Method] = {
             "fixed_point_iterations": Number(default=0, low=0, high=50),
             "acceleration": Choice(default="none", options={name: name for name in get_args(Acceleration)}),
         },
+    ),
+    "dpm++ 2m": Method(
+        family="ddim",
+        stores="plain",
+        invert=partial(invert_multistep, rule="dpm++ 2m"),
+        sample=partial(sample_multistep, rule="dpm++ 2m"),
+    ),
+    "res 2m": Method(
+        family="ddim",
+        stores="plain",
+        invert=partial(invert_multistep, rule="res 2m"),
+        sample=partial(sample_multistep, rule="res 2m"),
     ),
     "o-belm": Method(family="exact", stores="pair", invert=invert_belm, sample=sample_belm),
     "bdia": Method(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.multistep import MultistepRule, slope_weights
-from ..samplers.path import VarianceExploding
+from ..samplers.path import Path
 from .result import Inversion
 
 START_LEVELS = 2
@@ -83,6 +83,8 @@ def invert_multistep(
     denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
+    *,
+    path: Path,
     rule: MultistepRule = "dpm++ 2m",
     start_iterations: int = 2,
     callback: StepCallback | None = None,
@@ -99,7 +101,6 @@ def invert_multistep(
     if start_iterations < 0:
         raise ValueError(f"start_iterations is {start_iterations}; give 0 or more.")
     steps = _Steps(sigmas, slope_weights(sigmas.flip(0), rule).flip(0))
-    path = VarianceExploding()
     states, predictions = [x], []
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
         states.append(
@@ -112,7 +113,7 @@ def invert_multistep(
         if callback is not None:
             callback(step, states[-1], sigma_next, predictions[-1].denoised)
     changes = [x - prediction.asked for x, prediction in zip(states[1:], predictions, strict=True)]
-    residuals = [(change / path.c(s)).square().mean().sqrt() for change, s in zip(changes, sigmas[1:], strict=True)]
+    residuals = [path.to_unit(change, s).square().mean().sqrt() for change, s in zip(changes, sigmas[1:], strict=True)]
     return Inversion(torch.stack(states), torch.stack(residuals))
 
 

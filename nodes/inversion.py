@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
@@ -11,7 +12,7 @@ from ..host.inversion import invert
 from ..host.latents import latent_samples, trajectory_state, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
-from ..inversion.methods import settings_of
+from ..inversion.methods import METHODS, methods_of, settings_of
 from ..samplers.schedule import Spacing, Terminal, make_schedule
 from .inputs import (
     RetraceTrajectory,
@@ -77,6 +78,15 @@ class RetraceDDIMInvert(RetraceNode):
                     optional=True,
                     advanced=True,
                 ),
+                io.Combo.Input(
+                    "method",
+                    options=list(methods_of("ddim")),
+                    default="ddim",
+                    optional=True,
+                    advanced=True,
+                    tooltip="ddim: sample with DDIM or euler. dpm++ 2m and res 2m are second-order: more accurate in half the "
+                    "steps; sample with dpmpp_2m or res_multistep over the same sigmas, or with Edit Sample.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -99,19 +109,31 @@ class RetraceDDIMInvert(RetraceNode):
         spacing: Spacing,
         terminal: Terminal,
         acceleration: str = "none",
+        method: str = "ddim",
     ) -> io.NodeOutput:
+        given = {"fixed_point_iterations": fixed_point_iterations, "acceleration": acceleration}
+        _require_used(given, method)
         facts = model_facts(model)
         samples = latent_samples(latent, model)
         schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
-        given = {"fixed_point_iterations": fixed_point_iterations, "acceleration": acceleration}
-        trajectory = invert(guidance, samples, schedule, facts, "ddim", given)
+        trajectory = invert(guidance, samples, schedule, facts, method, given)
         noise = trajectory_state(without_noise_mask(latent), trajectory, 0)
         text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
             f"largest residual {float(trajectory.residuals.max()):.2e}"
         )
         return io.NodeOutput(trajectory, noise, trajectory.remaining_sigmas(0), ui=report(cls, text))
+
+
+def _require_used(given: Mapping[str, Any], method: str) -> None:
+    """Raise ValueError for a setting that was changed but that `method` does not have."""
+    for name, value in given.items():
+        if name not in METHODS[method].settings and value != SETTINGS[name].default:
+            raise ValueError(
+                f"{name} is {value!r}, but method {method!r} does not use it; set it to {SETTINGS[name].default!r}, or choose "
+                "method ddim."
+            )
 
 
 NODES: list[type[io.ComfyNode]] = [RetraceDDIMInvert]

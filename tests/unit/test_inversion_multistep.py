@@ -18,7 +18,9 @@ def gaussian(spread):
 
 
 def round_trip_error(denoise, x, ascending, rule, start_iterations=2):
-    noise = invert_multistep(denoise, x, ascending, rule, start_iterations).states[-1]
+    noise = invert_multistep(
+        denoise, x, ascending, path=VarianceExploding(), rule=rule, start_iterations=start_iterations
+    ).states[-1]
     return float((sample_multistep(denoise, noise, ascending.flip(0), rule) - x).square().mean().sqrt())
 
 
@@ -41,7 +43,7 @@ def test_it_follows_the_exact_solution_to_second_order(randn, rule):
     def error(steps):
         ascending = torch.logspace(-1.5, 1.0, steps + 1, dtype=torch.float64)
         truth = randn(1) * (spread**2 + ascending.view(-1, 1, 1, 1, 1) ** 2).sqrt()
-        states = invert_multistep(gaussian(spread), truth[0], ascending, rule).states
+        states = invert_multistep(gaussian(spread), truth[0], ascending, path=VarianceExploding(), rule=rule).states
         return float((states[-1] - truth[-1]).abs().max())
 
     assert 3.3 < error(80) / error(160) < 5
@@ -63,7 +65,9 @@ def test_start_iterations_find_the_state_above_a_clean_image(sigma_table, toy64,
     ascending = make_schedule(sigma_table, 25).ascending_sigmas
 
     def error(start_iterations):
-        state = invert_multistep(denoise, x, ascending[:2], start_iterations=start_iterations).states[-1]
+        state = invert_multistep(
+            denoise, x, ascending[:2], path=VarianceExploding(), start_iterations=start_iterations
+        ).states[-1]
         return float((denoise(state, ascending[1]) - x).square().mean().sqrt())
 
     assert error(2) < 0.1 * error(1) < 0.01 * error(0)
@@ -77,6 +81,7 @@ def test_one_call_a_level_but_for_the_first_two(sigma_table, start_iterations):
         lambda x, sigma: calls.append(float(sigma)) or 0.5 * x,
         torch.ones(1, 4, 2, 2, dtype=torch.float64),
         ascending,
+        path=VarianceExploding(),
         start_iterations=start_iterations,
         callback=lambda *step: reported.append(step),
     )
@@ -90,19 +95,25 @@ def test_one_call_a_level_but_for_the_first_two(sigma_table, start_iterations):
 def test_a_batch_equals_its_rows_and_the_input_stays(sigma_table, toy64, randn):
     ascending = make_schedule(sigma_table, 6).ascending_sigmas
     x = randn(3)
-    together = invert_multistep(toy64(3.0), x, ascending).states
+    together = invert_multistep(toy64(3.0), x, ascending, path=VarianceExploding()).states
     assert torch.equal(x, randn(3)) and torch.equal(together[0], x)
     for row in range(len(x)):
-        alone = invert_multistep(toy64(3.0), x[row : row + 1], ascending).states
+        alone = invert_multistep(toy64(3.0), x[row : row + 1], ascending, path=VarianceExploding()).states
         torch.testing.assert_close(alone, together[:, row : row + 1])
 
 
 @pytest.mark.parametrize("sigmas", [[2.0, 1.0, 0.0], [1.0], [0.0, 1.0, 1.0]])
 def test_sigmas_that_do_not_strictly_ascend_are_refused(randn, sigmas):
     with pytest.raises(ValueError, match="do not strictly"):
-        invert_multistep(gaussian(1.0), randn(1), torch.tensor(sigmas))
+        invert_multistep(gaussian(1.0), randn(1), torch.tensor(sigmas), path=VarianceExploding())
 
 
 def test_negative_iterations_are_refused(sigma_table, randn):
     with pytest.raises(ValueError, match="start_iterations is -1; give 0 or more"):
-        invert_multistep(gaussian(1.0), randn(1), make_schedule(sigma_table, 5).ascending_sigmas, start_iterations=-1)
+        invert_multistep(
+            gaussian(1.0),
+            randn(1),
+            make_schedule(sigma_table, 5).ascending_sigmas,
+            path=VarianceExploding(),
+            start_iterations=-1,
+        )

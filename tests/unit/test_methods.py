@@ -94,3 +94,4 @@ def test_values_out_of_bounds_are_not_allowed():
 
 def test_the_choices_of_saved_workflows_stay_in_their_order():
     assert list(methods_of("exact"))[:3] == ["o-belm", "bdia", "edict"]
+    assert list(methods_of("ddim"))[:3] == ["ddim", "dpm++ 2m", "res 2m"]
