@@ -65,7 +65,7 @@ def test_the_limits_of_every_input_are_accepted_or_refused_in_words(node):
                         hint = node.execute(image, {"method": name, entry.id: value, **mask}, 0).args[0]
                         assert hint.shape == image.shape
                     except ValueError as refusal:
-                        assert str(refusal).startswith(f"ControlNet Hint, method {name}: "), refusal
+                        assert str(refusal).startswith(f"ControlNet Hint: method {name}: "), refusal
 
 
 def test_comfyui_hands_the_chosen_method_its_inputs(node):
