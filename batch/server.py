@@ -104,7 +104,7 @@ class ComfyServer(ComfyApi):
         self._resources.close()
 
     def log(self) -> str:
-        """What the server has logged so far, without colours."""
+        """What the server has logged so far, without colors."""
         path = self.base / "server.log"
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         return re.sub(r"\x1b\[[0-9;]*m", "", text)

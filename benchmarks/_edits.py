@@ -11,7 +11,7 @@ from torch import Tensor
 
 MARGIN, PAINTED = 8, 6
 REWEIGHTED = "reweighted"
-KINDS = ("colour", "shape", "background", "added", REWEIGHTED)
+KINDS = ("color", "shape", "background", "added", REWEIGHTED)
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ def _case(kind: str, rng: np.random.Generator) -> Case:
         return Case(kind, scene, scene.with_object(shape=shape), f"{first.shape}, {shape}")
     if kind == REWEIGHTED:
         return Case(kind, scene, scene, first.shape) if first.size == "large" else _case(kind, rng)
-    colour = str(rng.choice([name for name in scenes.PALETTE if name not in (first.colour, scene.background)]))
-    if kind == "colour":
-        return Case(kind, scene, scene.with_object(colour=colour), first.shape)
-    target = scenes.Scene(scene.objects, colour, scene.gradient, scene.angle)
+    color = str(rng.choice([name for name in scenes.PALETTE if name not in (first.color, scene.background)]))
+    if kind == "color":
+        return Case(kind, scene, scene.with_object(color=color), first.shape)
+    target = scenes.Scene(scene.objects, color, scene.gradient, scene.angle)
     case = Case(kind, scene, target, "", first.shape)
     # Of a small object nothing is left to judge when it is shrunk.
     return case if kept_region(case).any() else _case(kind, rng)
@@ -86,9 +86,9 @@ def painted_box(case: Case) -> Tensor:
 
 
 def new_words(case: Case) -> list[str]:
-    """What the target's prompt calls the new shape, or the added object by its colour and shape."""
+    """What the target's prompt calls the new shape, or the added object by its color and shape."""
     new = case.target.objects[-1]
-    return [new.shape] if case.kind == "shape" else [new.colour, new.shape]
+    return [new.shape] if case.kind == "shape" else [new.color, new.shape]
 
 
 def kept_elsewhere(case: Case, picture: Tensor) -> Tensor:
@@ -105,15 +105,15 @@ def _grown(mask: np.ndarray, pixels: int = MARGIN) -> Tensor:
 
 
 def _added_object(case: Case, picture: Tensor) -> np.ndarray:
-    """The largest region of the added object's colour, bool [128, 128]."""
-    return _region_of(case.target.objects[1].colour, picture)
+    """The largest region of the added object's color, bool [128, 128]."""
+    return _region_of(case.target.objects[1].color, picture)
 
 
-def _region_of(colour: str, picture: Tensor) -> np.ndarray:
+def _region_of(color: str, picture: Tensor) -> np.ndarray:
     import scenes
-    from judge import largest_blob, nearest_colours
+    from judge import largest_blob, nearest_colors
 
-    return largest_blob(nearest_colours(_bytes(picture)) == list(scenes.PALETTE).index(colour))
+    return largest_blob(nearest_colors(_bytes(picture)) == list(scenes.PALETTE).index(color))
 
 
 def _bytes(picture: Tensor) -> np.ndarray:
@@ -127,10 +127,10 @@ def succeeded(case: Case, picture: Tensor) -> bool:
     if case.kind == "added":
         return int(_added_object(case, picture).sum()) >= SMALLEST_AREA
     wanted, verdict = case.target.objects[0], judge(_bytes(picture))
-    shown = {"colour": verdict.colour, "shape": verdict.shape, "background": verdict.background}[case.kind]
-    return shown == {"colour": wanted.colour, "shape": wanted.shape, "background": case.target.background}[case.kind]
+    shown = {"color": verdict.color, "shape": verdict.shape, "background": verdict.background}[case.kind]
+    return shown == {"color": wanted.color, "shape": wanted.shape, "background": case.target.background}[case.kind]
 
 
 def object_area(case: Case, picture: Tensor) -> int:
-    """The pixels of the largest region in the first object's colour."""
-    return int(_region_of(case.source.objects[0].colour, picture).sum())
+    """The pixels of the largest region in the first object's color."""
+    return int(_region_of(case.source.objects[0].color, picture).sum())

@@ -1,9 +1,9 @@
 """What edits of real pictures keep and change: every inversion with every editor, judged against the renderer's ground truth.
 
-    python dev.py bench editing [--edits 200] [--kind colour] [--inversion REGEX] [--editor REGEX] [--sheet FILE]
+    python dev.py bench editing [--edits 200] [--kind color] [--inversion REGEX] [--editor REGEX] [--sheet FILE]
 
 Held-out scenes of a miniature checkpoint, 50 steps. Success: the wanted attribute is what the picture shows; for "reweighted",
-that the object's area never falls as the factor of the word "large" rises. What must stay is all outside of the object's masks
+that the object's area never falls as the factor of the word "large" rises. What must stay is all outside the object's masks
 before and after, grown by eight pixels; for a background the object, shrunk by eight. Its PSNR is measured against the picture
 and set against that of the VAE's own round trip, "elsewhere" without the place that an added object took, which the prompt
 does not name; SSIM tells of structure.
@@ -73,13 +73,13 @@ class Settings:
 
 SETTINGS = {
     "p2p": {
-        "colour": Settings(0.8, 0.8),
+        "color": Settings(0.8, 0.8),
         "shape": Settings(0.8, 0.6),
         "background": Settings(0.8, 0.8),
         "added": Settings(0.3, 0.2),
     },
     "p2p + blend": {
-        "colour": Settings(0.8, 0.8, Blend()),
+        "color": Settings(0.8, 0.8, Blend()),
         "shape": Settings(0.6, 0.4, Blend(layers="full")),
         "background": Settings(0.4, 0.2, Blend(subtract_threshold=0.6, layers="full")),
         "added": Settings(0.2, 0.1, Blend(start=0.0, painted=True), emphasis=(3.0, 1.0)),
@@ -88,7 +88,7 @@ SETTINGS = {
 }
 
 BEST_INVERSION = {
-    "colour": FIRST_INVERSION,
+    "color": FIRST_INVERSION,
     "shape": "edit friendly",
     "background": "edit friendly",
     "added": "edit friendly",
@@ -309,7 +309,7 @@ def write_sheet(path: Path, bench: Bench) -> None:
     """Columns of source, ground truth and an edit by prompt-to-prompt with local blend; ten of each in a row, thirty in all."""
     from PIL import Image
 
-    counts = {"colour": 8, "shape": 8, "background": 7, "added": 7}
+    counts = {"color": 8, "shape": 8, "background": 7, "added": 7}
     cases = [case for kind, count in counts.items() for case in make_cases(kind, count)]
     strips = []
     for case in cases:

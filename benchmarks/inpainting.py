@@ -2,7 +2,7 @@
 
     python dev.py bench inpainting [--scenes 100] [--steps 50] [--margin 24]
 
-Each scene's object is replaced, inside of a box around it on the latent's grid, by another of another colour and shape. Core's
+Each scene's object is replaced, inside a box around it on the latent's grid, by another of another color and shape. Core's
 way is SetLatentNoiseMask, euler on ddim_uniform and ImageCompositeMasked; ours are Latent Blend Sample (matched, trajectory,
 trajectory with inherit_noise: "inherited") and Pixel Composite. "unrestricted" samples the same prompts from the same noise
 without any picture. All in one run.
@@ -26,7 +26,7 @@ METHODS = ("core", "matched", "trajectory", "inherited", "unrestricted")
 
 @dataclass(frozen=True)
 class Task:
-    """A picture [1, 128, 128, 3], the box to be painted anew [1, 128, 128], and what shall stand there."""
+    """A picture [1, 128, 128, 3], the box to be repainted [1, 128, 128], and what shall stand there."""
 
     picture: Tensor
     mask: Tensor
@@ -60,13 +60,13 @@ def main() -> None:
 
 def table(jumps: dict[str, list[float]], right: dict[str, list[tuple[bool, bool]]], changed: dict[str, float]) -> str:
     """What was measured so far, as Markdown."""
-    rows = ["| | seam | colour right | shape right | both right | largest change outside |", "|" + " --- |" * 6]
+    rows = ["| | seam | color right | shape right | both right | largest change outside |", "|" + " --- |" * 6]
     for method in METHODS:
-        colour, shape = (100 * rate for rate in np.mean(right[method], axis=0))
+        color, shape = (100 * rate for rate in np.mean(right[method], axis=0))
         both = 100 * np.mean([all(hit) for hit in right[method]])
         blended = method != "unrestricted"
         seam, outside = (f"{np.mean(jumps[method]):.4f}", f"{changed[method]:.3f}") if blended else ("", "")
-        rows.append(f"| {method} | {seam} | {colour:.0f} % | {shape:.0f} % | {both:.0f} % | {outside} |")
+        rows.append(f"| {method} | {seam} | {color:.0f} % | {shape:.0f} % | {both:.0f} % | {outside} |")
     return "\n".join(rows)
 
 
@@ -78,9 +78,9 @@ def make_tasks(count: int, margin: int) -> list[Task]:
     tasks = []
     for scene, picture in zip(chosen, pictures, strict=True):
         item = scene.objects[0]
-        colours = [name for name in scenes.PALETTE if name not in (item.colour, scene.background)]
+        colors = [name for name in scenes.PALETTE if name not in (item.color, scene.background)]
         shapes = [name for name in scenes.SHAPES if name != item.shape]
-        target = scene.with_object(colour=str(rng.choice(colours)), shape=str(rng.choice(shapes)))
+        target = scene.with_object(color=str(rng.choice(colors)), shape=str(rng.choice(shapes)))
         reach = item.radius + margin
         (left, right), (top, bottom) = (
             (
@@ -152,7 +152,7 @@ def measure(
     changed[method] = max(changed[method], float(((images - pictures).abs() * (masks == 0)[..., None]).max()))
     for image, task in zip(images, batch, strict=True):
         verdict, wanted = judge((image * 255).round().clamp(0, 255).byte().cpu().numpy()), task.target.objects[0]
-        right[method].append((verdict.colour == wanted.colour, verdict.shape == wanted.shape))
+        right[method].append((verdict.color == wanted.color, verdict.shape == wanted.shape))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What autograd keeps of one pass through a full-size UNet: the memory of null-text optimisation, without a GPU.
+"""What autograd keeps of one pass through a full-size UNet: the memory of null-text optimization, without a GPU.
 
     python dev.py bench memory
 

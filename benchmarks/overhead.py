@@ -3,7 +3,7 @@
     python dev.py bench overhead [--size 256] [--steps 4]
 
 Random weights in SD1.5's full-size layout. Both times are taken in the same run: a wrapper around the UNet adds up the
-time inside of it, the rest (guider, conditioning, step arithmetic, previews, keeping the states) is overhead.
+time inside it, the rest (guider, conditioning, step arithmetic, previews, keeping the states) is overhead.
 ComfyUI's own euler sampler on the same levels is measured beside it, since most of the rest is the host's.
 """
 
@@ -22,7 +22,7 @@ ROUNDS = 5
 
 
 class Stopwatch:
-    """Time spent inside of the UNet, as a DIFFUSION_MODEL wrapper."""
+    """Time spent inside the UNet, as a DIFFUSION_MODEL wrapper."""
 
     def __init__(self) -> None:
         self.seconds = 0.0

@@ -53,11 +53,11 @@ def picture(size: int) -> Array:
     image = cv2.resize(rng.random((12, 12, 3), np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     for _ in range(40):
         x, y, side = rng.integers(0, size, 3)
-        colour = tuple(float(c) for c in rng.random(3))
+        color = tuple(float(c) for c in rng.random(3))
         if rng.random() < 0.5:
-            cv2.circle(image, (int(x), int(y)), int(side) // 6 + 1, colour, -1, cv2.LINE_AA)
+            cv2.circle(image, (int(x), int(y)), int(side) // 6 + 1, color, -1, cv2.LINE_AA)
         else:
-            cv2.rectangle(image, (int(x), int(y)), (int(x + side // 5), int(y + side // 7)), colour, -1)
+            cv2.rectangle(image, (int(x), int(y)), (int(x + side // 5), int(y + side // 7)), color, -1)
     image = cv2.GaussianBlur(image, (0, 0), 1.0)
     return (image + rng.normal(0, 0.01, image.shape).astype(np.float32)).clip(0, 1)
 

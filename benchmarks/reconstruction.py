@@ -5,8 +5,8 @@
 Held-out scenes of the miniature checkpoints, 50 steps, cfg 7.5. PSNR (dB) is that of the decoded reconstruction against the
 VAE's own round trip and against the image; MSE is that of the latent. UNet work counts a forward pass 1 and a backward pass
 2, for one image, inversion and reconstruction together. "kept" is what the trajectory holds, "graph" what autograd keeps of
-one pass. "all at cfg 1" inverts and rebuilds there, and edits at 7.5. The edit changes the object's colour, from step 10 of
-50: how often a judge by pixels reads the new colour, and the PSNR outside the object against the VAE round trip.
+one pass. "all at cfg 1" inverts and rebuilds there, and edits at 7.5. The edit changes the object's color, from step 10 of
+50: how often a judge by pixels reads the new color, and the PSNR outside the object against the VAE round trip.
 
 All of it takes hours on a CPU. What was measured is kept, eight scenes a line, in benchmarks/results/reconstruction.jsonl and
 not measured again as long as the checkpoint is the same; the table is made of what is there.
@@ -34,7 +34,7 @@ GROUP = 8
 EDIT_START = 0.2
 COLUMNS = (
     "method", "scenes", "to VAE round trip", "to image", "latent MSE", "UNet work", "s an image", "kept MB", "graph MB",
-    "colour changed", "outside the object",
+    "color changed", "outside the object",
 )  # fmt: skip
 
 
@@ -158,28 +158,28 @@ def measure(case: Case, prepare_part: Prepare, batched: bool, weights: str, meth
 
 
 def edit(part: Case, prepared: Prepared) -> Tensor:
-    """Latents of the scenes with the next colour of the palette, at the guidance of the table."""
-    targets = part.prompts([recoloured(scene).caption for scene in part.scenes])
+    """Latents of the scenes with the next color of the palette, at the guidance of the table."""
+    targets = part.prompts([recolored(scene).caption for scene in part.scenes])
     return continued(replace(prepared, cfg=CFG), targets, EDIT_START)[0]
 
 
-def recoloured(scene: Any) -> Any:  # noqa: ANN401
+def recolored(scene: Any) -> Any:  # noqa: ANN401
     import scenes
 
-    colours = [colour for colour in scenes.PALETTE if colour != scene.background]
-    after = colours[(colours.index(scene.objects[0].colour) + 1) % len(colours)]
-    return scene.with_object(0, colour=after)
+    colors = [color for color in scenes.PALETTE if color != scene.background]
+    after = colors[(colors.index(scene.objects[0].color) + 1) % len(colors)]
+    return scene.with_object(0, color=after)
 
 
 def judge_edits(case: Case, edited: Tensor, roundtrip: Tensor) -> tuple[float, float]:
-    """The share of pictures with the new colour, and the mean PSNR outside the object."""
+    """The share of pictures with the new color, and the mean PSNR outside the object."""
     import scenes
     from judge import judge
 
     hits, outside = [], []
     for scene, picture, before in zip(case.scenes, edited, roundtrip, strict=True):
         shown = (picture.clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-        hits.append(judge(shown).colour == recoloured(scene).objects[0].colour)
+        hits.append(judge(shown).color == recolored(scene).objects[0].color)
         background = torch.from_numpy(~scenes.object_mask(scene))
         error = (picture.clamp(0, 1) - before.clamp(0, 1))[background].square().mean()
         outside.append(-10 * float(torch.log10(error)))

@@ -49,7 +49,7 @@ def two_prompts(target: str, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
 
 
 def controlled_edit(node_id: str, label: str, words: str, cfg: float, **settings: Any) -> Picture:  # noqa: ANN401  (JSON)
-    """An edit of the photo towards other words, without and with the node that holds it to the photo."""
+    """An edit of the photo toward other words, without and with the node that holds it to the photo."""
     graph = {
         **INVERTED,
         "target": text(words),

@@ -46,9 +46,9 @@ def ddim(eta: float) -> Node:
     return node("RetraceSamplerDDIM", eta=eta, limit="none", recompute_eps=False)
 
 
-OPTIMISED: Graph = {
+OPTIMIZED: Graph = {
     **REBUILT,
-    "optimise": node(
+    "optimize": node(
         "RetraceNullTextOptimize",
         model=MODEL,
         trajectory=PATH,
@@ -124,7 +124,7 @@ INVERSION = (
         },
         tuple(
             latent(f"{words} in the file", f"state {step}")
-            for words, step in (("noise", 0), ("half way", 12), ("picture", 19))
+            for words, step in (("noise", 0), ("halfway", 12), ("picture", 19))
         ),
     ),
     Picture(
@@ -161,9 +161,9 @@ INVERSION = (
 RECONSTRUCTION = (
     Picture(
         "RetraceNullTextOptimize",
-        {**OPTIMISED, "null": advanced_sample(SOURCE_PROMPT, ["optimise", 1], ["noise", 0], 0)},
+        {**OPTIMIZED, "null": advanced_sample(SOURCE_PROMPT, ["optimize", 1], ["noise", 0], 0)},
         (
-            image("loss", "optimise", 2),
+            image("loss", "optimize", 2),
             image("photo", "photo"),
             latent("cfg 5 without", "guided"),
             latent("cfg 5 with it", "null"),
@@ -172,8 +172,8 @@ RECONSTRUCTION = (
     Picture(
         "RetraceNullTextConditioning",
         {
-            **OPTIMISED,
-            "embeddings": node("RetraceNullTextConditioning", trajectory=["optimise", 0]),
+            **OPTIMIZED,
+            "embeddings": node("RetraceNullTextConditioning", trajectory=["optimize", 0]),
             "state": state(9),
             "null": advanced_sample(SOURCE_PROMPT, ["embeddings", 0], ["noise", 0], 0),
             "edit": advanced_sample(TARGET_PROMPT, ["embeddings", 0], ["state", 0], 9),

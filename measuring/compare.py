@@ -13,8 +13,8 @@ from ..samplers.blend_mask import checked_mask
 
 Region = Literal["all", "inside", "outside"]
 
-# A dark to bright colour ramp (in the manner of matplotlib's inferno), evenly spaced.
-HEAT_COLOURS = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
+# A dark to bright color ramp (in the manner of matplotlib's inferno), evenly spaced.
+HEAT_COLORS = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
 
 
 SSIM_WINDOW = 11
@@ -125,7 +125,7 @@ def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
 
 
 def heat_colours(values: Tensor) -> Tensor:
-    ramp = torch.tensor(HEAT_COLOURS)
+    ramp = torch.tensor(HEAT_COLORS)
     position = values * (len(ramp) - 1)
     low = position.floor().clamp(max=len(ramp) - 2).long()
     return torch.lerp(ramp[low], ramp[low + 1], (position - low).unsqueeze(-1))

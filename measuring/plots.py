@@ -62,7 +62,7 @@ def loss_plot(losses: Sequence[Sequence[float]], thresholds: Sequence[float], ti
         down = lower - (lower - upper) * (power - floor) / (ceiling - floor)
         draw.line([(left, down), (right, down)], FAINT)
         draw.text((left - 6, down), f"1e{power}", INK, font, anchor="rm")
-    for place, (name, values, colour) in enumerate(curves):
+    for place, (name, values, color) in enumerate(curves):
         points = [
             (
                 left + (right - left) * index / max(1, len(values) - 1),
@@ -70,8 +70,8 @@ def loss_plot(losses: Sequence[Sequence[float]], thresholds: Sequence[float], ti
             )
             for index, value in enumerate(values)
         ]
-        draw.line(points, colour, 2)
-        draw.text((right - 230 + 80 * place, lower + 10), name, INK if colour == FAINT else colour, font)
+        draw.line(points, color, 2)
+        draw.text((right - 230 + 80 * place, lower + 10), name, INK if color == FAINT else color, font)
     draw.text((left, lower + 10), f"step 0 (noise) to {len(losses) - 1} (image)", INK, font)
     draw.rectangle([left, upper, right, lower], outline=INK)
     return torch.from_numpy(np.asarray(canvas, np.float32) / 255).unsqueeze(0)

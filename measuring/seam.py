@@ -9,7 +9,7 @@ from torch import Tensor
 def seam_jump(image: Tensor, mask: Tensor) -> Tensor:
     """The jump along a mask's edge beyond what the picture does on either side of it, [B].
 
-    For each pair of neighbours that the edge of `mask` [B, H, W] (inside is 0.5 or more) parts, in x and y: the absolute
+    For each pair of neighbors that the edge of `mask` [B, H, W] (inside is 0.5 or more) parts, in x and y: the absolute
     difference across the edge less the mean of the two differences next to it; averaged over pairs and channels of `image`
     [B, H, W, C], 0 to 1. 0 where the edge cannot be told from the rest, or where there is none.
     """

@@ -29,8 +29,9 @@ class RetraceBlendMask(RetraceNode):
             node_id="RetraceBlendMask",
             display_name="Blend Mask (Retrace)",
             category="retrace/inpainting",
-            description="Prepares a mask for inpainting: inverts, fills holes, grows or shrinks, feathers, snaps, in this order, "
-            "and brings it to latent size without losing thin strokes. Pads an image to multiples of eight.",
+            description="Prepares a mask for inpainting: inverts, fills holes, grows or shrinks, feathers and snaps "
+            "it, in this order, and scales it to latent size without losing thin strokes. Pads an image "
+            "to multiples of eight.",
             search_aliases=[
                 "grow mask",
                 "feather mask",
@@ -40,34 +41,41 @@ class RetraceBlendMask(RetraceNode):
                 "pad to multiple of 8",
             ],
             inputs=[
-                io.Mask.Input("mask", tooltip="White is painted anew, black is kept."),
-                io.Boolean.Input("invert", default=False, tooltip="Swap what is painted and what is kept."),
-                io.Boolean.Input("fill_holes", default=False, tooltip="Paint whatever the mask encloses as well."),
+                io.Mask.Input("mask", tooltip="White is repainted, black is kept."),
+                io.Boolean.Input("invert", default=False, tooltip="Swaps white and black."),
+                io.Boolean.Input("fill_holes", default=False, tooltip="Also repaints whatever the mask encloses."),
                 io.Int.Input(
-                    "grow", default=0, min=-512, max=512, tooltip="Pixels to grow by; a negative number shrinks."
+                    "grow",
+                    default=0,
+                    min=-512,
+                    max=512,
+                    tooltip="Grows the mask by this many pixels; negative values shrink it.",
                 ),
-                io.Int.Input("feather", default=0, min=0, max=256, tooltip="Softness of the edge in pixels."),
+                io.Int.Input("feather", default=0, min=0, max=256, tooltip="Width of the soft edge in pixels."),
                 io.Float.Input(
                     "snap",
                     default=0.0,
                     min=0.0,
                     max=0.49,
                     step=0.01,
-                    tooltip="Values this near to 0 or 1 become 0 or 1, so that what looks kept is kept exactly.",
+                    tooltip="Values this close to 0 or 1 become exactly 0 or 1, so that areas that look kept are "
+                    "kept exactly.",
                 ),
                 io.Combo.Input(
                     "latent_size",
                     options=list(get_args(LatentSize)),
                     default="maximum",
-                    tooltip="What a latent pixel takes of its 8 x 8 pixels: maximum paints it if any is white, area makes it grey.",
+                    tooltip="How an 8 x 8 block of pixels becomes one latent pixel: maximum repaints it if any of "
+                    "them is white, area takes their average.",
                 ),
-                io.Image.Input("image", optional=True, tooltip="The image to be encoded, of the mask's size."),
+                io.Image.Input("image", optional=True, tooltip="The image that will be encoded, at the mask's size."),
             ],
             outputs=[
-                io.Mask.Output("mask", tooltip="The mask in its own size, for Pixel Composite."),
-                io.Mask.Output("latent_mask", tooltip="The mask in latent size, for the sampling node."),
+                io.Mask.Output("mask", tooltip="The mask at its own size, for Pixel Composite."),
+                io.Mask.Output("latent_mask", tooltip="The mask at latent size, for the sampling node."),
                 io.Image.Output(
-                    "image", tooltip="The image, its edge repeated until both sides divide by 8: encode this one."
+                    "image",
+                    tooltip="The image, with its edge repeated until both sides are multiples of 8: encode this one.",
                 ),
             ],
         )
@@ -96,7 +104,7 @@ class RetraceBlendMask(RetraceNode):
 
 
 def prepared_mask(mask: Tensor, invert: bool, fill: bool, grow: int, feather: int, snap: float) -> Tensor:
-    """The steps in the order that the node's description tells."""
+    """The operations, in the order of the node's description."""
     mask = 1 - mask if invert else mask
     mask = fill_holes(mask) if fill else mask
     return snap_mask(feather_mask(grow_mask(mask, grow), feather), snap)

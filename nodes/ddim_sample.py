@@ -1,4 +1,4 @@
-"""Sampling: DDIM in one node, over a window of a schedule."""
+"""Sampling: DDIM in one node, over a part of a schedule."""
 
 from __future__ import annotations
 
@@ -37,25 +37,28 @@ class RetraceDDIMSample(RetraceNode):
             node_id="RetraceDDIMSample",
             display_name="DDIM Sample (Retrace)",
             category="retrace/sampling",
-            description="Samples with DDIM from one step of a schedule to another. An inverted latent goes in as it is; "
-            "a clean one gets noise first (img2img) when add_noise is on.",
+            description="Samples with DDIM from one step of a schedule to another. An inverted latent is used as it "
+            "is; a clean one is noised first (img2img) when add_noise is on.",
             search_aliases=["ddim", "ksampler", "start step", "img2img", "resample", "reconstruct"],
             inputs=[
                 model_input(),
-                positive_input("What the result should show: the source prompt to rebuild, another one to edit."),
-                negative_input("Only asked when cfg is not 1."),
-                io.Latent.Input("latent", tooltip="A latent that carries the noise of start_step, or a clean one."),
-                seed_input("For the noise of add_noise and of eta. Without both the result does not depend on it."),
+                positive_input(
+                    "What the result should show: the source prompt to reconstruct, another prompt to edit."
+                ),
+                negative_input("Used only when cfg is not 1."),
+                io.Latent.Input("latent", tooltip="A latent with the noise of start_step, or a clean one."),
+                seed_input("For the noise of add_noise and of eta. No effect without them."),
                 steps_input(),
                 io.Float.Input(
-                    "cfg", default=3.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale; 1 rebuilds most exactly."
+                    "cfg", default=3.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale; 1 reconstructs best."
                 ),
-                start_step_input("Begin this many steps after the noise end. The earlier, the freer the edit."),
+                start_step_input("Number of noisiest steps to skip; lower is a stronger edit."),
                 end_step_input(),
                 io.Boolean.Input(
                     "add_noise",
                     default=False,
-                    tooltip="Off: the latent already carries the noise of start_step. On: it is clean and gets it here.",
+                    tooltip="Off: the latent already has the noise of start_step. On: the latent is clean, and the "
+                    "noise is added.",
                 ),
                 eta_input(),
                 spacing_input(),
@@ -64,7 +67,7 @@ class RetraceDDIMSample(RetraceNode):
                     "same_noise",
                     default=False,
                     advanced=True,
-                    tooltip="Draw the same noise for every image of the batch.",
+                    tooltip="Uses the same noise for every image of the batch.",
                 ),
                 io.String.Input(
                     "row_seeds",
@@ -75,7 +78,9 @@ class RetraceDDIMSample(RetraceNode):
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.Latent.Output("latent", tooltip="The result; noise is left in it when end_step cuts it short.")
+                io.Latent.Output(
+                    "latent", tooltip="The result. It still contains noise if end_step ends the run early."
+                )
             ],
         )
 

@@ -37,7 +37,7 @@ class RetraceSamplerDDIM(RetraceNode):
                                     min=0.01,
                                     max=100.0,
                                     step=0.01,
-                                    tooltip="Clamp the predicted clean latent to plus and minus this.",
+                                    tooltip="Clamps the predicted clean latent to plus and minus this value.",
                                 )
                             ],
                         ),
@@ -50,7 +50,7 @@ class RetraceSamplerDDIM(RetraceNode):
                                     min=0.5,
                                     max=1.0,
                                     step=0.001,
-                                    tooltip="The share of values that stay below the threshold.",
+                                    tooltip="Fraction of the values that stay below the threshold.",
                                 ),
                                 io.Float.Input(
                                     "maximum",
@@ -58,19 +58,19 @@ class RetraceSamplerDDIM(RetraceNode):
                                     min=1.0,
                                     max=100.0,
                                     step=0.1,
-                                    tooltip="The threshold's upper bound.",
+                                    tooltip="Upper bound of the threshold.",
                                 ),
                             ],
                         ),
                     ],
-                    tooltip="Keep the predicted clean latent in range. Made for pixel-space models; Stable Diffusion's "
-                    "latents want none.",
+                    tooltip="Keeps the predicted clean latent in range. Designed for pixel-space models; use none "
+                    "for Stable Diffusion's latents.",
                 ),
                 io.Boolean.Input(
                     "recompute_eps",
                     default=False,
                     advanced=True,
-                    tooltip="Take the noise direction from the limited prediction as well.",
+                    tooltip="Also recomputes the noise direction from the limited prediction.",
                 ),
             ],
             outputs=[io.Sampler.Output("sampler", tooltip="For SamplerCustomAdvanced.")],

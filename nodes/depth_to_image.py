@@ -21,18 +21,19 @@ class RetraceDepthToImage(RetraceNode):
             node_id="RetraceDepthToImage",
             display_name="Depth To Image (Retrace)",
             category="retrace/inpainting",
-            description="Lets a depth checkpoint (stable-diffusion-2-depth, five input channels) be sampled: depth is concatenated "
-            "to the latent, where ComfyUI would put an inpainting model's mask and image.",
+            description="Prepares a depth checkpoint (stable-diffusion-2-depth, five input channels) for sampling: "
+            "concatenates the depth to the latent, where ComfyUI would add an inpainting model's mask "
+            "and image.",
             search_aliases=["depth2img", "depth to image", "sd2 depth", "512-depth-ema", "structure"],
             inputs=[
-                io.Model.Input("model", tooltip="A depth checkpoint, of Load Checkpoint."),
+                io.Model.Input("model", tooltip="A depth checkpoint, from Load Checkpoint."),
                 positive_input("The prompt."),
                 negative_input("The negative prompt."),
-                io.Image.Input("depth", tooltip="Depth maps, near is bright; one, or one for each latent."),
-                io.Latent.Input("latent", tooltip="The latent that will be sampled: it tells the size."),
+                io.Image.Input("depth", tooltip="Depth maps in which near is bright; one, or one for each latent."),
+                io.Latent.Input("latent", tooltip="The latent that will be sampled; it sets the size."),
             ],
             outputs=[
-                io.Model.Output("model", tooltip="The model, to be sampled with these prompts only."),
+                io.Model.Output("model", tooltip="The model, to be used with these prompts only."),
                 io.Conditioning.Output("positive", tooltip="The prompt with the depth."),
                 io.Conditioning.Output("negative", tooltip="The negative prompt with the depth."),
             ],

@@ -1,4 +1,4 @@
-"""Editing: any trajectory sampled on, under the same prompt or another."""
+"""Editing: any trajectory continued under the same prompt or a different one."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ class RetraceEditSample(RetraceNode):
             node_id="RetraceEditSample",
             display_name="Edit Sample (Retrace)",
             category="retrace/editing",
-            description="Samples on from any trajectory, the way its inversion asks for: under the source prompt it gives the "
-            "image back, under another one an edit of it. With the source as the first row that row stays on the "
-            "trajectory (direct inversion), which attention editing builds on.",
+            description="Continues any trajectory with the matching sampler: the source prompt gives the image "
+            "back, another prompt gives an edit. With the source as first row, that row is held on the "
+            "trajectory (direct inversion), which attention editing needs.",
             search_aliases=[
                 "edit",
                 "direct inversion",
@@ -40,26 +40,28 @@ class RetraceEditSample(RetraceNode):
                 model_input(),
                 trajectory_input(),
                 positive_input(
-                    "What the result should show. A conditioning of several rows (Prompt to Prompt) gives a row for each, "
-                    "the first being the source."
+                    "What the result should show. A conditioning with several rows (Prompt to Prompt) gives one "
+                    "result for each; the first is the source."
                 ),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="Unconnected: the trajectory's null embeddings. At cfg 1 none is needed.",
+                    tooltip="If not connected, the trajectory's null embeddings are used. Not needed at cfg 1.",
                 ),
                 io.Conditioning.Input(
                     "source",
                     optional=True,
                     tooltip="The source prompt: runs beside the edit as its first row.",
                 ),
-                cfg_input(7.5, "Guidance scale; that of the inversion rebuilds an exact or edit-friendly trajectory."),
-                start_step_input("Begin this many steps after the noise end. The later, the closer to the image."),
+                cfg_input(
+                    7.5, "Guidance scale. The cfg of the inversion reconstructs an exact or edit-friendly trajectory."
+                ),
+                start_step_input("Number of noisiest steps to skip; lower is a stronger edit."),
                 io.Boolean.Input(
                     "hold_source",
                     default=True,
-                    tooltip="Keep the first of several rows on the trajectory at every step; plain trajectories only, the "
-                    "others rebuild it by themselves.",
+                    tooltip="Resets the first of several rows to the trajectory at every step. Plain trajectories "
+                    "only; the others reconstruct the source by themselves.",
                 ),
                 io.Float.Input(
                     "pull_back",
@@ -68,8 +70,8 @@ class RetraceEditSample(RetraceNode):
                     max=1.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="How strongly the state is pulled back to the trajectory after a step where the prompts agree; 0 "
-                    "is off. Goes with Proximal Guidance; plain trajectories only.",
+                    tooltip="How strongly the state is pulled back to the trajectory after each step, where the "
+                    "prompts agree; 0 is off. Use it with Proximal Guidance; plain trajectories only.",
                 ),
                 io.Int.Input(
                     "pull_back_below",
@@ -77,7 +79,7 @@ class RetraceEditSample(RetraceNode):
                     min=0,
                     max=999,
                     advanced=True,
-                    tooltip="Only at timesteps up to this one.",
+                    tooltip="Pull back only at timesteps up to this one.",
                 ),
                 io.Float.Input(
                     "pull_back_quantile",
@@ -86,7 +88,7 @@ class RetraceEditSample(RetraceNode):
                     max=1.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="The share of the image, by how little guidance changes it, that counts as unedited.",
+                    tooltip="Fraction of the image, by how little guidance changes it, that counts as unedited.",
                 ),
                 io.Int.Input(
                     "pull_back_dilation",
@@ -94,14 +96,14 @@ class RetraceEditSample(RetraceNode):
                     min=0,
                     max=32,
                     advanced=True,
-                    tooltip="Latent pixels around the edited part that are left alone as well.",
+                    tooltip="Margin around the edited area, in latent pixels, that is not pulled back either.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
-                io.Latent.Output("latent", tooltip="The edit; with a source row, all rows but that one."),
+                io.Latent.Output("latent", tooltip="The edit; with a source row, all rows except that one."),
                 io.Latent.Output(
-                    "source", tooltip="The source row as it ended; without one the trajectory's own image."
+                    "source", tooltip="The final source row; without a source row, the trajectory's own image."
                 ),
             ],
         )

@@ -41,24 +41,26 @@ class RetraceExactInvert(RetraceNode):
             node_id="RetraceExactInvert",
             display_name="Exact Invert (Retrace)",
             category="retrace/inversion",
-            description="Inverts with two coupled states, so that the way back is exact at any cfg. Continue with Edit Sample, "
-            "at the same cfg.",
+            description="Inverts with two coupled states, so that reconstruction is exact at any cfg. Continue with "
+            "Edit Sample at the same cfg.",
             search_aliases=["invert", "edict", "bdia", "belm", "o-belm", "exact inversion", "image to noise"],
             inputs=[
                 model_input(),
-                positive_input("The prompt that describes the image as it is."),
-                negative_input("Only asked when cfg is not 1; usually the empty prompt."),
+                positive_input("A prompt that describes the image as it is."),
+                negative_input("Used only when cfg is not 1; usually the empty prompt."),
                 latent_input(),
                 io.Combo.Input(
                     "method",
                     options=list(methods_of("exact")),
                     default="edict",
-                    tooltip="edict: two model calls a step, and it bears edits. o-belm and bdia: one, as DDIM, but strongly guided "
-                    "edits break up.",
+                    tooltip="edict: two model calls a step; best for edits. o-belm and bdia: one call, like DDIM, "
+                    "but strongly guided edits break up.",
                 ),
                 steps_input(),
                 cfg_input(
-                    1.0, "Guidance while inverting; sample with the same. Low values keep the noise well behaved."
+                    1.0,
+                    "Guidance scale during inversion; sample with the same value. Low values keep the noise "
+                    "close to what the model expects.",
                 ),
                 setting_input(
                     "mixing",
@@ -69,7 +71,7 @@ class RetraceExactInvert(RetraceNode):
                 setting_input(
                     "gamma",
                     SETTINGS["gamma"],
-                    "bdia: the weight of the state before. Keep 1: with gamma 0.5 each inversion step doubles an "
+                    "bdia: weight of the previous state. Keep 1: with gamma 0.5 each inversion step doubles an "
                     "error, and the noise blows up.",
                     advanced=True,
                 ),
@@ -111,27 +113,30 @@ class RetraceEditFriendlyInvert(RetraceNode):
             node_id="RetraceEditFriendlyInvert",
             display_name="Edit Friendly Invert (Retrace)",
             category="retrace/inversion",
-            description="Edit-friendly DDPM inversion: noises the image at every level and keeps the noise that leads from one "
-            "to the next. Rebuilds exactly at any cfg, without optimization. Continue with Edit Sample.",
+            description="Edit-friendly DDPM inversion: adds noise to the image at every level and stores the noise "
+            "that leads from one level to the next. Reconstructs exactly at any cfg, without "
+            "optimization. Continue with Edit Sample.",
             search_aliases=["invert", "edit friendly", "ddpm inversion", "ledits", "noise maps", "image to noise"],
             inputs=[
                 model_input(),
-                positive_input("The prompt that describes the image as it is."),
-                negative_input("Only asked when cfg is not 1; usually the empty prompt."),
+                positive_input("A prompt that describes the image as it is."),
+                negative_input("Used only when cfg is not 1; usually the empty prompt."),
                 latent_input(),
-                seed_input("For the noise of the levels; another one gives another edit, the same image."),
+                seed_input(
+                    "For the noise at the levels. Each seed gives a different edit and the same reconstruction."
+                ),
                 steps_input(),
-                cfg_input(3.5, "Guidance while inverting. The edit may have more, up to 15."),
+                cfg_input(3.5, "Guidance scale during inversion. The edit may use a higher value, up to about 15."),
                 setting_input(
                     "solver",
                     NOISE_SETTINGS["order"],
-                    "ddpm: the published method, 50 to 100 steps. dpm++ 2m: the second-order form of LEDITS++, with "
+                    "ddpm: the published method, 50 to 100 steps. dpm++ 2m: the second-order variant of LEDITS++, "
                     "about 20 steps.",
                 ),
                 setting_input(
                     "eta",
                     NOISE_SETTINGS["eta"],
-                    "ddpm: how much noise each step has; 1 is published. dpm++ 2m needs 1.",
+                    "ddpm: amount of noise in each step; the paper uses 1. dpm++ 2m requires 1.",
                     advanced=True,
                 ),
                 spacing_input(),

@@ -1,4 +1,4 @@
-"""Inpainting: latent blending as a SAMPLER around another, and all in one node."""
+"""Inpainting: latent blending around a SAMPLER, and in a single node."""
 
 from __future__ import annotations
 
@@ -39,16 +39,17 @@ def blend_inputs() -> list[io.Input]:
             "kept_from",
             options=list(get_args(Source)),
             default="matched",
-            tooltip="Where the kept part comes from at each level. matched: the image with noise at the level of the state. "
-            "trajectory: the states of an inversion, no noise added. legacy: diffusers' old inpainting pipeline, one level "
-            "too noisy; DDIM only.",
+            tooltip="Source of the unmasked area at each step. matched: the image, noised to the current level. "
+            "trajectory: the states of an inversion, no noise added. legacy: diffusers' old inpainting "
+            "pipeline, one level too noisy; DDIM only.",
         ),
         io.Combo.Input(
             "mask_over_time",
             options=list(get_args(MaskOverTime)),
             default="constant",
-            tooltip="constant: the same mask at every step. shrinking: wide at first, so that thin masks are seen. "
-            "change map: grey says how much a pixel may change, from 0 (not at all) to 1 (from the first step on).",
+            tooltip="constant: the same mask at every step. shrinking: starts wide, so that thin masks are not "
+            "overruled. change map: a pixel's gray value sets how much it may change, from 0 (not at all) "
+            "to 1 (from the first step).",
         ),
         io.Int.Input(
             "dilations",
@@ -56,7 +57,8 @@ def blend_inputs() -> list[io.Input]:
             min=0,
             max=16,
             advanced=True,
-            tooltip="For shrinking: how many wider masks come first, each a latent pixel wider than the next.",
+            tooltip="For shrinking: number of wider masks before the mask itself, each a latent pixel wider than "
+            "the next.",
         ),
     ]
 
@@ -66,8 +68,8 @@ def optional_inputs() -> list[io.Input]:
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="White is painted anew, black is kept; any size. A noise mask of the latent counts as well: a pixel "
-            "changes as far as both allow.",
+            tooltip="White is repainted, black is kept; any size. A noise mask of the latent is combined with it: a "
+            "pixel changes only as far as both allow.",
         ),
         RetraceTrajectory.Input(
             "trajectory", optional=True, tooltip="For kept_from trajectory: the inversion of the same image."
@@ -82,8 +84,9 @@ class RetraceLatentBlend(RetraceNode):
             node_id="RetraceLatentBlend",
             display_name="Latent Blend (Retrace)",
             category="retrace/inpainting",
-            description="Wraps a SAMPLER so that the part of the image outside of a mask is put back at every level, from the "
-            "image with noise or from its inverted trajectory. Works in every node that takes a SAMPLER.",
+            description="Wraps a SAMPLER so that it repaints the image inside a mask and restores the unmasked area "
+            "at every step, from the noised image or from its inverted trajectory. Works in every node "
+            "that takes a SAMPLER.",
             search_aliases=["inpaint sampler", "blended latent diffusion", "differential diffusion", "keep background"],
             inputs=[
                 io.Sampler.Input("sampler", tooltip="The sampler to wrap, from KSamplerSelect or Sampler DDIM."),
@@ -116,15 +119,18 @@ class RetraceLatentBlendSample(RetraceNode):
             node_id="RetraceLatentBlendSample",
             display_name="Latent Blend Sample (Retrace)",
             category="retrace/inpainting",
-            description="Inpaints a latent with DDIM: paints anew inside the mask under the prompt and keeps the rest, with the "
-            "strength of diffusers' inpainting pipelines.",
+            description="Inpaints a latent with DDIM: repaints the image inside the mask under the prompt and keeps "
+            "the rest, with the strength of diffusers' inpainting pipelines.",
             search_aliases=["inpaint", "inpainting", "legacy inpaint", "blended latent diffusion", "repaint", "mask"],
             inputs=[
                 model_input(),
-                positive_input("What the picture shall show, inside the mask above all."),
-                negative_input("Only asked when cfg is not 1."),
-                io.Latent.Input("latent", tooltip="The clean image, encoded by the model's own VAE."),
-                seed_input("For the noise inside the mask, and for that of the kept part unless it is a trajectory."),
+                positive_input("What the picture should show, especially inside the mask."),
+                negative_input("Used only when cfg is not 1."),
+                io.Latent.Input("latent", tooltip="The clean image, encoded with the model's own VAE."),
+                seed_input(
+                    "For the noise inside the mask, and for that of the unmasked area unless it comes from a "
+                    "trajectory."
+                ),
                 steps_input(),
                 io.Float.Input("cfg", default=5.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale."),
                 io.Float.Input(
@@ -133,7 +139,7 @@ class RetraceLatentBlendSample(RetraceNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much the inside changes: the share of the steps that is run. 0 changes nothing.",
+                    tooltip="How much the masked area changes: the fraction of the steps to run. 0 changes nothing.",
                 ),
                 *blend_inputs(),
                 eta_input(),
@@ -143,13 +149,14 @@ class RetraceLatentBlendSample(RetraceNode):
                     "inherit_noise",
                     default=False,
                     optional=True,
-                    tooltip="For kept_from trajectory: begin from the inverted image's own noise inside the mask as well, which "
-                    "favors the place and outline of the old thing. Off: fresh noise by the seed.",
+                    tooltip="For kept_from trajectory: start inside the mask from the inverted image's own noise as "
+                    "well, which favors the place and outline of the old object. Off: fresh noise from the "
+                    "seed.",
                 ),
                 *optional_inputs(),
             ],
             hidden=[io.Hidden.unique_id],
-            outputs=[io.Latent.Output("latent", tooltip="The inpainted latent; decode it, then Pixel Composite.")],
+            outputs=[io.Latent.Output("latent", tooltip="The inpainted latent. Decode it, then use Pixel Composite.")],
         )
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Inputs against their declaration. ComfyUI checks the values of widgets alone; what comes over a link it hands on as it is."""
+"""Checks inputs against their declaration. ComfyUI checks only the values of widgets and passes linked values on unchecked."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _check_latent(name: str, latent: Mapping[str, Any]) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether no element is NaN or infinite, without a temporary of the tensor's size: videos are large."""
+    """Whether no element is NaN or infinite, without a temporary of the tensor's size (videos are large)."""
     if tensor.numel() == 0:
         return True
     low, high = torch.aminmax(tensor)

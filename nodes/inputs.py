@@ -16,7 +16,7 @@ OTHER_KINDS = "continue it with Edit Sample, or invert with DDIM Invert"
 
 
 def model_input() -> io.Input:
-    return io.Model.Input("model", tooltip="An SD1.x, SD2.x or SDXL model, LoRAs and patches included.")
+    return io.Model.Input("model", tooltip="An SD1.x, SD2.x or SDXL model, including LoRAs and patches.")
 
 
 def positive_input(tooltip: str) -> io.Input:
@@ -28,7 +28,7 @@ def negative_input(tooltip: str) -> io.Input:
 
 
 def latent_input() -> io.Input:
-    return io.Latent.Input("latent", tooltip="The image, encoded by the model's own VAE.")
+    return io.Latent.Input("latent", tooltip="The image, encoded with the model's own VAE.")
 
 
 def cfg_input(default: float, tooltip: str) -> io.Input:
@@ -41,7 +41,7 @@ def steps_input(default: int = 50) -> io.Input:
         default=default,
         min=1,
         max=1000,
-        tooltip="Number of DDIM steps of the whole schedule. Inversion and sampling must use the same number.",
+        tooltip="Number of steps of the full DDIM schedule. Use the same number for inversion and sampling.",
     )
 
 
@@ -71,8 +71,8 @@ def spacing_input() -> io.Input:
         options=list(get_args(Spacing)),
         default="leading",
         advanced=True,
-        tooltip="How the steps are spread over the model's noise levels. leading is Stable Diffusion's own and, where "
-        "steps divides 1000, ComfyUI's ddim_uniform. Zero-terminal-SNR models want trailing.",
+        tooltip="How the steps are spread over the model's noise levels. leading is Stable Diffusion's own and, if "
+        "steps divides 1000, equals ComfyUI's ddim_uniform. Use trailing for zero-terminal-SNR models.",
     )
 
 
@@ -98,7 +98,7 @@ def end_step_input() -> io.Input:
         min=1,
         max=TO_THE_END,
         advanced=True,
-        tooltip="Stop before this step and leave the rest of the noise in; 1000 means the last step of any schedule.",
+        tooltip="Stops before this step and leaves the remaining noise; 1000 runs to the last step.",
     )
 
 
@@ -114,5 +114,5 @@ def eta_input() -> io.Input:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip="0 follows the path exactly, as reconstruction and editing need; 1 adds fresh noise at every step (DDPM).",
+        tooltip="0 is deterministic, which reconstruction and editing need; 1 adds fresh noise at every step (DDPM).",
     )

@@ -37,8 +37,9 @@ class RetraceDDIMInvert(RetraceNode):
             node_id="RetraceDDIMInvert",
             display_name="DDIM Invert (Retrace)",
             category="retrace/inversion",
-            description="Walks an image back along the diffusion path to noise and keeps every state. Sampled forward "
-            "again under the same prompt at cfg 1 the noise becomes the image; under another prompt, an edit of it.",
+            description="Inverts an image: runs DDIM backward to noise and keeps every state. Sampled forward "
+            "again, the same prompt at cfg 1 gives the image back, and another prompt gives an edit of "
+            "it.",
             search_aliases=[
                 "invert",
                 "ddim inversion",
@@ -49,8 +50,8 @@ class RetraceDDIMInvert(RetraceNode):
             ],
             inputs=[
                 model_input(),
-                positive_input("The prompt that describes the image as it is."),
-                negative_input("Only asked when cfg is not 1; usually the empty prompt."),
+                positive_input("A prompt that describes the image as it is."),
+                negative_input("Used only when cfg is not 1; usually the empty prompt."),
                 latent_input(),
                 steps_input(),
                 io.Float.Input(
@@ -59,22 +60,22 @@ class RetraceDDIMInvert(RetraceNode):
                     min=0.0,
                     max=30.0,
                     step=0.1,
-                    tooltip="Guidance while inverting. Keep 1: guidance amplifies the error of every inversion step, so "
-                    "that the path back misses the image.",
+                    tooltip="Guidance scale during inversion. Keep 1: guidance amplifies the error of every "
+                    "inversion step, so the reconstruction misses the image.",
                 ),
                 setting_input(
                     "fixed_point_iterations",
                     SETTINGS["fixed_point_iterations"],
-                    "0 is plain DDIM inversion. Each iteration costs as many model calls again and brings the "
-                    "path back closer to the image: 2 to 4 make it nearly exact at cfg 1.",
+                    "0 is plain DDIM inversion. Each iteration adds one model call a step and makes the "
+                    "reconstruction more accurate: 2 to 4 make it nearly exact at cfg 1.",
                 ),
                 spacing_input(),
                 terminal_input(),
                 setting_input(
                     "acceleration",
                     SETTINGS["acceleration"],
-                    "How the iterations are combined. anderson helps most where plain ones crawl or swing (cfg above "
-                    "1, high noise); two_point and mean average them, as AIDI and ReNoise do.",
+                    "How the iterations are combined. anderson helps most where plain iterations converge slowly or "
+                    "oscillate (cfg above 1, high noise); two_point and mean average them, as in AIDI and ReNoise.",
                     optional=True,
                     advanced=True,
                 ),
@@ -91,7 +92,7 @@ class RetraceDDIMInvert(RetraceNode):
             hidden=[io.Hidden.unique_id],
             outputs=[
                 RetraceTrajectory.Output("trajectory", tooltip="All states from the image to the noise."),
-                io.Latent.Output("noise", tooltip="The last state: the noise that stands for this image."),
+                io.Latent.Output("noise", tooltip="The last state: the noise that encodes this image."),
                 io.Sigmas.Output("sigmas", tooltip="The levels from that noise down to the image, for any sampler."),
             ],
         )

@@ -19,17 +19,17 @@ class RetraceCompareImages(RetraceNode):
             node_id="RetraceCompareImages",
             display_name="Compare Images (Retrace)",
             category="retrace/measuring",
-            description="PSNR and SSIM of two images, over all of them or one side of a mask, and a heat map of where "
-            "they differ.",
+            description="PSNR and SSIM of two images, overall or on one side of a mask, and a heat map of their "
+            "differences.",
             search_aliases=["psnr", "ssim", "difference", "heat map", "metric", "quality"],
             inputs=[
-                io.Image.Input("image_a", tooltip="One image, or a batch."),
-                io.Image.Input("image_b", tooltip="The image to compare it with, of the same size."),
+                io.Image.Input("image_a", tooltip="One image or a batch."),
+                io.Image.Input("image_b", tooltip="The image to compare it with, at the same size."),
                 io.Combo.Input(
                     "region",
                     options=list(get_args(Region)),
                     default="all",
-                    tooltip="Measure everywhere, or only inside or outside of the mask.",
+                    tooltip="Measures everywhere, or only inside or outside the mask.",
                 ),
                 io.Float.Input(
                     "brightest_at",
@@ -38,15 +38,15 @@ class RetraceCompareImages(RetraceNode):
                     max=1.0,
                     step=0.001,
                     advanced=True,
-                    tooltip="The difference that the heat map shows brightest.",
+                    tooltip="The difference that the heat map shows at full brightness.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Which pixels are inside; any size."),
             ],
             outputs=[
                 io.Float.Output(
-                    "psnr", tooltip="Peak signal-to-noise ratio in dB, mean of the batch; inf if identical."
+                    "psnr", tooltip="Peak signal-to-noise ratio in dB, averaged over the batch; inf if identical."
                 ),
-                io.Float.Output("ssim", tooltip="Structural similarity, mean of the batch; 1 if identical."),
+                io.Float.Output("ssim", tooltip="Structural similarity, averaged over the batch; 1 if identical."),
                 io.Image.Output("heat_map", tooltip="Where the images differ, dark to bright."),
             ],
             hidden=[io.Hidden.unique_id],

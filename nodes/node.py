@@ -16,7 +16,7 @@ Execute = Callable[..., io.NodeOutput]
 
 
 class RetraceNode(io.ComfyNode):
-    """A node whose `execute` runs only on inputs that its schema allows, however they came to it."""
+    """A node whose `execute` runs only on inputs that its schema allows, whether from widgets or links."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: ANN401  (type's own keywords)
         super().__init_subclass__(**kwargs)

@@ -1,4 +1,4 @@
-"""Null-text optimisation: as a node that finds the embeddings, and one that gives them back from a loaded trajectory."""
+"""Null-text optimization: a node that finds the embeddings, and one that returns them from a loaded trajectory."""
 
 from __future__ import annotations
 
@@ -27,24 +27,25 @@ class RetraceNullTextOptimize(RetraceNode):
             node_id="RetraceNullTextOptimize",
             display_name="Null Text Optimize (Retrace)",
             category="retrace/reconstruction",
-            description="Finds an empty-prompt embedding for every step with which guidance walks an inverted image back to "
-            "itself. Guided edits from there keep what the new prompt does not name.",
+            description="Optimizes an embedding of the empty prompt for every step, with which guided sampling "
+            "reconstructs an inverted image. Guided edits then keep what the new prompt does not name.",
             search_aliases=["null text inversion", "nti", "null-text", "pivotal tuning", "optimize uncond"],
             inputs=[
                 model_input(),
                 trajectory_input(),
-                positive_input("The prompt that the image was inverted under."),
+                positive_input("The prompt that the image was inverted with."),
                 negative_input(
-                    "Where the optimisation starts: the empty prompt. Started from the source prompt it is done sooner, "
-                    "but then works against edits."
+                    "Starting point of the optimization: the empty prompt. Starting from the source prompt is "
+                    "faster but weakens edits."
                 ),
-                cfg_input(7.5, "The guidance of the edit that this is for."),
+                cfg_input(7.5, "Guidance scale of the edit."),
                 io.Int.Input(
                     "inner_steps",
                     default=10,
                     min=0,
                     max=500,
-                    tooltip="At most so many optimiser steps for each sampling step; each is a forward and a backward pass.",
+                    tooltip="Maximum number of optimizer steps for each sampling step; each is a forward and a "
+                    "backward pass.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -54,8 +55,8 @@ class RetraceNullTextOptimize(RetraceNode):
                     step=0.0001,
                     round=False,
                     advanced=True,
-                    tooltip="reference: Adam's rate at the first step. fast: 0.01 is a whole step of its own length; less "
-                    "is more careful.",
+                    tooltip="reference: Adam's learning rate at the first step. fast: 0.01 takes the full computed "
+                    "step length; lower is more careful.",
                 ),
                 io.Float.Input(
                     "epsilon",
@@ -65,20 +66,22 @@ class RetraceNullTextOptimize(RetraceNode):
                     step=1e-6,
                     round=False,
                     advanced=True,
-                    tooltip="A step is done when its loss is below this; it rises by 0.00002 a step, as published.",
+                    tooltip="A sampling step is finished when its loss is below this, which rises by 0.00002 a "
+                    "step, as published.",
                 ),
                 io.Combo.Input(
                     "method",
                     options=list(get_args(Method)),
                     default="fast",
-                    tooltip="fast is ours and leaves out redundant work. reference is the published loop, for comparisons; at "
-                    "most 100 steps.",
+                    tooltip="fast is our own method and avoids redundant work. reference is the published loop, for "
+                    "comparisons; at most 100 steps.",
                 ),
                 io.Boolean.Input(
                     "residual",
                     default=False,
-                    tooltip="Keep what each step still misses. Edit Sample adds it back, which makes the reconstruction "
-                    "exact, also in half precision, so that 2 inner steps do; stock samplers do not know it.",
+                    tooltip="Stores the error that remains after each step. Edit Sample adds it back, which makes "
+                    "the reconstruction exact, also in half precision, so 2 inner steps are enough. Stock "
+                    "samplers ignore it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -133,19 +136,19 @@ class RetraceNullTextConditioning(RetraceNode):
             node_id="RetraceNullTextConditioning",
             display_name="Null Text Conditioning (Retrace)",
             category="retrace/reconstruction",
-            description="Gives the null embeddings of a loaded trajectory as a negative for any sampler: one entry a step, "
-            "each active at its own noise level.",
+            description="Returns the null embeddings of a loaded trajectory as a negative for any sampler: one "
+            "entry for each step, active only at its own noise level.",
             search_aliases=["null text", "nti", "negative", "load null embeddings"],
             inputs=[
                 trajectory_input(),
                 io.Conditioning.Input(
                     "negative",
                     optional=True,
-                    tooltip="A negative whose other settings (ControlNet, size) the entries shall carry.",
+                    tooltip="A negative whose other settings (ControlNet, size) the entries should carry.",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("negative", tooltip="For the negative input, at the cfg of the optimisation.")
+                io.Conditioning.Output("negative", tooltip="For the negative input, at the cfg of the optimization.")
             ],
         )
 

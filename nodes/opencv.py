@@ -1,4 +1,4 @@
-"""OpenCV is the one package that the hint nodes need and ComfyUI does not bring."""
+"""OpenCV is the only package that the hint nodes need and ComfyUI does not include."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ INSTALL = "python -m pip install --no-deps opencv-python-headless"
 
 
 def require_opencv() -> None:
-    """Raise ValueError where no OpenCV can be imported, saying how to install one that moves no other package."""
+    """Raise ValueError if OpenCV cannot be imported, with a way to install it that changes no other package."""
     try:
         import cv2  # noqa: F401
     except ImportError as error:

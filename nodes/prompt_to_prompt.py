@@ -1,4 +1,4 @@
-"""Prompt-to-prompt: one word changes and the rest stays."""
+"""Prompt-to-prompt: changes words and keeps the rest."""
 
 from __future__ import annotations
 
@@ -26,39 +26,46 @@ class RetracePromptToPrompt(RetraceNode):
             node_id="RetracePromptToPrompt",
             display_name="Prompt to Prompt (Retrace)",
             category="retrace/editing",
-            description="Changes words of a prompt while the edit takes its attention maps from the source, to keep the rest. "
-            "Gives a patched model and one conditioning with a row for the source prompt and for each target; sample a latent "
-            "batch with as many rows, the first of which is the source.",
+            description="Changes words of a prompt and keeps the rest by taking attention maps from the source. "
+                        "Returns a patched model and one conditioning with a row for the source prompt and for each "
+                        "target; sample a latent batch with the same number of rows, the first of which is the "
+                        "source.",
             search_aliases=["p2p", "prompt-to-prompt", "word swap", "attention control", "reweight", "local blend", "edit"],
             inputs=[
                 model_input(),
-                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
-                io.String.Input("source_prompt", multiline=True, tooltip="What the image shows, as it was inverted with."),
+                io.Clip.Input("clip", tooltip="The model's text encoder."),
+                io.String.Input("source_prompt", multiline=True, tooltip="A description of the image: the prompt "
+                                                                         "that it was inverted with."),
                 io.String.Input(
                     "target_prompts",
                     multiline=True,
-                    tooltip="What it shall show: the same words but for what changes. Each line is a target of its own.",
+                    tooltip="What it should show: the source prompt with only the changed words replaced. Each line "
+                            "is a separate edit.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=list(get_args(Mode)),
                     default="auto",
-                    tooltip="replace swaps word for word, refine keeps the words that both prompts share. auto swaps where the "
-                    "prompts have equally many words and the shared ones stand at the same places.",
+                    tooltip="replace swaps word for word; refine keeps the words that both prompts share. auto uses "
+                            "replace if the prompts have the same number of words and the shared ones are at the "
+                            "same positions.",
                 ),
-                _fraction("cross_replace", 0.8, "with the source's attention to words. Lower it for a freer change of shape"),
-                _fraction("self_replace", 0.4, "with the source's self-attention, which holds the layout and the outlines"),
+                _fraction("cross_replace", 0.8, "that use the source's cross-attention. Lower it for a freer change "
+                                                "of shape"),
+                _fraction("self_replace", 0.4, "that use the source's self-attention, which fixes layout and outlines"),
                 io.String.Input(
                     "reweight",
                     default="",
-                    tooltip="word:factor, word:factor. More or less of a word of the target: 2 doubles the attention that it gets.",
+                    tooltip="word:factor, word:factor. Strengthens or weakens a word of the target: 2 doubles its "
+                            "attention.",
                 ),
                 io.String.Input(
                     "blend_words",
                     default="",
-                    tooltip="Local blend: words, separated by commas, of the things that change, in the source and in the target. "
-                    "Outside their region the picture stays the source's. Leave it empty for another background. Without them, "
-                    "subtract_words and blend_mask: no local blend.",
+                    tooltip="Local blend: words for the objects that change, in source and target, separated by "
+                            "commas. Outside their region the picture equals the source. Leave it empty to change "
+                            "the background. Without blend_words, subtract_words and blend_mask there is no local "
+                            "blend.",
                 ),
                 io.Float.Input(
                     "blend_threshold",
@@ -66,7 +73,8 @@ class RetracePromptToPrompt(RetraceNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="How much of a word's strongest attention counts as the thing itself. Lower makes the region larger.",
+                    tooltip="Fraction of a word's strongest attention above which a pixel belongs to the object; "
+                            "lower for a larger region.",
                 ),
                 io.Float.Input(
                     "blend_start",
@@ -75,51 +83,54 @@ class RetracePromptToPrompt(RetraceNode):
                     max=1.0,
                     step=0.01,
                     advanced=True,
-                    tooltip="The part of the steps before the local blend begins.",
+                    tooltip="Fraction of the steps before local blend begins.",
                 ),
                 io.String.Input(
                     "subtract_words",
                     default="",
                     advanced=True,
-                    tooltip="Things that stay: their regions are taken out of the local blend. Without blend_words everything but "
-                    "them may change.",
+                    tooltip="Objects to keep: their regions are removed from the local blend. Without blend_words, "
+                            "everything except them may change.",
                 ),
                 io.Float.Input(
                     "subtract_threshold", default=0.3, min=0.0, max=1.0, step=0.01, advanced=True,
-                    tooltip="As blend_threshold, for subtract_words.",
+                    tooltip="Like blend_threshold, for subtract_words.",
                 ),
                 io.String.Input(
                     "cross_replace_words",
                     default="",
                     advanced=True,
-                    tooltip="word:fraction, word:fraction. Another cross_replace for these words of the targets.",
+                    tooltip="word:fraction, word:fraction. A different cross_replace for these words of the targets.",
                 ),
                 io.Combo.Input(
                     "self_replace_layers",
                     options=list(RESOLUTIONS),
                     default="half",
                     advanced=True,
-                    tooltip="The largest layers, by their side relative to the latent's, whose self-attention is replaced. half is "
-                    "the reference's 32 x 32 at 512 pixels.",
+                    tooltip="The largest layers whose self-attention is replaced, by their side length relative to "
+                            "the latent. half is the reference's 32 x 32 at 512 pixels.",
                 ),
                 io.Combo.Input(
                     "blend_layers",
                     options=list(RESOLUTIONS),
                     default="quarter",
                     advanced=True,
-                    tooltip="The largest layers whose attention the local blend reads, with those between them and a quarter of "
-                    "the latent's side. quarter is the reference's 16 x 16 at 512 pixels; larger ones give finer regions.",
+                    tooltip="The largest layers whose attention local blend reads, with those between them and a "
+                            "quarter of the latent's side length. quarter is the reference's 16 x 16 at 512 pixels; "
+                            "larger layers give finer regions.",
                 ),
                 io.Mask.Input(
                     "blend_mask",
                     optional=True,
-                    tooltip="Where the picture may change, painted or found (Attention Mask): outside of it it stays the source's. "
-                    "With blend_words or subtract_words only what lies in their region, too. One mask, or one for each target.",
+                    tooltip="Where the picture may change: painted, or from Attention Mask. Outside it the picture "
+                            "equals the source. With blend_words or subtract_words, only their region inside the "
+                            "mask changes. One mask, or one for each target.",
                 ),
             ],
             outputs=[
                 io.Model.Output("model", tooltip="The model with the edit, for batches [source, target, ...]."),
-                io.Conditioning.Output("conditioning", tooltip="The prompts, a row each, for the sampler's positive input."),
+                io.Conditioning.Output("conditioning", tooltip="The prompts, one row each, for the sampler's "
+                                                               "positive input."),
             ],
         )  # fmt: skip
 
@@ -176,7 +187,7 @@ def _fraction(name: str, default: float, what: str) -> io.Input:
         min=0.0,
         max=1.0,
         step=0.01,
-        tooltip=f"The part of the steps, from the noise end, {what}.",
+        tooltip=f"Fraction of the steps, from the noise end, {what}.",
     )
 
 

@@ -1,4 +1,4 @@
-"""Schedules: the noise levels of DDIM as SIGMAS, and as a picture."""
+"""Schedules: the noise levels of DDIM as SIGMAS, and a plot of them."""
 
 from __future__ import annotations
 
@@ -18,18 +18,21 @@ class RetraceDDIMScheduler(RetraceNode):
             node_id="RetraceDDIMScheduler",
             display_name="DDIM Scheduler (Retrace)",
             category="retrace/schedule",
-            description="The noise levels of a DDIM schedule, looked up in the model's own table, for any sampler that "
-            "takes SIGMAS. The same settings as in DDIM Invert give the levels that the inversion visited.",
+            description="The noise levels of a DDIM schedule, looked up in the model's own noise schedule, for any "
+            "sampler that takes SIGMAS. With the settings of DDIM Invert you get the levels that the "
+            "inversion visited.",
             search_aliases=["ddim", "sigmas", "scheduler", "leading", "trailing", "linspace"],
             inputs=[
                 model_input(),
                 steps_input(),
                 spacing_input(),
                 terminal_input(),
-                start_step_input("Leave out this many steps from the noise end."),
+                start_step_input("Number of noisiest steps to skip."),
                 end_step_input(),
             ],
-            outputs=[io.Sigmas.Output("sigmas", tooltip="The noise levels from noise to image, one more than steps.")],
+            outputs=[
+                io.Sigmas.Output("sigmas", tooltip="The levels from noise to image, one more than the number of steps.")
+            ],
         )
 
     @classmethod
@@ -48,8 +51,8 @@ class RetraceSchedulePlot(RetraceNode):
             node_id="RetraceSchedulePlot",
             display_name="Schedule Plot (Retrace)",
             category="retrace/schedule",
-            description="Draws the model's signal level (square root of alpha bar) and noise level (sigma) against the "
-            "timestep, with the steps of a DDIM schedule as dots.",
+            description="Plots the model's signal level (square root of alpha bar) and noise level (sigma) against "
+            "the timestep, with the steps of a DDIM schedule as dots.",
             search_aliases=["plot", "alphas", "sigmas", "noise schedule", "curve"],
             inputs=[model_input(), steps_input(), spacing_input(), terminal_input()],
             outputs=[io.Image.Output("image", tooltip="The plot.")],

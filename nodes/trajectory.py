@@ -1,4 +1,4 @@
-"""Trajectories: a state of one as a LATENT, a picture of one, and one as a file."""
+"""Trajectories: one state as a LATENT, a preview of all states, and a file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NO_TRAJECTORY = "(no trajectory found: run Save Trajectory, then press R)"
 
 
 def trajectory_input() -> io.Input:
-    return RetraceTrajectory.Input("trajectory", tooltip="From one of the inversions, or Load Trajectory.")
+    return RetraceTrajectory.Input("trajectory", tooltip="From any inversion, Null Text Optimize or Load Trajectory.")
 
 
 class RetraceTrajectoryLatent(RetraceNode):
@@ -29,31 +29,30 @@ class RetraceTrajectoryLatent(RetraceNode):
             node_id="RetraceTrajectoryLatent",
             display_name="Trajectory Latent (Retrace)",
             category="retrace/trajectory",
-            description="Takes the state at a start step out of a trajectory, with the noise levels that remain. Any "
-            "sampler continues from there: SamplerCustomAdvanced with DisableNoise and these sigmas, KSamplerAdvanced "
-            "with add_noise disabled, or DDIM Sample.",
+            description="Takes the state at a start step from a trajectory, with the remaining noise levels. Any "
+            "deterministic sampler continues from there: SamplerCustomAdvanced with DisableNoise and "
+            "these sigmas, KSamplerAdvanced with add_noise disabled, or DDIM Sample.",
             search_aliases=["inverted latent", "inverted noise", "start step", "unsample"],
             inputs=[
                 trajectory_input(),
                 start_step_input(
-                    "How many steps after the noise end to begin. 0 gives the pure noise and the freest edit; the more, "
-                    "the closer to the image."
+                    "Number of noisiest steps to skip; lower is a stronger edit. 0 starts from pure noise."
                 ),
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The model that will sample; a trajectory of another kind is refused.",
+                    tooltip="The model that will sample; a trajectory from a different kind of model is refused.",
                 ),
                 io.Latent.Input(
                     "latent",
                     optional=True,
-                    tooltip="The latent that was inverted; what else it carries (batch index) travels on, but for its "
-                    "noise mask.",
+                    tooltip="The latent that was inverted; its other data (batch index) is copied to the output, "
+                    "except the noise mask.",
                 ),
             ],
             outputs=[
-                io.Latent.Output("latent", tooltip="The state, with its noise in it."),
-                io.Sigmas.Output("sigmas", tooltip="The levels that remain, from this state down to the image."),
+                io.Latent.Output("latent", tooltip="The state, with its noise."),
+                io.Sigmas.Output("sigmas", tooltip="The remaining levels, from this state down to the image."),
             ],
         )
 
@@ -82,14 +81,16 @@ class RetraceTrajectoryPreview(RetraceNode):
             node_id="RetraceTrajectoryPreview",
             display_name="Trajectory Preview (Retrace)",
             category="retrace/trajectory",
-            description="Shows the image that each step of the inversion saw in the noise (the predicted clean image), "
-            "from the image's end to the noise end, as a grid.",
+            description="Shows the clean image that the model predicts at each step of the inversion, from the "
+            "image end to the noise end, as a grid.",
             search_aliases=["contact sheet", "grid", "denoised", "x0"],
             inputs=[
                 trajectory_input(),
                 io.Vae.Input("vae", tooltip="The model's VAE."),
-                io.Int.Input("pictures", default=16, min=1, max=100, tooltip="How many states, evenly spaced."),
-                io.Int.Input("columns", default=8, min=1, max=100, tooltip="Pictures in a row of the grid."),
+                io.Int.Input(
+                    "pictures", default=16, min=1, max=100, tooltip="Number of states to show, evenly spaced."
+                ),
+                io.Int.Input("columns", default=8, min=1, max=100, tooltip="Pictures in each row of the grid."),
             ],
             outputs=[io.Image.Output("grid", tooltip="One grid for each image of the batch.")],
             is_output_node=True,
@@ -109,14 +110,15 @@ class RetraceSaveTrajectory(RetraceNode):
             node_id="RetraceSaveTrajectory",
             display_name="Save Trajectory (Retrace)",
             category="retrace/trajectory",
-            description="Writes a trajectory to a .safetensors file in the output folder: invert once, edit many times.",
+            description="Saves a trajectory as a .safetensors file in the output folder: invert once, edit many times.",
             search_aliases=["export inversion", "save inversion"],
             inputs=[
                 trajectory_input(),
                 io.String.Input(
                     "filename_prefix",
                     default="trajectories/retrace",
-                    tooltip="Name in the output folder; a number is added. Load Trajectory looks in trajectories/.",
+                    tooltip="File name in the output folder; a number is added. Load Trajectory looks in "
+                    "trajectories/.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -137,7 +139,8 @@ class RetraceLoadTrajectory(RetraceNode):
             node_id="RetraceLoadTrajectory",
             display_name="Load Trajectory (Retrace)",
             category="retrace/trajectory",
-            description="Reads a trajectory that Save Trajectory wrote, from output/trajectories or input/trajectories.",
+            description="Loads a trajectory that Save Trajectory wrote, from output/trajectories or "
+            "input/trajectories.",
             search_aliases=["import inversion", "load inversion"],
             inputs=[
                 io.Combo.Input(
@@ -151,7 +154,7 @@ class RetraceLoadTrajectory(RetraceNode):
 
     @classmethod
     def validate_inputs(cls, name: str | None) -> bool | str:
-        """Why the file cannot be read, before anything runs; a name that comes over a link is not known yet."""
+        """The reason why the file cannot be read, before anything runs; a linked name is not known yet."""
         try:
             return name is None or bool(trajectory_path(name))
         except ValueError as error:

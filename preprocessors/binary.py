@@ -43,7 +43,7 @@ def binary_adaptive(
     Args:
         image: see `as_rgb8`.
         block_size: side of the square of surroundings in pixels: odd, 3 or more.
-        offset: grey levels by which a pixel must be darker than its surroundings to be black.
+        offset: gray levels by which a pixel must be darker than its surroundings to be black.
         gaussian: weigh the surroundings by a Gaussian; False weighs them equally (faster).
         invert: swap black and white.
 

@@ -21,7 +21,7 @@ def canny(
     Args:
         image: see `as_rgb8`.
         low_threshold, high_threshold: gradient at which an edge is kept beside a sure one, and at which it is sure.
-            With aperture 3 a step of one grey level has gradient 4; larger apertures have far larger gradients.
+            With aperture 3 a step of one gray level has gradient 4; larger apertures have far larger gradients.
         aperture: 3, 5 or 7, the size of the Sobel kernel.
         l2_gradient: Euclidean length of the gradient instead of |dx| + |dy|.
 
@@ -69,7 +69,7 @@ def canny_auto(image: Array, spread: float = 0.33) -> Array:
 
 
 def pyramid_canny(image: Array, low_threshold: float = 64.0, high_threshold: float = 128.0) -> Array:
-    """Canny of each colour channel at nine sizes from 0.2 to 1, blended: soft lines, strongest where sizes agree.
+    """Canny of each color channel at nine sizes from 0.2 to 1, blended: soft lines, strongest where sizes agree.
 
     Args:
         image: see `as_rgb8`.

@@ -1,4 +1,4 @@
-"""A grid of flat colours, for the T2I-Adapter "color"."""
+"""A grid of flat colors, for the T2I-Adapter "color"."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from .pixels import Array, as_rgb8
 
 
 def color_grid(image: Array, cell_size: int = 64, average: bool = False) -> Array:
-    """The image as flat cells of colour, about `cell_size` pixels wide: as many whole cells as fit, spread evenly.
+    """The image as flat cells of color, about `cell_size` pixels wide: as many whole cells as fit, spread evenly.
 
     Args:
         image: see `as_rgb8`.
         cell_size: pixels, 1 or more; the adapter was trained with 64.
-        average: the mean colour of each cell; False samples its middle bicubically, as the adapter was trained.
+        average: the mean color of each cell; False samples its middle bicubically, as the adapter was trained.
 
     Returns:
         [H, W, 3] uint8.
@@ -20,7 +20,7 @@ def color_grid(image: Array, cell_size: int = 64, average: bool = False) -> Arra
         ValueError: a cell size below 1.
 
     Source:
-        T2I-Adapter (Mou et al., 2023), spatial colour palette.
+        T2I-Adapter (Mou et al., 2023), spatial color palette.
     """
     import cv2
 

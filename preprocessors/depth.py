@@ -6,7 +6,7 @@ import numpy as np
 
 from .pixels import Array
 
-# Nearer than this many metres is as near as it gets: a metric network may answer zero.
+# Nearer than this many meters is as near as it gets: a metric network may answer zero.
 NEAREST_METRES = 1e-3
 
 
@@ -15,7 +15,7 @@ def nearness(depth: Array, metric: bool) -> Array:
 
     Args:
         depth: [H, W] float, as the network gives it.
-        metric: True for a distance (metres); False for a relative inverse depth, which is nearness already.
+        metric: True for a distance (meters); False for a relative inverse depth, which is nearness already.
 
     Returns:
         [H, W] float32.
@@ -33,7 +33,7 @@ def stretch_depths(depths: Array, together: bool) -> None:
     """Stretch nearness to 0..1, in place.
 
     Args:
-        depths: [B, H, W, 3] float32, the nearness in channel 0; overwritten by the grey picture in all three.
+        depths: [B, H, W, 3] float32, the nearness in channel 0; overwritten by the gray picture in all three.
         together: one range for the whole batch (a video does not flicker); False gives every picture its own. A picture
             or batch without any difference in depth becomes black.
     """

@@ -1,4 +1,4 @@
-"""The guided filter of a colour image by itself: smooths what varies little, keeps edges. Fast form."""
+"""The guided filter of a color image by itself: smooths what varies little, keeps edges. Fast form."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ def inpaint(image: Array, mask: Array, threshold: float = 0.5, fill: str = "minu
     """The image in float32, every other pixel bit for bit as it was, the masked ones set to -1.
 
     Args:
-        image: see `as_rgb8`; not quantised here.
-        mask: [H, W] in 0..1, 1 where the picture is to be painted anew; the image's size.
+        image: see `as_rgb8`; not quantized here.
+        mask: [H, W] in 0..1, 1 where the picture is to be repainted; the image's size.
         threshold: mask values above it are masked.
         fill: "minus_one" (ControlNet 1.1 inpaint), or "black" (0, what xinsir's union ControlNet was trained on).
 

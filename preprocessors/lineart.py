@@ -16,7 +16,7 @@ def lineart(image: Array, sigma: float = 6.0, threshold: float = 8.0) -> Array:
     Args:
         image: see `as_rgb8`.
         sigma: standard deviation in pixels of the blur a line is compared with; larger finds wider lines.
-        threshold: darkness in grey levels above which a pixel counts when the typical line is measured; the median of
+        threshold: darkness in gray levels above which a pixel counts when the typical line is measured; the median of
             those (at least 16) is drawn at half brightness.
 
     Returns:
@@ -40,7 +40,7 @@ def lineart(image: Array, sigma: float = 6.0, threshold: float = 8.0) -> Array:
 
 
 def _median_above(values: Array, threshold: float) -> float:
-    """Median of the values above the threshold, to within 1/16 of a grey level; 0 if there are none."""
+    """Median of the values above the threshold, to within 1/16 of a gray level; 0 if there are none."""
     import cv2
 
     first = float(np.nextafter(np.float32(threshold), np.float32(256)))

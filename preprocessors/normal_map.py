@@ -17,7 +17,7 @@ def normal_map(
     background: float = 0.1,
     convention: str = "controlnet",
 ) -> Array:
-    """Unit normals as colours: 0.5 + 0.5 * normal.
+    """Unit normals as colors: 0.5 + 0.5 * normal.
 
     Args:
         image: see `as_rgb8`; a depth picture, near is bright. A float picture keeps its precision.
@@ -53,7 +53,7 @@ def normal_map(
     border = cv2.BORDER_REPLICATE
     x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=red * scale, borderType=border)
     y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=green * scale, borderType=border)
-    # At the border only one of the two neighbours is real: the difference spans one pixel, not two.
+    # At the border only one of the two neighbors is real: the difference spans one pixel, not two.
     x[:, [0, -1]] *= 2.0
     y[[0, -1], :] *= 2.0
     if background > 0.0:

@@ -30,20 +30,20 @@ def as_rgb8(image: Array) -> Array:
     """
     import cv2
 
-    pixels = _quantised(_opaque(image))
+    pixels = _quantized(_opaque(image))
     return pixels if pixels.shape[2] == 3 else cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
 
 
 def as_gray8(image: Array) -> Array:
-    """The image as contiguous uint8 [H, W]: luma (BT.601) of a colour image. Arguments and errors as `as_rgb8`."""
+    """The image as contiguous uint8 [H, W]: luma (BT.601) of a color image. Arguments and errors as `as_rgb8`."""
     import cv2
 
-    pixels = _quantised(_opaque(image))
+    pixels = _quantized(_opaque(image))
     return pixels[:, :, 0] if pixels.shape[2] == 1 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
 
 
 def as_rgb_float(image: Array) -> Array:
-    """The image as float32 RGB [H, W, 3] in 0..1, not quantised and not clipped. Arguments and errors as `as_rgb8`.
+    """The image as float32 RGB [H, W, 3] in 0..1, not quantized and not clipped. Arguments and errors as `as_rgb8`.
 
     The result may share memory with the image: do not write into it.
     """
@@ -52,7 +52,7 @@ def as_rgb_float(image: Array) -> Array:
 
 
 def as_gray_float(image: Array) -> Array:
-    """The image as float32 [H, W] in 0..1, not quantised: luma of a colour image. Arguments and errors as `as_rgb8`.
+    """The image as float32 [H, W] in 0..1, not quantized: luma of a color image. Arguments and errors as `as_rgb8`.
 
     The result may share memory with the image: do not write into it.
     """
@@ -86,15 +86,15 @@ def _opaque(image: Array) -> Array:
     if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
         raise ValueError(
             f"an image of shape {image.shape} cannot be read; give [height, width] or [height, width, channels] with "
-            "1 (grey), 3 (RGB) or 4 (RGBA) channels and at least one pixel."
+            "1 (gray), 3 (RGB) or 4 (RGBA) channels and at least one pixel."
         )
     if image.dtype != np.uint8:
         if not np.issubdtype(image.dtype, np.floating):
             raise ValueError(f"an image of dtype {image.dtype} cannot be read; give uint8 (0..255) or floats (0..1).")
         image = np.ascontiguousarray(image, dtype=np.float32)
     if image.shape[2] == 4:
-        colour, alpha = _as_float(image[:, :, :3]), _as_float(image[:, :, 3:])
-        return np.ascontiguousarray(1.0 - (1.0 - colour) * alpha)
+        color, alpha = _as_float(image[:, :, :3]), _as_float(image[:, :, 3:])
+        return np.ascontiguousarray(1.0 - (1.0 - color) * alpha)
     return np.ascontiguousarray(image)
 
 
@@ -108,7 +108,7 @@ def _as_float(image: Array) -> Array:
     return image
 
 
-def _quantised(image: Array) -> Array:
+def _quantized(image: Array) -> Array:
     import cv2
 
     if image.dtype == np.uint8:

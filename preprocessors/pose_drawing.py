@@ -10,7 +10,7 @@ import numpy as np
 from .pixels import Array
 from .pose_keypoints import PoseFrame
 
-# Joints of a limb, in drawing order; the colour of a limb, and that of a joint, is the one at its own place below.
+# Joints of a limb, in drawing order; the color of a limb, and that of a joint, is the one at its own place below.
 LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
     (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
@@ -54,7 +54,7 @@ def draw_pose(
         ValueError: no size in the frame nor given, or a min_confidence outside 0..1.
 
     Source:
-        openpose of ControlNet 1.1 (colours, order, thickness); hands and face included.
+        openpose of ControlNet 1.1 (colors, order, thickness); hands and face included.
     """
     if not 0.0 <= min_confidence <= 1.0:
         raise ValueError(f"min_confidence is {min_confidence}; it must lie between 0 and 1.")

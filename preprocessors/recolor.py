@@ -1,4 +1,4 @@
-"""The grey image that a recolouring ControlNet paints: lightness or intensity, with a gamma."""
+"""The gray image that a recoloring ControlNet paints: lightness or intensity, with a gamma."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def recolor_luminance(image: Array, gamma: float = 1.0) -> Array:
 
 
 def recolor_intensity(image: Array, gamma: float = 1.0) -> Array:
-    """The largest colour channel (V of HSV) raised to `gamma`. Arguments, result and errors as `recolor_luminance`."""
+    """The largest color channel (V of HSV) raised to `gamma`. Arguments, result and errors as `recolor_luminance`."""
     import cv2
 
     _check(gamma)

@@ -8,7 +8,7 @@ from .pixels import Array, as_rgb8
 
 
 def scribble(image: Array, threshold: int = 127, invert: bool = False) -> Array:
-    """White where the darkest colour channel is below `threshold`: dark ink on light paper becomes white on black.
+    """White where the darkest color channel is below `threshold`: dark ink on light paper becomes white on black.
 
     Args:
         image: see `as_rgb8`.
@@ -37,7 +37,7 @@ def xdog(image: Array, threshold: float = 32.0, sigma: float = 0.5, wide_sigma: 
 
     Args:
         image: see `as_rgb8`.
-        threshold: twice the darkness, in grey levels, that makes a line; a lower one draws more.
+        threshold: twice the darkness, in gray levels, that makes a line; a lower one draws more.
         sigma, wide_sigma: standard deviations in pixels of the two blurs whose difference is taken.
 
     Returns:
@@ -61,7 +61,7 @@ def xdog(image: Array, threshold: float = 32.0, sigma: float = 0.5, wide_sigma: 
 
 
 def local_darkness(rgb: Array, sigma: float, wide_sigma: float) -> Array:
-    """Smallest over the channels of blur(wide_sigma) - blur(sigma), in grey levels; sigma 0 means no first blur.
+    """Smallest over the channels of blur(wide_sigma) - blur(sigma), in gray levels; sigma 0 means no first blur.
 
     One channel at a time: three float planes of a large image are never held at once.
     """

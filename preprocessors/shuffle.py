@@ -1,4 +1,4 @@
-"""Content shuffle: the image's colours and textures moved about by smooth noise, its layout lost."""
+"""Content shuffle: the image's colors and textures moved about by smooth noise, its layout lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Soft edges: a colour gradient over several scales, thinned to its ridges and drawn soft, in the look of HED."""
+"""Soft edges: a color gradient over several scales, thinned to its ridges and drawn soft, in the look of HED."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def soft_edge(
     """White soft lines on black.
 
     The structure tensor of the RGB image (Di Zenzo) is summed over `scales` Gaussian scales, each twice as coarse as
-    the one before, with scale-normalised derivatives (Lindeberg). The root of its larger eigenvalue is the edge
-    strength, in units of the step in grey levels that an ideal edge would need. Pixels that are no maximum across their
+    the one before, with scale-normalized derivatives (Lindeberg). The root of its larger eigenvalue is the edge
+    strength, in units of the step in gray levels that an ideal edge would need. Pixels that are no maximum across their
     edge are dropped (Canny's non-maximum suppression, four directions); the rest is drawn as a Gaussian line.
 
     Args:
         image: see `as_rgb8`.
-        low, high: strengths, in grey levels 0..255, drawn black and white; linear in between.
+        low, high: strengths, in gray levels 0..255, drawn black and white; linear in between.
         sigma: the finest scale in pixels.
         scales: 1..6.
         softness: standard deviation of a drawn line in pixels; 0 leaves lines one pixel wide.
@@ -74,7 +74,7 @@ def soft_edge(
 
 
 def _structure_tensor(rgb: Array, sigmas: list[float]) -> tuple[Array, Array, Array]:
-    """Mean over channels and scales of dx*dx, dy*dy, dx*dy; a step of s grey levels gives eigenvalue s * s."""
+    """Mean over channels and scales of dx*dx, dy*dy, dx*dy; a step of s gray levels gives eigenvalue s * s."""
     import cv2
 
     tensor = tuple(np.zeros(rgb.shape[:2], np.float32) for _ in range(3))
@@ -94,7 +94,7 @@ def _structure_tensor(rgb: Array, sigmas: list[float]) -> tuple[Array, Array, Ar
 
 
 def _thinned(strength: Array, half: Array, xy: Array) -> Array:
-    """Zero where a neighbour across the edge is stronger."""
+    """Zero where a neighbor across the edge is stronger."""
     import cv2
 
     # (half, xy) points along twice the gradient's angle: its four quadrants are the four directions of a 3x3 window.

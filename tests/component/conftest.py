@@ -122,14 +122,14 @@ class Task:
     def optimize(
         self, trajectory, method: str = "fast", callback: Callable[..., object] = lambda *said: None, **options
     ):
-        """Null-text optimisation: the optimised trajectory and the record of it, which the node draws only."""
+        """Null-text optimization: the optimized trajectory and the record of it, which the node draws only."""
         guidance = Guidance(self.model, self.source, self.negative, self.cfg)
         return optimize(
             guidance, trajectory, NullTextOptions(**{"cfg": self.cfg, "inner_steps": 3, **options}), method, callback
         )
 
     def optimize_node(self, trajectory, **changes):
-        """(Optimised trajectory, negative, plot of the losses)."""
+        """(Optimized trajectory, negative, plot of the losses)."""
         inputs = {
             "cfg": self.cfg, "inner_steps": 3, "learning_rate": 0.01, "epsilon": 1e-5, "method": "fast",
             "residual": False,
@@ -197,7 +197,7 @@ def task(random_task):
 
 @pytest.fixture(scope="session")
 def short_task(models):
-    """Layout -> Task with random weights, of the few steps that an optimisation has time for."""
+    """Layout -> Task with random weights, of the few steps that an optimization has time for."""
 
     def make(layout: str = "sd15"):
         model = models(layout)[0]
@@ -218,8 +218,8 @@ def trained():
         with torch.inference_mode():
             model, clip, vae = comfy.sd.load_checkpoint_guess_config(str(TINY / f"{name}.safetensors"))[:3]
             scene = scenes.random_scene(np.random.default_rng(3), held_out=True)
-            colour = "green" if scene.objects[0].colour != "green" else "red"
-            captions = (scene.caption, scene.with_object(colour=colour).caption, "")
+            color = "green" if scene.objects[0].color != "green" else "red"
+            captions = (scene.caption, scene.with_object(color=color).caption, "")
             source, target, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in captions)
             samples = vae.encode(torch.from_numpy(scenes.render(scene)[None]).float() / 255)
         # ddim_uniform is the leading grid where the number of steps divides 1000.

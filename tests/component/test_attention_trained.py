@@ -64,7 +64,7 @@ def sample(tiny, model, positive, trajectory, cfg=3.0, hold_source=True):
 
 
 def test_the_source_row_is_the_picture_and_the_blend_keeps_what_is_outside(tiny, inverted):
-    """Under Edit Sample: the source held on its trajectory, and outside of the word's region the edit is the source."""
+    """Under Edit Sample: the source held on its trajectory, and outside the word's region the edit is the source."""
     import scenes
     from judge import judge
 
@@ -74,7 +74,7 @@ def test_the_source_row_is_the_picture_and_the_blend_keeps_what_is_outside(tiny,
     edited, source = sample(tiny, model, positive, trajectory, cfg=5.0)
     torch.testing.assert_close(source, trajectory.latents[:1, 0], rtol=1e-3, atol=1e-3)
     picture = tiny[2].decode(edited)[0]
-    assert judge((picture * 255).round().clamp(0, 255).byte().cpu().numpy()).colour == "green"
+    assert judge((picture * 255).round().clamp(0, 255).byte().cpu().numpy()).color == "green"
     kept = edited[0] == source[0]
     assert 0.05 < float(kept.float().mean()) < 0.9
     inside = torch.from_numpy(scenes.object_mask(scene)[4::8, 4::8])
@@ -93,7 +93,7 @@ def test_a_new_background_leaves_the_subtracted_object(tiny, inverted):
     edited, source = sample(tiny, model, positive, trajectory, cfg=5.0)
     picture = tiny[2].decode(edited)[0]
     shown = judge((picture * 255).round().clamp(0, 255).byte().cpu().numpy())
-    assert (shown.background, shown.colour) == ("yellow", "red")
+    assert (shown.background, shown.color) == ("yellow", "red")
     inside = torch.from_numpy(scenes.object_mask(scene)[4::8, 4::8])
     kept = (edited[0] == source[0])[0]
     assert float(kept[inside].float().mean()) > 0.7 > 0.3 > float(kept[~inside].float().mean())
@@ -137,7 +137,7 @@ def test_a_region_is_as_fine_as_the_layers_that_it_is_read_from(tiny, inverted, 
 
 def test_several_targets_in_one_run(tiny, inverted):
     _, _, trajectory = inverted
-    targets = [SOURCE.replace("red", colour) for colour in ("green", "yellow")]
+    targets = [SOURCE.replace("red", color) for color in ("green", "yellow")]
     model, positive = edit(tiny, target_prompts="\n\n".join(targets))
     assert positive[0][0].shape[:2] == (3, CHUNK)
     edited, _ = sample(tiny, model, positive, trajectory)
@@ -270,7 +270,7 @@ def test_a_mask_names_a_word_that_is_missing(tiny, inverted):
 
 
 def test_the_local_blend_under_a_stock_sampler_is_close_to_that_of_edit_sample(tiny, inverted):
-    """There it acts on the denoised prediction, an approximation: as good as the same outside of the region, near inside."""
+    """There it acts on the denoised prediction, an approximation: as good as the same outside the region, near inside."""
     import comfy.sample
     import comfy.samplers
     from retrace_pack.measuring.compare import compare_images

@@ -70,7 +70,7 @@ def test_a_prompt_for_every_latent_is_allowed(models, latent):
 
 
 @pytest.mark.parametrize("name", ["positive", "negative"])
-def test_null_text_refuses_what_it_cannot_optimise(short_task, name):
+def test_null_text_refuses_what_it_cannot_optimize(short_task, name):
     task = short_task()
     trajectory = task.invert()
     for change, message in (

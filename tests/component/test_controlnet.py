@@ -62,9 +62,7 @@ def test_what_is_drawn_lies_within_the_edges(led):
     assert overlap(chosen, freely) < 0.4
 
 
-def test_the_prompts_colours_stay(led):
+def test_the_prompts_colors_stay(led):
     chosen, along_edges, _ = led
-    right = [
-        judge(picture).colour == scene.objects[0].colour for scene, picture in zip(chosen, along_edges, strict=True)
-    ]
+    right = [judge(picture).color == scene.objects[0].color for scene, picture in zip(chosen, along_edges, strict=True)]
     assert sum(right) >= SCENES - 1

@@ -155,11 +155,11 @@ def test_metric_depth_is_turned_so_that_near_is_white(models, nodes):
     image = _images(1)
     network = load_network(DEPTH, "metric")
     pixels = network.processor(images=as_rgb8(image[0].numpy()), return_tensors="pt")["pixel_values"]
-    metres = torch.nn.functional.interpolate(
+    meters = torch.nn.functional.interpolate(
         network.evaluate(pixels).predicted_depth[:, None], (70, 90), mode="bicubic"
     )
     depth = nodes.RetraceEstimateDepth.execute(image, "metric", "each image").args[0]
-    assert torch.corrcoef(torch.stack([metres.flatten(), depth[0, ..., 0].flatten()]))[0, 1] < -0.9
+    assert torch.corrcoef(torch.stack([meters.flatten(), depth[0, ..., 0].flatten()]))[0, 1] < -0.9
 
 
 def test_a_batch_is_a_loop_and_a_whole_batch_shares_one_range(models, nodes):

@@ -1,4 +1,4 @@
-"""host/gradients: autograd through a model that was loaded under inference mode, and the model as it is afterwards."""
+"""host/gradients: autograd through a model that was loaded under inference mode, and the model as it is afterward."""
 
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -192,20 +192,20 @@ def test_a_streamed_weight_is_copied(question):
 def test_the_weight_functions_of_others_are_kept_before_ours(question, monkeypatch):
     """A low-VRAM LoRA lives there: it takes part and is put back as it was."""
     module = question.model.model.diffusion_model.middle_block[1].transformer_blocks[0].attn2.to_v
-    neighbour = question.model.model.diffusion_model.middle_block[1].transformer_blocks[0].attn2.to_k
+    neighbor = question.model.model.diffusion_model.middle_block[1].transformer_blocks[0].attn2.to_k
     functions = [lambda weight: 3 * weight]
     # Another test's LoRA may have given the layer an empty list of its own.
-    neighbours_own = neighbour.__dict__.get("weight_function")
+    neighbors_own = neighbor.__dict__.get("weight_function")
     plain = question.gradient()
     monkeypatch.setattr(module, "weight_function", functions, raising=False)
     before = state(question.model)
     with differentiable([question.model.model], ELSEWHERE):
         assert module.weight_function == [*functions, torch.clone] and module.weight_function is not functions
-        assert neighbour.weight_function == [torch.clone] and type(neighbour).weight_function == []
+        assert neighbor.weight_function == [torch.clone] and type(neighbor).weight_function == []
     gradient = question.gradient(ELSEWHERE)
     assert_untouched(question.model, before)
     assert module.weight_function is functions and len(functions) == 1
-    assert neighbour.__dict__.get("weight_function") is neighbours_own
+    assert neighbor.__dict__.get("weight_function") is neighbors_own
     assert question.along(gradient) == pytest.approx(question.slope(), rel=1e-2)
     assert not torch.allclose(gradient, plain, rtol=1e-2)
 

@@ -1,4 +1,4 @@
-"""The guidance that reconstructs without optimisation: proximal, negative-prompt inversion, and none."""
+"""The guidance that reconstructs without optimization: proximal, negative-prompt inversion, and none."""
 
 import logging
 from dataclasses import replace

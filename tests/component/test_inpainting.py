@@ -82,7 +82,7 @@ def test_the_kept_part_is_the_latent_itself_and_the_rest_is_new(models, latent, 
     ("legacy", 1.0), ("legacy", 0.5), ("matched", 1.0), ("matched", 0.5), ("trajectory", 0.5),
 ])  # fmt: skip
 def test_the_node_is_the_pure_loop(models, latent, kept_from, strength):
-    """Through loader, guider and latent format against the loop that the parity tests hold; grey masks, terminal first."""
+    """Through loader, guider and latent format against the loop that the parity tests hold; gray masks, terminal first."""
     import comfy.sample
     from retrace_pack.samplers.blending import InvertedImage, NoisedImage, blend, blend_after_steps, masks_over_time
     from retrace_pack.samplers.ddim import sample_ddim
@@ -90,10 +90,10 @@ def test_the_node_is_the_pure_loop(models, latent, kept_from, strength):
     from retrace_pack.samplers.schedule import make_schedule
 
     model, cond = models("sd15")
-    grey = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(5))
+    gray = torch.rand(2, 16, 16, generator=torch.Generator().manual_seed(5))
     trajectory = invert(model, cond, latent) if kept_from == "trajectory" else None
     ours = paint(
-        model, cond, latent, grey, trajectory, kept_from=kept_from, strength=strength, terminal="first"
+        model, cond, latent, gray, trajectory, kept_from=kept_from, strength=strength, terminal="first"
     ).result[0]["samples"]  # fmt: skip
 
     inner = model.model
@@ -107,7 +107,7 @@ def test_the_node_is_the_pure_loop(models, latent, kept_from, strength):
     background = noised
     if trajectory is not None:
         background = InvertedImage(inner.process_latent_in(trajectory.latents), trajectory.sigmas, path)
-    masks = masks_over_time(grey[:, None], count)
+    masks = masks_over_time(gray[:, None], count)
     x = path.from_unit(noise, sigmas[0]) if (kept_from, strength) == ("matched", 1.0) else noised.at(sigmas[0])
     if trajectory is not None:
         x = blend(x, background.at(sigmas[0]), masks[0])
@@ -268,7 +268,7 @@ def relative_error(result, latent):
 
 
 def test_the_noise_inside_can_be_the_trajectorys_own(models, latent, mask):
-    """Under the prompt of the inversion the whole image comes back, inside of the mask too, whatever the seed."""
+    """Under the prompt of the inversion the whole image comes back, inside the mask too, whatever the seed."""
     model, cond = models("sd15")
     trajectory = RetraceDDIMInvert.execute(model, cond, cond, latent, 20, 1.0, 4, "leading", "clean").result[0]
     changes = {"kept_from": "trajectory", "steps": 20, "strength": 0.5}

@@ -1,4 +1,4 @@
-"""What is added to the model takes part in null-text optimisation: a ControlNet, a LoRA."""
+"""What is added to the model takes part in null-text optimization: a ControlNet, a LoRA."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""Null-text optimisation through ComfyUI against the published loop (P5): its losses, its result, its work."""
+"""Null-text optimization through ComfyUI against the published loop (P5): its losses, its result, its work."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def published(task, trajectory, inner_steps, epsilon):
     """The loop of Mokady et al. on diffusers' UNet and scheduler: (losses of every step, the image's latent).
 
     In our own words after the code that they published: the embedding goes on from step to step, every step has a new Adam, the
-    stop is asked after the optimiser's step, and one guided batch of two ends it.
+    stop is asked after the optimizer's step, and one guided batch of two ends it.
     """
     import checkpoint
     from captions import vocabulary
@@ -56,7 +56,7 @@ def published(task, trajectory, inner_steps, epsilon):
 
 @pytest.fixture(scope="module")
 def reference(trained):
-    """(The trajectory that ends at the first level as the published code's does, the optimised one, the record of it)."""
+    """(The trajectory that ends at the first level as the published code's does, the optimized one, the record of it)."""
     with torch.inference_mode():
         task = trained()
         trajectory = task.invert("first")

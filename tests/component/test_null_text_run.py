@@ -1,4 +1,4 @@
-"""How null-text optimisation runs inside ComfyUI: memory, interruption, progress, and what it refuses."""
+"""How null-text optimization runs inside ComfyUI: memory, interruption, progress, and what it refuses."""
 
 from dataclasses import replace
 

@@ -220,23 +220,21 @@ def test_a_lora_takes_part_in_the_inversion(tiny, relative):
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_an_edit_changes_the_word_and_keeps_the_background(tiny, name):
-    """Four held-out scenes, the object's colour changed: what the picture shows, and what became of the rest."""
+    """Four held-out scenes, the object's color changed: what the picture shows, and what became of the rest."""
     import scenes
     from judge import judge
 
     model, clip, vae = tiny(name)
     chosen, pictures = held_out(4, seed=11)
-    colours = [
-        next(c for c in ("green", "red", "white") if c not in (s.objects[0].colour, s.background)) for s in chosen
-    ]
-    targets = [scene.with_object(colour=colour) for scene, colour in zip(chosen, colours, strict=True)]
+    colors = [next(c for c in ("green", "red", "white") if c not in (s.objects[0].color, s.background)) for s in chosen]
+    targets = [scene.with_object(color=color) for scene, color in zip(chosen, colors, strict=True)]
     samples = vae.encode(pictures)
     trajectory = invert(model, captions_conditioning(clip, chosen), samples, iterations=1)
     latent = RetraceTrajectoryLatent.execute(trajectory, 5).result[0]
     negative = [[encode(clip, "")[0][0].repeat(4, 1, 1), {}]]
     edited = vae.decode(sample(model, captions_conditioning(clip, targets), latent, negative, cfg=4.0, start_step=5))
     verdicts = [judge((picture * 255).round().clamp(0, 255).byte().cpu().numpy()) for picture in edited]
-    assert sum(v.colour == c for v, c in zip(verdicts, colours, strict=True)) >= 3
+    assert sum(v.color == c for v, c in zip(verdicts, colors, strict=True)) >= 3
     assert sum(v.background == s.background for v, s in zip(verdicts, chosen, strict=True)) >= 3
     outside = torch.stack([torch.from_numpy(scenes.object_mask(scene)) for scene in chosen]).float()
     assert compare_images(edited, vae.decode(samples), outside, "outside").mean_psnr > 15

@@ -11,7 +11,7 @@ from retrace_pack.nodes.trajectory import RetraceTrajectoryPreview
 
 def test_the_preview_shows_the_predicted_images_in_order(folders, trajectory):
     class FlatVAE:
-        """Decodes a latent to its mean as a grey."""
+        """Decodes a latent to its mean as a gray."""
 
         def decode(self, samples):
             return samples.mean(dim=(1, 2, 3)).view(-1, 1, 1, 1).expand(-1, 16, 16, 3)

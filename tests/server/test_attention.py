@@ -77,7 +77,7 @@ def test_prompt_to_prompt_changes_the_word_and_keeps_the_rest(finished):
         pictures[title] for title in ("Edit", "Source as the model has it", "Without attention control")
     )
     verdict = judge(edit)
-    assert (verdict.colour, verdict.shape, verdict.background) == ("green", "triangle", "purple")
+    assert (verdict.color, verdict.shape, verdict.background) == ("green", "triangle", "purple")
     outside = ~demo_mask()
     assert difference(edit, source, outside) < 0.5 * difference(swap, source, outside)
 
@@ -145,7 +145,7 @@ def test_the_blueprint_edits_a_picture(server, api_prompt, by_title, pixels):
     save = {"class_type": "SaveImage", "inputs": {"images": result, "filename_prefix": "blueprint"}}
     (png,) = server.images(server.run({**prompt, "photo": photo, "save": save}), "save")
     verdict = judge(pixels(png))
-    assert (verdict.colour, verdict.shape, verdict.background) == ("green", "triangle", "purple")
+    assert (verdict.color, verdict.shape, verdict.background) == ("green", "triangle", "purple")
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

@@ -38,7 +38,7 @@ def test_the_edit_shows_the_target_on_the_same_background(server, edited, by_tit
     target = prompt[by_title(prompt, "Target prompt")]["inputs"]["text"]
     (png,) = server.images(result, by_title(prompt, "Edit"))
     verdict = judge(pixels(png))
-    assert f"{verdict.colour} {verdict.shape}" in target and f"{verdict.background} background" in target
+    assert f"{verdict.color} {verdict.shape}" in target and f"{verdict.background} background" in target
     assert psnr(result, by_title(prompt, "Background kept by the edit")) > 26
 
 

@@ -119,7 +119,7 @@ def test_the_trajectory_template_paints_what_the_prompt_says(run):
     from judge import judge
 
     verdict = judge(run("retrace_inpaint_trajectory")["Inpainted"])
-    assert (verdict.colour, verdict.background) == ("green", "purple")
+    assert (verdict.color, verdict.background) == ("green", "purple")
 
 
 def test_depth_to_image_samples_a_depth_checkpoint(run):

@@ -112,23 +112,23 @@ def test_edit_sample_and_the_stock_sampler_make_the_same_null_text_edit(server, 
     assert int(np.abs(pixels(stock).astype(int) - pixels(own)).max()) <= 1
 
 
-def test_the_optimisation_tells_of_itself(server, finished, by_title, pixels):
+def test_the_optimization_tells_of_itself(server, finished, by_title, pixels):
     prompt, result, events = finished("retrace_null_text")
-    optimise = by_title(prompt, "Optimise")
-    told = [re.match(r"step (\d+) of 10, inner step \d+: loss \S+$", t) for t in progress_texts(events, optimise)]
+    optimize = by_title(prompt, "Optimise")
+    told = [re.match(r"step (\d+) of 10, inner step \d+: loss \S+$", t) for t in progress_texts(events, optimize)]
     assert {int(line[1]) for line in told if line} == set(range(1, STEPS + 1))
-    assert int(re.match(r"UNet work (\d+) ", result.outputs[optimise]["text"][0])[1]) > STEPS
-    (loss,) = server.images(result, optimise)
+    assert int(re.match(r"UNet work (\d+) ", result.outputs[optimize]["text"][0])[1]) > STEPS
+    (loss,) = server.images(result, optimize)
     assert pixels(loss).std() > 5
-    bar = [event.data for event in events if event.kind == "progress" and event.data.get("node") == optimise]
+    bar = [event.data for event in events if event.kind == "progress" and event.data.get("node") == optimize]
     values = [data["value"] for data in bar]
-    assert values == sorted(values) and bar[-1]["max"] == STEPS * prompt[optimise]["inputs"]["inner_steps"]
+    assert values == sorted(values) and bar[-1]["max"] == STEPS * prompt[optimize]["inputs"]["inner_steps"]
     history = server.history(result.prompt_id)
-    assert history["outputs"][optimise]["images"] and history["status"]["status_str"] == "success"
+    assert history["outputs"][optimize]["images"] and history["status"]["status_str"] == "success"
 
 
 def edit_from(trajectory, model, clip, vae):
-    """Two edits of an optimised trajectory: by a stock sampler with its embeddings, and by Edit Sample."""
+    """Two edits of an optimized trajectory: by a stock sampler with its embeddings, and by Edit Sample."""
     return {
         "target": {
             "class_type": "CLIPTextEncode",
@@ -184,7 +184,7 @@ def edit_from(trajectory, model, clip, vae):
 
 
 def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(template_prompt, tmp_path):
-    """Invert, optimise, save, restart the server, load, edit."""
+    """Invert, optimize, save, restart the server, load, edit."""
 
     def comfyui():
         # Without metadata a PNG holds its pixels and nothing of the graph that made it.
@@ -205,13 +205,13 @@ def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(template_prompt
         ids = {content["_meta"]["title"]: node for node, content in template.items()}
         wanted = ("Checkpoint", "Photo", "Resize", "Source prompt", "Negative prompt", "Encode", "Invert", "Optimise")
         prompt = {ids[title]: template[ids[title]] for title in wanted}
-        checkpoint, optimise = ids["Checkpoint"], ids["Optimise"]
-        prompt[optimise]["inputs"].update(inner_steps=2, residual=True)
+        checkpoint, optimize = ids["Checkpoint"], ids["Optimise"]
+        prompt[optimize]["inputs"].update(inner_steps=2, residual=True)
         prompt["saved"] = {
             "class_type": "RetraceSaveTrajectory",
-            "inputs": {"trajectory": [optimise, 0], "filename_prefix": "trajectories/optimised"},
+            "inputs": {"trajectory": [optimize, 0], "filename_prefix": "trajectories/optimized"},
         }
-        prompt |= edit_from([optimise, 0], *([checkpoint, output] for output in range(3)))
+        prompt |= edit_from([optimize, 0], *([checkpoint, output] for output in range(3)))
         result = server.run(prompt)
         before = edits(server, result)
         name = result.outputs["saved"]["text"][0]

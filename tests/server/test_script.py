@@ -40,7 +40,7 @@ def test_the_script_edits_a_photo(server, script, pixels, tmp_path):
     picture = pixels(result.read_bytes())
     assert picture.shape == (128, 128, 3)
     verdict = judge(picture)
-    assert (verdict.colour, verdict.background) == ("green", "purple")
+    assert (verdict.color, verdict.background) == ("green", "purple")
     assert ("invert", 20, 20) in told and ("edit", 14, 14) in told
 
 

@@ -35,9 +35,9 @@ def train(iterations: int, seed: int, dtype: torch.dtype) -> AutoencoderTiny:
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model = build()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=4e-4, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=4e-4, betas=(0.9, 0.98), weight_decay=1e-4, fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 4e-4, total_steps=iterations, pct_start=0.05, cycle_momentum=False
+        optimizer, 4e-4, total_steps=iterations, pct_start=0.05, cycle_momentum=False
     )
     progress = trange(iterations, desc="autoencoder", mininterval=5)
     for _ in progress:
@@ -48,10 +48,10 @@ def train(iterations: int, seed: int, dtype: torch.dtype) -> AutoencoderTiny:
         restored = restored.float()
         mse = functional.mse_loss(restored, target)
         loss = functional.l1_loss(restored, target) + 5 * mse
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         progress.set_postfix(psnr=f"{-10 * np.log10(mse.item() / 4):.2f}", refresh=False)
     return model.eval()
@@ -63,9 +63,9 @@ def refine_decoder(model: AutoencoderTiny, iterations: int, seed: int, dtype: to
     rng = np.random.default_rng(seed)
     model.requires_grad_(False)
     model.decoder.requires_grad_(True)
-    optimiser = torch.optim.AdamW(model.decoder.parameters(), lr=3e-4, betas=(0.9, 0.98), fused=True)
+    optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=3e-4, betas=(0.9, 0.98), fused=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, 3e-4, total_steps=iterations, pct_start=0.1, cycle_momentum=False
+        optimizer, 3e-4, total_steps=iterations, pct_start=0.1, cycle_momentum=False
     )
     for _ in trange(iterations, desc="decoder", mininterval=5):
         target = batch(rng)
@@ -73,10 +73,10 @@ def refine_decoder(model: AutoencoderTiny, iterations: int, seed: int, dtype: to
             latents = model.encoder(target)
             restored = model.decoder(latents + LATENT_NOISE * torch.randn_like(latents)).float()
         loss = functional.l1_loss(restored, target) + 5 * functional.mse_loss(restored, target)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 5.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
     return model.eval()
 

@@ -75,7 +75,7 @@ def _is_sd2(model: TextToLatent) -> bool:
 
 
 def _taesd_names(autoencoder: AutoencoderTiny) -> State:
-    """TAESD numbers the decoder's layers from its clamp, which diffusers applies outside of them."""
+    """TAESD numbers the decoder's layers from its clamp, which diffusers applies outside them."""
     state = {}
     for key, value in autoencoder.state_dict().items():
         side, _, layer, rest = key.split(".", 3)

@@ -38,7 +38,7 @@ class Dataset:
 
 
 class TextToLatent(nn.Module):
-    """The text encoder and the UNet as one module, so that one optimiser and one average serve both."""
+    """The text encoder and the UNet as one module, so that one optimizer and one average serve both."""
 
     def __init__(self, vocabulary_size: int, linear_projection: bool) -> None:
         super().__init__()
@@ -119,11 +119,11 @@ def train(
     rows = vocabulary.rows(dataset.captions, pad_with_end=prediction == "epsilon")
     empty = vocabulary.rows([""], pad_with_end=prediction == "epsilon")
     average = deepcopy(model).requires_grad_(False).eval()
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         model.parameters(), lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=iterations, pct_start=0.05, cycle_momentum=False
+        optimizer, learning_rate, total_steps=iterations, pct_start=0.05, cycle_momentum=False
     )
     frequency = drawing_frequency(dataset.captions)
     progress = trange(iterations, desc=prediction, mininterval=5)
@@ -145,10 +145,10 @@ def train(
         with torch.autocast("cpu", torch.bfloat16, enabled=dtype == torch.bfloat16):
             predicted = model(noisy, timesteps, caption_rows)
         loss = (weight * (predicted.float() - target).square().mean(dim=(1, 2, 3))).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         decay = min(EMA_DECAY, (1 + step) / (10 + step))
         torch._foreach_lerp_(list(average.parameters()), [p.detach() for p in model.parameters()], 1 - decay)
@@ -161,5 +161,5 @@ def train(
 
 def drawing_frequency(captions: list[str]) -> torch.Tensor:
     """How often each scene is drawn relative to the others, float32 [N]."""
-    hard = {phrase.format(colour) for phrase in HARD_PHRASES for colour in scenes.PALETTE}
+    hard = {phrase.format(color) for phrase in HARD_PHRASES for color in scenes.PALETTE}
     return torch.tensor([HARD_WEIGHT if any(phrase in caption for phrase in hard) else 1.0 for caption in captions])

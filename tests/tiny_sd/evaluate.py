@@ -1,4 +1,4 @@
-"""How well tiny_sd draws what it is asked for: colour, shape and background of held-out captions, judged by pixels.
+"""How well tiny_sd draws what it is asked for: color, shape and background of held-out captions, judged by pixels.
 
     python dev.py bench quality [--captions 200] [--checkpoint tiny_sd15.safetensors]
 
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--sheet", type=Path, help="write a contact sheet of the first pictures here")
     options = parser.parse_args()
     layouts.register()
-    print("| checkpoint | captions | colour | shape | background |\n|---|---|---|---|---|")
+    print("| checkpoint | captions | color | shape | background |\n|---|---|---|---|---|")
     for name in options.checkpoint or CHECKPOINTS:
         loaded = comfy.sd.load_checkpoint_guess_config(str(HERE / name))
         for label, count, second in (
@@ -90,12 +90,12 @@ def draw(loaded: tuple[Any, ...], count: int, second_object: bool) -> tuple[list
 
 
 def success_rates(pictures: list[np.ndarray], wanted: list[scenes.Scene]) -> list[float]:
-    """The share of pictures with the right colour, shape and background."""
+    """The share of pictures with the right color, shape and background."""
     hits = []
     for picture, scene in zip(pictures, wanted, strict=True):
         verdict, first = judge(picture), scene.objects[0]
         hits.append(
-            (verdict.colour == first.colour, verdict.shape == first.shape, verdict.background == scene.background)
+            (verdict.color == first.color, verdict.shape == first.shape, verdict.background == scene.background)
         )
     return np.mean(hits, axis=0).tolist()
 

@@ -1,4 +1,4 @@
-"""Read colour, shape and background off a picture, by the renderer's palette and its own shapes."""
+"""Read color, shape and background off a picture, by the renderer's palette and its own shapes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ REFERENCE_RADIUS = 40.0
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a picture shows; colour and shape are None where no object stands out of the background."""
+    """What a picture shows; color and shape are None where no object stands out of the background."""
 
     background: str
-    colour: str | None
+    color: str | None
     shape: str | None
 
 
 def judge(picture: np.ndarray) -> Verdict:
-    """The background's colour, and the colour and shape of the largest object, of a uint8 [128, 128, 3] picture."""
-    nearest = nearest_colours(picture)
+    """The background's color, and the color and shape of the largest object, of a uint8 [128, 128, 3] picture."""
+    nearest = nearest_colors(picture)
     names = list(scenes.PALETTE)
     background = _background(nearest)
     mask = largest_blob(nearest != background)
@@ -34,13 +34,13 @@ def judge(picture: np.ndarray) -> Verdict:
         return Verdict(names[background], None, None)
     core = cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
     counted = nearest[core] if core.any() else nearest[mask]
-    colour = int(np.bincount(counted[counted != background], minlength=len(names)).argmax())
-    return Verdict(names[background], names[colour], best_shape(mask))
+    color = int(np.bincount(counted[counted != background], minlength=len(names)).argmax())
+    return Verdict(names[background], names[color], best_shape(mask))
 
 
 def object_region(picture: np.ndarray) -> np.ndarray:
     """Where the largest object of a uint8 [128, 128, 3] picture is, bool [128, 128]."""
-    nearest = nearest_colours(picture)
+    nearest = nearest_colors(picture)
     return largest_blob(nearest != _background(nearest))
 
 
@@ -53,12 +53,12 @@ def largest_blob(mask: np.ndarray) -> np.ndarray:
 
 
 def best_shape(mask: np.ndarray) -> str:
-    """The renderer's shape that overlaps the mask best when drawn with the mask's own centre and area."""
+    """The renderer's shape that overlaps the mask best when drawn with the mask's own center and area."""
     return max(scenes.SHAPES, key=lambda shape: overlap(mask, shape))
 
 
 def overlap(mask: np.ndarray, shape: str) -> float:
-    """Intersection over union of a bool [128, 128] mask with `shape` at the mask's centre and area."""
+    """Intersection over union of a bool [128, 128] mask with `shape` at the mask's center and area."""
     area, offset_x, offset_y = _reference(shape)
     ys, xs = np.nonzero(mask)
     radius = REFERENCE_RADIUS * float(np.sqrt(mask.sum() / area))
@@ -70,7 +70,7 @@ def overlap(mask: np.ndarray, shape: str) -> float:
 
 @cache
 def _reference(shape: str) -> tuple[float, float, float]:
-    """Area of the shape at the reference radius, and its centre of mass relative to its own centre."""
+    """Area of the shape at the reference radius, and its center of mass relative to its own center."""
     middle = scenes.IMAGE_SIZE / 2
     coverage = scenes.object_coverage(scenes.SceneObject(shape, "white", "large", middle, middle, REFERENCE_RADIUS))
     ys, xs = np.indices(coverage.shape)
@@ -83,15 +83,15 @@ def _reference(shape: str) -> tuple[float, float, float]:
 
 
 def _background(nearest: np.ndarray) -> int:
-    """The colour that most of the picture's border has."""
+    """The color that most of the picture's border has."""
     border = np.concatenate(
         [nearest[:BORDER].ravel(), nearest[-BORDER:].ravel(), nearest[:, :BORDER].ravel(), nearest[:, -BORDER:].ravel()]
     )
     return int(np.bincount(border, minlength=len(scenes.PALETTE)).argmax())
 
 
-def nearest_colours(picture: np.ndarray) -> np.ndarray:
-    """The palette's colour nearest to each pixel, whatever its shade, as an index [H, W]."""
+def nearest_colors(picture: np.ndarray) -> np.ndarray:
+    """The palette's color nearest to each pixel, whatever its shade, as an index [H, W]."""
     palette = np.array(list(scenes.PALETTE.values()), np.float32)
     shaded = np.clip(palette[:, None] * SHADES[None, :, None], 0, 255)
     distance = np.linalg.norm(picture.astype(np.float32)[:, :, None, None] - shaded, axis=-1)

@@ -33,7 +33,7 @@ class SceneObject:
     """One flat shape. `x`, `y` and `radius` (of the circumscribed circle) are pixels of a 128 x 128 picture."""
 
     shape: str
-    colour: str
+    color: str
     size: str
     x: float
     y: float
@@ -42,7 +42,7 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects in drawing order on a background of one colour, graded by +-`gradient` along `angle` (radians)."""
+    """Objects in drawing order on a background of one color, graded by +-`gradient` along `angle` (radians)."""
 
     objects: tuple[SceneObject, ...]
     background: str
@@ -52,7 +52,7 @@ class Scene:
     @property
     def caption(self) -> str:
         """For example "a large red circle and a small white star on a blue background"."""
-        phrases = [f"a {item.size} {item.colour} {item.shape}" for item in self.objects]
+        phrases = [f"a {item.size} {item.color} {item.shape}" for item in self.objects]
         return f"{' and '.join(phrases)} on a {self.background} background"
 
     def with_object(self, index: int = 0, **changes: object) -> Scene:
@@ -64,7 +64,7 @@ class Scene:
 
 def is_held_out(item: SceneObject, background: str) -> bool:
     """Whether this combination of words is kept out of the training captions (a fixed tenth of all combinations)."""
-    key = f"{item.size}/{item.colour}/{item.shape}/{background}"
+    key = f"{item.size}/{item.color}/{item.shape}/{background}"
     bucket = sum((position + 1) * ord(letter) * 2654435761 for position, letter in enumerate(key)) >> 7
     return bucket % 1000 < 1000 * HELD_OUT_FRACTION
 
@@ -72,14 +72,14 @@ def is_held_out(item: SceneObject, background: str) -> bool:
 def random_scene(rng: np.random.Generator, held_out: bool, second_object: bool = False) -> Scene:
     """A scene whose first object's words are (or are not) among the held-out combinations."""
     while True:
-        colours = list(PALETTE)
-        background = colours.pop(rng.integers(len(colours)))
-        first = _random_object(rng, str(rng.choice(colours)), str(rng.choice(list(RADIUS_RANGE))))
+        colors = list(PALETTE)
+        background = colors.pop(rng.integers(len(colors)))
+        first = _random_object(rng, str(rng.choice(colors)), str(rng.choice(list(RADIUS_RANGE))))
         if is_held_out(first, background) != held_out:
             continue
         objects = [first]
         if second_object:
-            others = [colour for colour in colours if colour != first.colour]
+            others = [color for color in colors if color != first.color]
             second = _random_object(rng, str(rng.choice(others)), "small", SECOND_RADIUS_RANGE)
             if np.hypot(second.x - first.x, second.y - first.y) < second.radius + first.radius + 3:
                 continue
@@ -97,7 +97,7 @@ def render(scene: Scene) -> np.ndarray:
     picture = np.array(PALETTE[scene.background], np.float32) * shade[..., None]
     for item in scene.objects:
         coverage = object_coverage(item)[..., None]
-        picture = picture * (1 - coverage) + np.array(PALETTE[item.colour], np.float32) * coverage
+        picture = picture * (1 - coverage) + np.array(PALETTE[item.color], np.float32) * coverage
     return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
 
 
@@ -113,17 +113,17 @@ def object_coverage(item: SceneObject) -> np.ndarray:
 
 
 def _random_object(
-    rng: np.random.Generator, colour: str, size: str, radius_range: tuple[float, float] | None = None
+    rng: np.random.Generator, color: str, size: str, radius_range: tuple[float, float] | None = None
 ) -> SceneObject:
     radius = float(rng.uniform(*(radius_range or RADIUS_RANGE[size])))
     margin = radius + 3
     x, y = rng.uniform(margin, IMAGE_SIZE - margin, size=2)
-    return SceneObject(str(rng.choice(SHAPES)), colour, size, float(x), float(y), radius)
+    return SceneObject(str(rng.choice(SHAPES)), color, size, float(x), float(y), radius)
 
 
 def _pixel_grid() -> tuple[np.ndarray, np.ndarray]:
-    centres = np.arange(IMAGE_SIZE, dtype=np.float32) + 0.5
-    xs, ys = np.meshgrid(centres, centres)
+    centers = np.arange(IMAGE_SIZE, dtype=np.float32) + 0.5
+    xs, ys = np.meshgrid(centers, centers)
     return xs, ys
 
 

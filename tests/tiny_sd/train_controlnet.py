@@ -84,8 +84,8 @@ def train(model: TextToLatent, latents: Tensor, edges: Tensor, rows: Tensor, ite
     scheduler = DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
     alphas = scheduler.alphas_cumprod
     network = ControlNetModel.from_unet(model.unet).train()
-    optimiser = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, iterations)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.99), weight_decay=0.01)
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, iterations)
     progress, smooth = trange(iterations, desc="controlnet", mininterval=5), 1.0
     for step in progress:
         index = torch.randint(len(latents), (BATCH,))
@@ -102,10 +102,10 @@ def train(model: TextToLatent, latents: Tensor, edges: Tensor, rows: Tensor, ite
         snr = alphas[timesteps] / (1 - alphas[timesteps])
         weight = (snr.clamp(max=SNR_KNEE) / snr).sqrt()
         loss = (weight * (predicted - noise).square().mean(dim=(1, 2, 3))).mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimiser.step()
+        optimizer.step()
         rates.step()
         smooth += (loss.item() - smooth) / min(step + 1, 100)
         progress.set_postfix(loss=f"{smooth:.4f}", refresh=False)

@@ -48,15 +48,15 @@ def train(folder: Path) -> None:
     torch.manual_seed(0)
     rng = np.random.default_rng(0)
     model, processor = network(), DPTImageProcessor(size={"height": SIDE, "width": SIDE})
-    optimiser = torch.optim.AdamW(model.parameters(), LEARNING_RATE)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, total_steps=STEPS)
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, LEARNING_RATE, total_steps=STEPS)
     for step in range(STEPS):
         pictures, depth = examples(rng)
         predicted = model(**processor(images=pictures, return_tensors="pt")).predicted_depth
         loss = (predicted - depth).abs().mean()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
         schedule.step()
         if step % 100 == 0 or step == STEPS - 1:
             print(f"step {step}: mean error {loss.item():.3f}", flush=True)

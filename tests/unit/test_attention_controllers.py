@@ -178,7 +178,7 @@ def test_p14_a_blend_that_is_open_everywhere_changes_nothing_and_a_closed_one_gi
     assert torch.equal(blend_rows(x, nothing), x[:1].expand_as(x))
 
 
-def test_all_words_of_a_normalised_map_open_everything():
+def test_all_words_of_a_normalized_map_open_everything():
     probabilities = maps(0, 8, 64, TOKENS)
     opened = torch.stack([word_map(probabilities, range(TOKENS))] * 2).view(2, 1, 8, 8)
     assert bool(map_mask(opened, (16, 16), 0.3, pool=True).all())

@@ -30,7 +30,7 @@ def test_otsu_takes_the_middle_of_a_gap():
     assert otsu_threshold(torch.tensor([0.1] * 50 + [0.9] * 50)) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_mean_map_is_stretched_and_normalised_by_image():
+def test_a_mean_map_is_stretched_and_normalized_by_image():
     small, large = torch.rand(2, 4, 6), torch.rand(2, 8, 12) * torch.tensor([1.0, 50.0]).view(2, 1, 1)
     mean = mean_map([small, large], (32, 48))
     assert mean.shape == (2, 32, 48)

@@ -29,7 +29,7 @@ def randn(*shape, seed=0):
 
 
 def network(x, sigma):
-    """A smooth function that mixes neighbours, so that what lies beside the mask matters."""
+    """A smooth function that mixes neighbors, so that what lies beside the mask matters."""
     x_vp = PATH.to_unit(x, sigma)
     return 0.7 * torch.tanh(x_vp + 0.3 * x_vp.roll(1, -1) - 0.2 * x_vp.roll(2, -2))
 

@@ -70,7 +70,7 @@ def inputs():
     generator = torch.Generator().manual_seed(2)
     positive, negative = (torch.randn(1, 77, 16, generator=generator).double() for _ in range(2))
     image = torch.rand(1, 3, 64, 64, generator=generator).double() * 2 - 1
-    # Grey values of every kind, hard regions, at full size, constant over each latent pixel.
+    # Gray values of every kind, hard regions, at full size, constant over each latent pixel.
     mask = torch.rand(1, 1, 8, 8, generator=generator).double()
     mask[..., :3], mask[..., 6:] = 0, 1
     return positive, negative, image, mask

@@ -25,7 +25,7 @@ def test_the_same_seed_for_every_row_gives_equal_rows():
     assert torch.equal(noise[0], noise[1]) and torch.equal(noise[0], noise[2])
 
 
-def test_a_list_makes_a_row_independent_of_its_neighbours():
+def test_a_list_makes_a_row_independent_of_its_neighbors():
     first = noise_source(SHAPE, choose_seeds(0, "5, 6,7", 3, False))()
     alone = noise_source((1, *SHAPE[1:]), (6,))()
     assert torch.equal(first[1], alone[0])

@@ -1,4 +1,4 @@
-"""Null-text optimisation: P5 and P6 of the parity tests against the published loop, and the promises of our own `fast` one."""
+"""Null-text optimization: P5 and P6 of the parity tests against the published loop, and the promises of our own `fast` one."""
 
 from dataclasses import dataclass, field, replace
 

@@ -26,8 +26,8 @@ def test_the_plot_marks_as_many_steps_as_there_are(sigma_table):
     assert few.dtype == torch.float32 and float(few.min()) >= 0 and float(few.max()) <= 1
 
     def dots(plot):
-        colour = torch.tensor([214, 80, 40]) / 255
-        return int(((plot - colour).abs().sum(-1) < 0.02).sum())
+        color = torch.tensor([214, 80, 40]) / 255
+        return int(((plot - color).abs().sum(-1) < 0.02).sum())
 
     assert dots(few) > 50 and dots(many) > 5 * dots(few)
 

@@ -1,4 +1,4 @@
-"""The composite: bit-identical outside the mask, whatever the sizes and batches; seams, colour and Poisson inside."""
+"""The composite: bit-identical outside the mask, whatever the sizes and batches; seams, color and Poisson inside."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def rand(*shape, seed=0):
 
 
 def some_mask(rng: np.random.Generator, batch: int, height: int, width: int) -> torch.Tensor:
-    """Empty, full, thin strokes, boxes and greys."""
+    """Empty, full, thin strokes, boxes and grays."""
     mask = torch.zeros(batch, height, width)
     for row in mask:
         kind = rng.integers(5)
@@ -55,7 +55,7 @@ def test_outside_the_mask_every_bit_is_the_sources(seed):
     assert float(result.min()) >= 0 and float(result.max()) <= 1
 
 
-def test_inside_is_the_edit_and_a_grey_mask_mixes():
+def test_inside_is_the_edit_and_a_gray_mask_mixes():
     source, edited = rand(1, 16, 16, 3), rand(1, 16, 16, 3, seed=1)
     mask = torch.zeros(1, 16, 16)
     mask[:, :, 8:] = 1
@@ -75,7 +75,7 @@ def test_the_feather_rises_inside_of_the_mask_only():
     assert torch.equal(feathered_inside(torch.zeros(1, 5, 5), 4), torch.zeros(1, 5, 5))
 
 
-def test_the_colour_is_matched_by_what_is_kept():
+def test_the_color_is_matched_by_what_is_kept():
     source = rand(1, 32, 32, 3) * 0.7 + 0.1
     mask = torch.zeros(1, 32, 32)
     mask[:, 8:24, 8:24] = 1
@@ -90,7 +90,7 @@ def test_the_colour_is_matched_by_what_is_kept():
 
 @pytest.mark.parametrize("noises", [(0.01, 0.06), (0.06, 0.01), (0.0, 0.06)])
 def test_plain_surroundings_leave_the_contrast_of_what_was_painted(noises):
-    """What the autoencoder makes of a plain wall is its own noise; to match that bleached or greyed the object."""
+    """What the autoencoder makes of a plain wall is its own noise; to match that bleached or grayed the object."""
     of_source, of_edited = noises
     source, edited = (
         0.1 + noise * (rand(1, 32, 32, 3, seed=seed) - 0.5) for seed, noise in enumerate((of_source, of_edited))
@@ -102,7 +102,7 @@ def test_plain_surroundings_leave_the_contrast_of_what_was_painted(noises):
     torch.testing.assert_close(matched, edited[:, 12:20, 12:20], atol=0.02, rtol=0)
 
 
-def test_what_bleeds_over_the_masks_edge_is_no_shift_of_colour():
+def test_what_bleeds_over_the_masks_edge_is_no_shift_of_color():
     source = rand(1, 64, 64, 3) * 0.2 + 0.4
     mask = torch.zeros(1, 64, 64)
     mask[:, 24:40, 24:40] = 1

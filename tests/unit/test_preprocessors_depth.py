@@ -6,10 +6,10 @@ from retrace_pack.preprocessors.depth import nearness, stretch_depths
 
 
 def test_metres_turn_into_nearness_and_inverse_depth_stays():
-    metres = np.array([[0.0, 0.5, 2.0]], np.float64)
-    np.testing.assert_allclose(nearness(metres, metric=True), [[1000.0, 2.0, 0.5]], rtol=1e-6)
-    assert nearness(metres, metric=False).tolist() == [[0.0, 0.5, 2.0]]
-    assert nearness(metres, metric=False).dtype == np.float32
+    meters = np.array([[0.0, 0.5, 2.0]], np.float64)
+    np.testing.assert_allclose(nearness(meters, metric=True), [[1000.0, 2.0, 0.5]], rtol=1e-6)
+    assert nearness(meters, metric=False).tolist() == [[0.0, 0.5, 2.0]]
+    assert nearness(meters, metric=False).dtype == np.float32
 
 
 def test_nan_is_refused():

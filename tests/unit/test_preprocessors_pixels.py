@@ -49,7 +49,7 @@ def test_other_float_dtypes_read_as_float32_does(dtype):
     assert np.array_equal(as_rgb8(image), as_rgb8(image.astype(np.float32)))
 
 
-def test_grey_images_read_as_rgb_with_three_equal_channels():
+def test_gray_images_read_as_rgb_with_three_equal_channels():
     gray = np.random.default_rng(0).integers(0, 256, (5, 6), np.uint8)
     rgb = np.repeat(gray[:, :, None], 3, axis=2)
     for image in (gray, gray[:, :, None], gray / np.float32(255)):
@@ -67,9 +67,9 @@ def test_alpha_is_laid_over_white():
 
 
 def test_luma_weighs_green_most():
-    colours = np.eye(3, dtype=np.uint8)[None] * 255
-    assert as_gray8(colours).tolist() == [[76, 150, 29]]
-    np.testing.assert_allclose(as_gray_float(colours), [[0.299, 0.587, 0.114]], atol=1e-6)
+    colors = np.eye(3, dtype=np.uint8)[None] * 255
+    assert as_gray8(colors).tolist() == [[76, 150, 29]]
+    np.testing.assert_allclose(as_gray_float(colors), [[0.299, 0.587, 0.114]], atol=1e-6)
 
 
 def test_strided_images_are_read_right():

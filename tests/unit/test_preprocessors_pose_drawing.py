@@ -23,7 +23,7 @@ def test_two_people_are_drawn_as_the_reference_draws_them():
 
 
 @pytest.mark.parametrize("limb", range(len(LIMBS)))
-def test_each_limb_has_its_colour_at_three_fifths(limb):
+def test_each_limb_has_its_color_at_three_fifths(limb):
     body = np.zeros((18, 3), np.float32)
     body[LIMBS[limb][0]], body[LIMBS[limb][1]] = (20, 30, 1), (80, 30, 1)
     picture = draw_pose(PoseFrame((Person(body),), 100, 60))

@@ -20,7 +20,7 @@ def test_luminance_is_cie_lightness(image, gamma):
 
 
 def test_red_is_red():
-    red, blue = (np.full((1, 1, 3), colour, np.uint8) for colour in ((255, 0, 0), (0, 0, 255)))
+    red, blue = (np.full((1, 1, 3), color, np.uint8) for color in ((255, 0, 0), (0, 0, 255)))
     assert recolor_luminance(red)[0, 0] == 136 and recolor_luminance(blue)[0, 0] == 82
 
 
@@ -30,7 +30,7 @@ def test_intensity_is_the_largest_channel(image):
     assert np.abs(recolor_intensity(image, 0.5) - expected).max() <= 0.5
 
 
-def test_recolouring_a_grey_image_by_intensity_changes_nothing(image):
+def test_recoloring_a_gray_image_by_intensity_changes_nothing(image):
     once = recolor_intensity(image)
     assert np.array_equal(recolor_intensity(once), once)
 

@@ -34,7 +34,7 @@ def test_all_of_the_image_is_in_reach():
         assert moved.min() == 0 and moved.max() == 255
 
 
-def test_no_colour_is_invented():
+def test_no_color_is_invented():
     assert (shuffle(np.full((40, 50, 3), (10, 200, 90), np.uint8), 5) == (10, 200, 90)).all()
 
 

@@ -13,7 +13,7 @@ def _step(height: float, size: int = 80, column: int = 40) -> np.ndarray:
 
 @pytest.mark.parametrize("height", [40, 80, 160])
 def test_strength_is_the_height_of_an_ideal_step(height):
-    # Drawn linearly from 0 to 255 grey levels and one pixel wide, the ridge shows the strength itself.
+    # Drawn linearly from 0 to 255 gray levels and one pixel wide, the ridge shows the strength itself.
     ridge = soft_edge(_step(height), low=0, high=255, sigma=2.0, scales=2, softness=0)[40]
     assert abs(int(ridge.max()) - height) <= 0.06 * height
 
@@ -31,7 +31,7 @@ def test_softness_widens_the_line_and_keeps_its_peak():
     assert soft.max() >= 0.95 * sharp.max()
 
 
-def test_an_edge_between_colours_of_equal_luma_is_seen():
+def test_an_edge_between_colors_of_equal_luma_is_seen():
     image = np.zeros((40, 40, 3), np.uint8)
     image[:, :20] = (200, 0, 0)
     image[:, 20:] = (0, 102, 0)

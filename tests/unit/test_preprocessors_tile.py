@@ -13,7 +13,7 @@ def image() -> np.ndarray:
     return cv2.resize(np.random.default_rng(0).integers(0, 256, (9, 12, 3), np.uint8), (121, 93))
 
 
-def _centre(image: np.ndarray) -> np.ndarray:
+def _center(image: np.ndarray) -> np.ndarray:
     weights = image[..., 0].astype(np.float64)
     return np.array([(weights * axis).sum() / weights.sum() for axis in np.indices(weights.shape)])
 
@@ -23,12 +23,12 @@ def _centre(image: np.ndarray) -> np.ndarray:
 def test_the_picture_stays_where_it_is(method, size):
     image = np.zeros((*size, 3), np.uint8)
     cv2.circle(image, (45, 50), 18, (255, 255, 255), -1)
-    assert np.abs(_centre(method(image)) - _centre(image)).max() < 0.3
+    assert np.abs(_center(method(image)) - _center(image)).max() < 0.3
 
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("size", [(1, 1), (1, 40), (2, 3), (63, 65)])
-def test_every_size_is_kept_and_flat_colour_stays(method, size):
+def test_every_size_is_kept_and_flat_color_stays(method, size):
     image = np.full((*size, 3), (10, 100, 250), np.uint8)
     hint = method(image)
     assert hint.shape == image.shape and np.abs(hint.astype(int) - image).max() <= 1

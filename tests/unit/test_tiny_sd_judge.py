@@ -13,19 +13,19 @@ def test_it_reads_every_picture_of_the_renderer(seed):
         scene = scenes.random_scene(rng, held_out=bool(rng.random() < 0.5))
         verdict = judge.judge(scenes.render(scene))
         first = scene.objects[0]
-        assert (verdict.colour, verdict.shape, verdict.background) == (first.colour, first.shape, scene.background)
+        assert (verdict.color, verdict.shape, verdict.background) == (first.color, first.shape, scene.background)
 
 
 def test_of_two_objects_it_reads_the_larger():
     large = scenes.SceneObject("star", "red", "large", 44.0, 50.0, 36.0)
     small = scenes.SceneObject("circle", "white", "small", 108.0, 108.0, 14.0)
     verdict = judge.judge(scenes.render(scenes.Scene((small, large), "blue", 0.1, 0.0)))
-    assert (verdict.colour, verdict.shape) == ("red", "star")
+    assert (verdict.color, verdict.shape) == ("red", "star")
 
 
 def test_an_empty_picture_has_no_object():
     verdict = judge.judge(scenes.render(scenes.Scene((), "green", 0.1, 0.0)))
-    assert (verdict.background, verdict.colour, verdict.shape) == ("green", None, None)
+    assert (verdict.background, verdict.color, verdict.shape) == ("green", None, None)
 
 
 def test_another_shape_in_its_place_is_told_apart():

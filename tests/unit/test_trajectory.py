@@ -130,10 +130,10 @@ def test_a_trajectory_says_what_it_takes_to_continue_it(trajectory):
 
 def test_null_embeddings_leave_the_path_plain(trajectory):
     null_text = NullEmbeddings(torch.ones(STEPS, 7, 8), None, None, 7.5)
-    optimised = trajectory.with_null_text(null_text)
-    optimised.require_plain("choose another")
-    assert optimised.null_text is null_text and trajectory.null_text is None
-    assert torch.equal(optimised.latents, trajectory.latents)
+    optimized = trajectory.with_null_text(null_text)
+    optimized.require_plain("choose another")
+    assert optimized.null_text is null_text and trajectory.null_text is None
+    assert torch.equal(optimized.latents, trajectory.latents)
 
 
 def test_pairs_keep_float64_and_noise_maps_are_float32(trajectory):

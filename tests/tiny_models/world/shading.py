@@ -1,4 +1,4 @@
-"""The light that leaves floor, wall, solids and lamp towards a ray, with one mirror bounce.
+"""The light that leaves floor, wall, solids and lamp toward a ray, with one mirror bounce.
 
 Points, directions and light (linear red, green, blue) are float32 [3, n]; `rotation` [2, n] spreads shadow rays.
 """

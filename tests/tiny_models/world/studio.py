@@ -21,11 +21,11 @@ def room_seen(light: Light, p: np.ndarray, d: np.ndarray) -> np.ndarray:
 
 def lamp_seen(light: Light, p: np.ndarray, d: np.ndarray, nearest: np.ndarray) -> np.ndarray:
     """The lamp's own image in a mirror, with edges a little soft."""
-    towards = dot(light.axis[:, None], d)
-    away = dot(light.axis[:, None], light.center[:, None] - p) / np.where(towards < -1e-4, towards, np.float32(-1e-4))
+    toward = dot(light.axis[:, None], d)
+    away = dot(light.axis[:, None], light.center[:, None] - p) / np.where(toward < -1e-4, toward, np.float32(-1e-4))
     miss = p + away * d - light.center[:, None]
     a = np.abs(dot(light.across[:, None], miss)) / np.float32(HALF_SIDE**2)
     b = np.abs(dot(light.upward[:, None], miss)) / np.float32(HALF_SIDE**2)
     inside = np.clip((np.float32(1.1) - np.maximum(a, b)) * 8, 0, 1)
-    lit = (towards < -1e-4) & (away > 0) & (away < nearest)
+    lit = (toward < -1e-4) & (away > 0) & (away < nearest)
     return np.where(lit, inside * np.float32(LAMP_RADIANCE), 0) * LAMP_COLOR

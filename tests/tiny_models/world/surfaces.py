@@ -126,7 +126,7 @@ def _chart(solid: Solid, p: np.ndarray) -> Chart:
         return Chart(p[1] * slant, np.arctan2(p[2], p[0]), (steps, profile))
     y = p[1] - np.float32(1)
     outward = np.hypot(p[0], y) - np.float32(RING)
-    # Around the tube, from the inside of the ring; four rows close on themselves.
+    # Around the tube, from the inside the ring; four rows close on themselves.
     around = np.arctan2(p[2], -outward) + np.float32(np.pi)
     along = around * np.float32(4 * SPOT_STEP / (2 * np.pi))
     profile = RING + TUBE * np.cos(steps * 2 * np.pi / (4 * SPOT_STEP))
