@@ -6,7 +6,7 @@ Held-out scenes of a miniature checkpoint, 50 steps. Success: the wanted attribu
 that the object's area never falls as the factor of the word "large" rises. What must stay is all outside the object's masks
 before and after, grown by eight pixels; for a background the object, shrunk by eight. Its PSNR is measured against the picture
 and set against that of the VAE's own round trip, "elsewhere" without the place that an added object took, which the prompt
-does not name; SSIM tells of structure.
+does not name; SSIM measures structure.
 
 All of it takes hours on a CPU. What was measured is kept, five edits a line, in benchmarks/results/editing.jsonl and not
 measured again as long as the checkpoint and the settings are the same; the table is made of what is there.
@@ -63,7 +63,7 @@ class Blend:
 
 @dataclass(frozen=True)
 class Settings:
-    """Of Prompt to Prompt, for a kind of edit; `emphasis` is the factor of the new words and the part of the steps with it."""
+    """Of Prompt to Prompt, for a kind of edit; `emphasis` is the factor of the new words and the fraction of the steps with it."""
 
     cross: float
     own: float
@@ -99,7 +99,7 @@ Place = tuple[str, float, str, str, str, str, int]
 
 
 def settings_text(editor: str, kind: str) -> str:
-    """What a record was made with, so that other settings are measured anew."""
+    """What a record was made with, so that other settings are measured again."""
     return str(SETTINGS[editor][kind]) if editor in SETTINGS else ""
 
 
@@ -138,7 +138,7 @@ def main() -> None:
     parser.add_argument("--inversion", default="", help="only those in whose name this regular expression is found")
     parser.add_argument("--editor", default="", help="likewise")
     parser.add_argument(
-        "--sheet", type=Path, help="make thirty edits anew; write source, ground truth and edit of each here"
+        "--sheet", type=Path, help="repeat thirty edits; write source, ground truth and edit of each here"
     )
     options = parser.parse_args()
     prepare()
@@ -168,7 +168,7 @@ class Bench:
         self.negative = encode_texts(self.clip, [""])
 
     def measure_missing(self, kind: str, group: int, inversions: str, editors: str) -> None:
-        """Every inversion with every editor on one group of edits, where no record tells of it yet."""
+        """Every inversion with every editor on one group of edits, that has no record yet."""
         known = {Record(**figures).place for figures in read(RESULTS)}
         cases = make_cases(kind, (group + 1) * GROUP)[-GROUP:]
 

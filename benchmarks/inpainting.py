@@ -26,7 +26,7 @@ METHODS = ("core", "matched", "trajectory", "inherited", "unrestricted")
 
 @dataclass(frozen=True)
 class Task:
-    """A picture [1, 128, 128, 3], the box to be repainted [1, 128, 128], and what shall stand there."""
+    """A picture [1, 128, 128, 3], the box to be repainted [1, 128, 128], and what should be there."""
 
     picture: Tensor
     mask: Tensor

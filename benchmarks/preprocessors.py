@@ -99,7 +99,7 @@ def measure_methods(sizes: list[int], repeats: int, wanted: list[str]) -> None:
         images = picture(size)[None]
         turns = repeats if size <= 1024 else max(3, repeats // 3)
         for name in wanted or list(methods.METHODS):
-            # A bound shuffler keeps its flow from image to image; here both sides make it anew.
+            # A bound shuffler keeps its flow from image to image; here both sides recompute it.
             hint = methods.METHODS[name]
             masks = disc(size)[None] if name == "inpaint" else None
 

@@ -82,7 +82,7 @@ def main() -> None:
 
 
 def measure_missing(name: str, scenes: int, only: str) -> None:
-    """Every method on every group of scenes that no record tells of yet, group by group."""
+    """Every method on every group of scenes that have no record yet, group by group."""
     weights, known = digest(name), {record.place for record in records()}
     with torch.inference_mode():
         model, clip, vae = load_tiny(name)

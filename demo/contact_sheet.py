@@ -85,7 +85,7 @@ def labelled_row(pictures: Mapping[str, Image.Image], width: int = 640, gap: int
 
 
 def enlarged(picture: Image.Image, height: int) -> Image.Image:
-    """The picture in this height; one of latent size keeps its pixels as squares, for they are what it shows."""
+    """The picture in this height; one of latent size keeps its pixels as squares, because they are the subject."""
     size = (max(1, round(picture.width * height / picture.height)), height)
     small = picture.height <= 32
     return picture.resize(size, Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)

@@ -77,12 +77,12 @@ def compare_images(
     return Comparison(
         psnr=tuple((-10 * torch.log10(mse)).tolist()),
         ssim=tuple(similarity.tolist()),
-        heat_map=heat_colours((difference / brightest_at).clamp(0, 1)),
+        heat_map=heat_colors((difference / brightest_at).clamp(0, 1)),
     )
 
 
 def _alpha(images: Tensor) -> Tensor:
-    """The alpha channel [B, H, W]; 1 where there is none."""
+    """The alpha channel [B, H, W]; 1 if there is no alpha channel."""
     return images[..., 3].float().cpu() if images.shape[-1] > 3 else images.new_ones(1, 1, 1, dtype=torch.float32).cpu()
 
 
@@ -124,7 +124,7 @@ def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
     return ssim(first.movedim(-1, 1), second.movedim(-1, 1), window_size=SSIM_WINDOW).mean(dim=1)
 
 
-def heat_colours(values: Tensor) -> Tensor:
+def heat_colors(values: Tensor) -> Tensor:
     ramp = torch.tensor(HEAT_COLORS)
     position = values * (len(ramp) - 1)
     low = position.floor().clamp(max=len(ramp) - 2).long()

@@ -11,7 +11,7 @@ def seam_jump(image: Tensor, mask: Tensor) -> Tensor:
 
     For each pair of neighbors that the edge of `mask` [B, H, W] (inside is 0.5 or more) parts, in x and y: the absolute
     difference across the edge less the mean of the two differences next to it; averaged over pairs and channels of `image`
-    [B, H, W, C], 0 to 1. 0 where the edge cannot be told from the rest, or where there is none.
+    [B, H, W, C], 0 to 1. 0 if the edge is no stronger than the rest, or if there is no edge.
     """
     inside = mask >= 0.5
     totals, counts = [], []

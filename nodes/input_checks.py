@@ -19,7 +19,7 @@ WAY_OUT = "correct the value, or the node that is linked to this input"
 def check_inputs(inputs: Sequence[io.Input], values: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the input, for the first value that its declaration does not allow.
 
-    Refused are None where something is needed, numbers out of range, unknown choices, text that is none, empty CONDITIONING,
+    Refused are None for a required input, numbers out of range, unknown choices, text that is not a string, empty CONDITIONING,
     and NaN or infinity in an IMAGE, MASK or LATENT. An input that is not among `values` keeps its default.
     """
     for each in inputs:

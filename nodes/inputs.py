@@ -103,7 +103,7 @@ def end_step_input() -> io.Input:
 
 
 def last_step(end_step: int, steps: int) -> int:
-    """What the end_step input means in a schedule of so many steps."""
+    """What the end_step input means in a schedule of this many steps."""
     return steps if end_step == TO_THE_END else end_step
 
 

@@ -53,7 +53,7 @@ def composite_pixels(
     mask = mask.to(source.device)
     edited = edited.to(source)
     if match_colour:
-        edited = matched_colour(edited, source, mask)
+        edited = matched_color(edited, source, mask)
     if blend == "poisson":
         edited = torch.stack([_cloned(*row) for row in zip(source, edited, mask, strict=True)])
     alpha = feathered_inside(mask, feather)[..., None]
@@ -78,7 +78,7 @@ def feathered_inside(mask: Tensor, pixels: int) -> Tensor:
     return mask * torch.stack(rows).clamp(0, 1)
 
 
-def matched_colour(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
+def matched_color(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """The edit [B, H, W, 3] with the source's mean and deviation of each channel over the kept pixels (mask 0).
 
     Plain surroundings say nothing of contrast: their deviation is the autoencoder's own noise, and to match that would bleach

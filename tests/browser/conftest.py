@@ -116,7 +116,7 @@ class Frontend:
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def screenshot(self, name: str) -> None:
-        """Everything that the graph shows, as an artefact of the run."""
+        """Everything that the graph shows, as an artifact of the run."""
         self.page.evaluate(
             """() => {
                 const boxes = [...app.graph.nodes, ...app.graph.groups].map(each => [...each.pos, ...each.size])

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def test_the_pack_adds_no_error_to_the_page(frontend):
-    """What is logged before a template is opened is a bare ComfyUI's own: nothing of it is about this pack."""
+    """What is logged before a template is opened is a bare ComfyUI's own: nothing in it is about this pack."""
     assert [error for error in frontend.opening_errors if "retrace" in error.lower()] == []
 
 
@@ -135,7 +135,7 @@ def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
     frontend.page.mouse.click(*title)
     frontend.page.get_by_test_id("info-button").click()
     try:
-        frontend.wait_for_text("Each iteration asks the network again at the state just found")
+        frontend.wait_for_text("Each iteration evaluates the network again at the state just found")
         frontend.page.wait_for_function(
             "() => document.querySelector('img[src$=\"/pictures/RetraceDDIMInvert.jpg\"]')?.naturalWidth > 0"
         )

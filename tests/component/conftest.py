@@ -87,7 +87,7 @@ def latent():
 
 @dataclass(frozen=True)
 class Task:
-    """A model, the prompts of a test and the latents of an image (or two), inverted and sampled on from."""
+    """A model, the prompts of a test and the latents of an image (or two), inverted, and continued."""
 
     model: Any
     source: Any

@@ -34,7 +34,7 @@ def test_edits_that_do_nothing_change_no_bit(models, layout, size):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_the_same_prompt_and_state_in_both_rows_stay_as_they_are(models, relative, layout):
-    """But for the rounding by which the network itself tells equal rows of a batch apart."""
+    """Except for the rounding by which the network itself distinguishes equal rows of a batch."""
     model = models(layout)[0]
     positive, state = rows(model, 1, 1), twins()
     expected = sample(model, positive, state)
@@ -240,7 +240,7 @@ def test_a_run_leaves_nothing_to_the_next(models):
 
 
 def test_local_blend_acts_once(models, relative):
-    """On the denoised prediction for a sampler that knows nothing of it, else only where the sampler asks."""
+    """On the denoised prediction for a sampler without support for it, otherwise only where the sampler requests it."""
     model = models("sd15")[0]
     positive, state = rows(model, 1, 2), strangers()
     closed = LocalBlend(words=((3,), (3,)), subtracted=((), ()), threshold=2.0, start=0.0)

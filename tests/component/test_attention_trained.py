@@ -100,7 +100,7 @@ def test_a_new_background_leaves_the_subtracted_object(tiny, inverted):
 
 
 def test_a_mask_says_where_and_words_narrow_it(tiny, inverted):
-    """Outside of the mask the target is the source, bit for bit; with words beside it their region is only smaller."""
+    """Outside the mask the target is the source, bit for bit; with words beside it their region is only smaller."""
     mask = torch.zeros(1, 128, 128)
     mask[:, :, :61] = 1
     changes = {"target_prompts": SOURCE.replace("red", "green"), "blend_mask": mask}

@@ -1,4 +1,4 @@
-"""Nothing is without its words: every node, input and output is explained on the node, in its help and in Chinese."""
+"""Nothing is undocumented: every node, input and output is explained on the node, in its help and in Chinese."""
 
 import json
 import re
@@ -74,7 +74,7 @@ def test_a_name_ends_with_the_pack(node_id):
 
 @each_node
 def test_a_seed_stays_until_a_person_changes_it(node_id):
-    """A seed that changes after every run computes an inversion, which takes minutes, anew."""
+    """A seed that changes after every run recomputes an inversion, which takes minutes."""
     controls = [getattr(each, "control_after_generate", None) for each in SCHEMAS[node_id].inputs]
     assert {control for control in controls if control} <= {"fixed"}
 

@@ -324,7 +324,7 @@ def test_nothing_is_changed_in_place(models, latent, mask):
 ])  # fmt: skip
 def test_bad_input_is_refused_before_any_network_call(models, latent, mask, monkeypatch, changes, message):
     model, cond = models("sd15")
-    monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was asked"))
+    monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was evaluated"))
     with pytest.raises(ValueError, match=f"Latent Blend Sample: {message}|Latent Blend Sample: .*{message}"):
         paint(model, cond, latent, **{"mask": mask, **changes})
 

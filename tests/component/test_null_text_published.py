@@ -15,8 +15,8 @@ FACTOR = 0.18215
 def published(task, trajectory, inner_steps, epsilon):
     """The loop of Mokady et al. on diffusers' UNet and scheduler: (losses of every step, the image's latent).
 
-    In our own words after the code that they published: the embedding goes on from step to step, every step has a new Adam, the
-    stop is asked after the optimizer's step, and one guided batch of two ends it.
+    Rewritten from their published code: the embedding carries over from step to step, every step has a new Adam, the
+    stop is checked after the optimizer's step, and one guided batch of two ends it.
     """
     import checkpoint
     from captions import vocabulary

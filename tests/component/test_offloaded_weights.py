@@ -44,7 +44,7 @@ def streamed(trained, request, monkeypatch):
 
 
 def core_denoised(task, x, sigma):
-    """ComfyUI's own guider, asked once: x [1, C, H, W] of a LATENT at the level sigma -> x0 in the network's scale."""
+    """ComfyUI's own guider, evaluated once: x [1, C, H, W] of a LATENT at the level sigma -> x0 in the network's scale."""
 
     class Once(comfy.samplers.Sampler):
         def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image, *rest):

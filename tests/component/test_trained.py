@@ -83,7 +83,7 @@ def reference(name: str, set_alpha_to_one: bool):
 
 
 def predicted_eps(name, scheduler, output, x, t):
-    """v to eps at the level at which the network was asked (diffusers' own inverse reads v at another one)."""
+    """v to eps at the level at which the network was evaluated (diffusers' own inverse uses a different one)."""
     if name == "tiny_sd15":
         return output
     abar = scheduler.alphas_cumprod[t]

@@ -1,4 +1,4 @@
-"""The inpainting templates in a real ComfyUI, as they are shipped but for the file names, with the miniature's layouts."""
+"""The inpainting templates in a real ComfyUI, as shipped except for the file names, with the miniature's layouts."""
 
 import json
 import sys
@@ -41,7 +41,7 @@ def inpainting_server(tmp_path_factory):
 
 
 def painted() -> Image.Image:
-    """The demo's picture with its object painted over in the mask editor: transparent where it shall change."""
+    """The demo's picture with its object painted over in the mask editor: transparent where it should change."""
     photo = Image.open(TINY / "demo.png").convert("RGB")
     mask = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
     rows, columns = np.nonzero(mask)

@@ -92,7 +92,7 @@ print(*{name.split(".")[0] for name in set(sys.modules) - before})
 
 
 def test_loading_the_pack_takes_no_time_worth_speaking_of(tmp_path):
-    """Nothing but itself is imported, and once its bytecode is kept, few calls are made: a count is the same on any machine."""
+    """It imports only its own modules, and once its bytecode is kept, few calls are made: a count is the same on any machine."""
     command = [sys.executable, "-c", LOADING, str(ROOT), os.environ["COMFYUI_PATH"], str(tmp_path)]
     printed = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout.splitlines()
     (nodes, calls), modules = printed[-2].split(), printed[-1].split()

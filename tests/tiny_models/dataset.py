@@ -1,4 +1,4 @@
-"""The training set: pictures of random scenes with their captions, rendered in chunks that a later start goes on from.
+"""The training set: pictures of random scenes with their captions, rendered in chunks from which a later run continues.
 
 Scene i depends on the seed and on i alone, so that a set of any size is the beginning of a larger one.
 """

@@ -15,7 +15,7 @@ CHANNELS = 16
 BATCH = 16
 GUIDANCE_RANGE = (1.0, 5.0)
 CONDITIONED = ("guidance_embedder", "norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear")
-"""What the distilled sibling learns anew: the embedding of guidance, and the modulations through which it acts."""
+"""What the distilled sibling learns itself: the embedding of guidance, and the modulations through which it acts."""
 
 
 class FlowTransformer(nn.Module):

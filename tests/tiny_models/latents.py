@@ -1,4 +1,4 @@
-"""The training set as latents: encoded once, in chunks that a later start goes on from."""
+"""The training set as latents: encoded once, in chunks from which a later run continues."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class LowRank(nn.Module):
 
 
 def build(base: TextToLatent) -> TextToLatent:
-    """A copy of the model, frozen but for the low-rank matrices beside its attention layers."""
+    """A copy of the model, frozen except for the low-rank matrices beside its attention layers."""
     torch.manual_seed(0)
     model = deepcopy(base).requires_grad_(False)
     for name, module in list(model.unet.named_modules()):

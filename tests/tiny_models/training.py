@@ -50,7 +50,7 @@ def fit(
     report: Callable[[str], None],
     look: Callable[[nn.Module, int], None] = lambda average, iteration: None,
 ) -> nn.Module:
-    """Train `model` in place, going on from `folder` where a state was saved; return the moving average of its weights.
+    """Train `model` in place, continuing from `folder` if a state was saved there; return the moving average of its weights.
 
     Only parameters that require a gradient are trained, averaged and kept. `look` is called now and then with the average.
     """

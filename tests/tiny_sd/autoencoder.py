@@ -18,7 +18,7 @@ RESIDUAL_GAIN = 0.1
 
 
 def build() -> AutoencoderTiny:
-    """He-initialised, so that the untrained latents already stand out of the noise that training adds to them."""
+    """He-initialized, so that the untrained latents already stand out of the noise that training adds to them."""
     model = AutoencoderTiny(scaling_factor=1.0)
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
@@ -58,7 +58,7 @@ def train(iterations: int, seed: int, dtype: torch.dtype) -> AutoencoderTiny:
 
 
 def refine_decoder(model: AutoencoderTiny, iterations: int, seed: int, dtype: torch.dtype) -> AutoencoderTiny:
-    """Train the decoder alone a little longer: small shapes get sharper, the latents stay what the UNet learnt."""
+    """Train the decoder alone a little longer: small shapes get sharper, the latents stay what the UNet learned."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model.requires_grad_(False)

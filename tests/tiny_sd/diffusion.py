@@ -110,7 +110,7 @@ def train(
     Timesteps are stratified over the batch. The loss is weighted by the square root of min-SNR-5 (Hang et al. 2023,
     arXiv 2303.09556): high noise levels, where layout is decided, learn faster, low ones are not forgotten. The error of v
     is that of eps times 1 + 1 / SNR, most of which nobody can predict where there is little signal; half of it (in the
-    exponent) is taken back. Small shapes with points and arms, which are learnt last, are drawn more often. The average is
+    exponent) is taken back. Small shapes with points and arms, which are learned last, are drawn more often. The average is
     written to the folder `snapshots` now and then, to look at while training goes on.
     """
     torch.manual_seed(seed)

@@ -124,7 +124,7 @@ LAYOUTS = (TinySD15, TinyX4Upscaler, TinySD2, TinySDXL)
 
 
 def register() -> None:
-    """Let the stock CheckpointLoaderSimple recognise these layouts (once, however often it is called)."""
+    """Let the stock CheckpointLoaderSimple recognize these layouts (once, however often it is called)."""
     known = comfy.supported_models.models
     known.extend(layout for layout in LAYOUTS if layout not in known)
 

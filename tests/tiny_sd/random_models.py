@@ -28,7 +28,7 @@ WIDTH = 32
 
 
 def random_model(layout: Layout, seed: int = 0) -> comfy.model_patcher.ModelPatcher:
-    """A MODEL of the layout with small random weights (default initialisation, output convolution included)."""
+    """A MODEL of the layout with small random weights (default initialization, output convolution included)."""
     torch.manual_seed(seed)
     config_class = {"sd15": layouts.TinySD15, "sdxl": layouts.TinySDXL}.get(layout, layouts.TinySD2)
     attention = [0, 1] if layout == "sdxl" else [1, 1]
@@ -67,7 +67,7 @@ def random_conditioning(model: comfy.model_patcher.ModelPatcher, seed: int = 0) 
 
 
 def initialise(network: UNetModel) -> None:
-    """ComfyUI leaves weights uninitialised, for a checkpoint to fill."""
+    """ComfyUI leaves weights uninitialized, for a checkpoint to fill."""
     for module in network.modules():
         if hasattr(module, "weight") and module.weight is not None and module.weight.ndim > 1:
             torch.nn.init.kaiming_uniform_(module.weight, a=5**0.5)

@@ -101,7 +101,7 @@ def test_refinement_equals_the_reference(seed):
 
 @pytest.mark.parametrize("seed", range(40))
 def test_replacement_equals_the_reference_up_to_a_word_of_another_length(seed):
-    """The swapped words have as many tokens as before, but for the last word of the prompt, which may have any number."""
+    """The swapped words have as many tokens as before, except for the last word of the prompt, which may have any number."""
     rng = np.random.default_rng(seed)
     old = random_prompt(rng, 12).split()
     new = list(old)

@@ -150,7 +150,7 @@ def test_p9_a_strength_that_leaves_no_step_is_an_empty_batch_there_and_a_no_op_h
 @pytest.mark.parametrize("strength", STRENGTHS)
 def test_p10_matched_equals_diffusers_newer_pipeline(unet, vae, inputs, scheduler, sigma_table, strength, steps):
     positive, negative, image, mask = inputs
-    # It binarises its mask at full size.
+    # It binarizes its mask at full size.
     mask = mask.round()
     pipe = pipeline(StableDiffusionInpaintPipeline, unet, vae, scheduler)
     theirs = pipe(

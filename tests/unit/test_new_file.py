@@ -13,7 +13,7 @@ import pytest
 from retrace_pack.inversion import new_file
 from retrace_pack.inversion.new_file import write_new_file
 
-# The module alone, without the pack: it needs nothing but Python, so that a process starts at once.
+# The module alone, without the pack: it needs only Python, so that a process starts immediately.
 WRITER = f"""
 import importlib.util, itertools, os, signal, sys
 from pathlib import Path

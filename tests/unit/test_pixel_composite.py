@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from retrace_pack.samplers.blend_mask import pad_image
-from retrace_pack.samplers.pixel_composite import composite_pixels, feathered_inside, matched_colour
+from retrace_pack.samplers.pixel_composite import composite_pixels, feathered_inside, matched_color
 
 
 def rand(*shape, seed=0):
@@ -80,12 +80,12 @@ def test_the_color_is_matched_by_what_is_kept():
     mask = torch.zeros(1, 32, 32)
     mask[:, 8:24, 8:24] = 1
     shifted = source * torch.tensor([1.15, 0.85, 1.0]) + torch.tensor([-0.05, 0.05, 0.02])
-    matched, kept = matched_colour(shifted, source, mask), mask == 0
+    matched, kept = matched_color(shifted, source, mask), mask == 0
     torch.testing.assert_close(matched[kept].mean(0), source[kept].mean(0), atol=1e-5, rtol=0)
     torch.testing.assert_close(matched[kept].std(0), source[kept].std(0), atol=0, rtol=0.05)
     assert float((matched - source).abs().max()) < 0.2 * float((shifted - source).abs().max())
     full = torch.ones(1, 32, 32)
-    assert torch.equal(matched_colour(shifted, source, full), shifted.clamp(0, 1))
+    assert torch.equal(matched_color(shifted, source, full), shifted.clamp(0, 1))
 
 
 @pytest.mark.parametrize("noises", [(0.01, 0.06), (0.06, 0.01), (0.0, 0.06)])
@@ -98,7 +98,7 @@ def test_plain_surroundings_leave_the_contrast_of_what_was_painted(noises):
     mask = torch.zeros(1, 32, 32)
     mask[:, 8:24, 8:24] = 1
     edited[:, 12:20, 12:20] = torch.tensor([0.2, 0.3, 0.8])
-    matched = matched_colour(edited, source, mask)[:, 12:20, 12:20]
+    matched = matched_color(edited, source, mask)[:, 12:20, 12:20]
     torch.testing.assert_close(matched, edited[:, 12:20, 12:20], atol=0.02, rtol=0)
 
 
@@ -108,14 +108,14 @@ def test_what_bleeds_over_the_masks_edge_is_no_shift_of_color():
     mask[:, 24:40, 24:40] = 1
     edited = source.clone()
     edited[:, 16:48, 16:48] = torch.tensor([1.0, 0.0, 0.0])
-    assert torch.equal(matched_colour(edited, source, mask), edited)
+    assert torch.equal(matched_color(edited, source, mask), edited)
     edited[:, :, :8] = 0.9
-    assert not torch.allclose(matched_colour(edited, source, mask), edited)
+    assert not torch.allclose(matched_color(edited, source, mask), edited)
     # Where nothing is further away, what there is has to do.
     wide = torch.zeros(1, 64, 64)
     wide[:, 8:56, 8:56] = 1
     shifted = source * 0.5
-    torch.testing.assert_close(matched_colour(shifted, source, wide)[wide == 0].mean(), source[wide == 0].mean())
+    torch.testing.assert_close(matched_color(shifted, source, wide)[wide == 0].mean(), source[wide == 0].mean())
 
 
 def test_poisson_does_not_move_the_picture_and_hides_a_shift():

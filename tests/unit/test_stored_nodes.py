@@ -26,6 +26,6 @@ def test_a_node_names_the_pack_that_installs_it(nodes):
 
 
 def test_a_seed_stays_until_a_person_changes_it(nodes):
-    """A seed that changes after every run computes an inversion, which takes minutes, anew."""
+    """A seed that changes after every run recomputes an inversion, which takes minutes."""
     controls = {"increment", "decrement", "randomize"}
     assert [node["title"] for node in nodes if controls & set(map(str, node.get("widgets_values") or []))] == []

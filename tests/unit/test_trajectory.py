@@ -54,7 +54,7 @@ def test_a_start_step_beyond_the_schedule_is_refused(trajectory, start_step):
 
 
 def test_the_predicted_image_is_what_the_network_said(sigma_table):
-    """Read off two successive states, without asking the network again."""
+    """Computed from two successive states, without evaluating the network again."""
     said = []
     sigmas = make_schedule(sigma_table, STEPS).ascending_sigmas
 
@@ -63,7 +63,7 @@ def test_the_predicted_image_is_what_the_network_said(sigma_table):
         return said[-1]
 
     x = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    # With an exact fixed point the network was asked at the very state that was kept.
+    # With an exact fixed point the network was evaluated at exactly the state that was kept.
     inversion = invert_ddim(denoise, x, sigmas, fixed_point_iterations=30, path=PATH)
     facts = InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "p")
     model = ModelFacts(sigma_table.float(), "epsilon", "SD15", "w")

@@ -67,7 +67,7 @@ PHRASES: dict[str, str] = {
     r"\b(the|as a) part of the (steps|layers|way)\b": "the fraction of the",
     r"\ba target of its own\b": "a separate edit",
     r"\btests? holds? (this|that|it|all)\b": "checks",
-    r"(?-i:\bis none\b)": "is not a",
+    r"(?<!there )(?-i:\bis none\b)": "is not a",
     r"\bwalks? (an? |the |it )?(image|picture|photo|it)? ?back (to|into) noise\b": "inverts",
     r"\b(that|this) node\b[^.]{0,20}\bbehind\b|\bbehind (that|this) node\b|\bput\b[^.]{1,40}\bbehind\b": "connect it after",
     r", for (it|they|there|rows|nothing|he|ComfyUI) (is|are|was|were|would|has|have|do|does|will|can|cannot)\b": "because",
@@ -81,18 +81,7 @@ PHRASES: dict[str, str] = {
 
 ENGLISH = ("*.md", "*.py", "*.json", "*.sh", "*.toml", "*.yml")
 SKIPPED = {".dev", ".git", "saved_workflows", "golden", "results", "demo-output", "node_modules", "__pycache__"}
-NOT_YET = (
-    "attention",
-    "benchmarks",
-    "demo",
-    "host",
-    "inversion",
-    "measuring",
-    "nodes",
-    "preprocessors",
-    "samplers",
-    "tests",
-)
+NOT_YET = ("attention", "host", "inversion", "samplers")
 """Folders of Python files that are still to be reworded."""
 
 
