@@ -1,4 +1,4 @@
-"""Where a word is in a picture, or where two prompts differ: the UNet's own answer as a mask."""
+"""Where a word is in a picture, or where two prompts differ: a mask from the model's own attention or predictions."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ class RetraceAttentionMask(RetraceNode):
             node_id="RetraceAttentionMask",
             display_name="Attention Mask (Retrace)",
             category="retrace/editing",
-            description="Finds a thing in an inverted image by its word: asks the model at some levels of the trajectory where "
-            "it looks for the word, or where its answers to two prompts differ (DiffEdit). Gives a heat map and a rough mask, "
-            "for inpainting, blending and MasaCtrl.",
+            description="Finds an object in an inverted image by its word: evaluates the model at some levels of "
+            "the trajectory and maps its attention to the word, or the difference between its "
+            "predictions under two prompts (DiffEdit). Returns a heat map and a rough mask, for "
+            "inpainting, blending and MasaCtrl.",
             search_aliases=[
                 "daam",
                 "diffedit",
@@ -42,9 +43,13 @@ class RetraceAttentionMask(RetraceNode):
             ],
             inputs=[
                 model_input(),
-                io.Clip.Input("clip", tooltip="The text encoder that belongs to the model."),
+                io.Clip.Input("clip", tooltip="The model's text encoder."),
                 trajectory_input(),
-                io.String.Input("prompt", multiline=True, tooltip="What the image shows, as it was inverted with."),
+                io.String.Input(
+                    "prompt",
+                    multiline=True,
+                    tooltip="A description of the image: the prompt that it was inverted with.",
+                ),
                 io.DynamicCombo.Input(
                     "method",
                     options=[
@@ -58,45 +63,47 @@ class RetraceAttentionMask(RetraceNode):
                                 io.String.Input(
                                     "target_prompt",
                                     multiline=True,
-                                    tooltip="What the image shall show instead (DiffEdit).",
+                                    tooltip="What the image should show instead (DiffEdit).",
                                 )
                             ],
                         ),
                     ],
-                    tooltip="words: where the model looks for them. difference: where two prompts make it see another noise.",
+                    tooltip="words: where the model attends to them. difference: where the noise predicted under "
+                    "two prompts differs.",
                 ),
                 io.Int.Input(
                     "levels",
                     default=8,
                     min=1,
                     max=100,
-                    tooltip="At how many noise levels the model is asked; each is one model call, two for difference.",
+                    tooltip="Number of noise levels at which the model is evaluated; each costs one model call, two "
+                    "for difference.",
                 ),
                 _part(
                     "cleanest",
                     0.2,
-                    "The level nearest to the image: the part of the way from the image (0) to the noise (1).",
+                    "The level nearest to the image, as a fraction of the path from the image (0) to the noise (1).",
                 ),
-                _part("noisiest", 0.7, "The level nearest to the noise, likewise."),
+                _part("noisiest", 0.7, "The level nearest to the noise, as a fraction of the same path."),
                 io.Combo.Input(
                     "threshold",
                     options=["otsu", "value"],
                     default="otsu",
-                    tooltip="otsu divides each image's map by Otsu's method; value takes threshold_value.",
+                    tooltip="otsu picks a threshold for each image by Otsu's method; value uses threshold_value.",
                 ),
-                _part("threshold_value", 0.5, "What lies above it in the heat map is in the mask."),
+                _part("threshold_value", 0.5, "Areas of the heat map above this value belong to the mask."),
                 io.Int.Input(
                     "grow",
                     default=0,
                     min=-256,
                     max=256,
-                    tooltip="Pixels by which the mask grows; shrinks it if negative.",
+                    tooltip="Grows the mask by this many pixels; negative values shrink it.",
                 ),
-                io.Int.Input("feather", default=0, min=0, max=256, tooltip="Pixels over which the mask's edge fades."),
+                io.Int.Input("feather", default=0, min=0, max=256, tooltip="Width of the soft edge in pixels."),
             ],
             outputs=[
-                io.Image.Output("heat_map", tooltip="The map in colours, from dark (nothing) to bright."),
-                io.Mask.Output("mask", tooltip="Roughly the thing, at the image's size."),
+                io.Image.Output("heat_map", tooltip="The map in color, from dark (nothing) to bright."),
+                io.Mask.Output("mask", tooltip="A rough mask of the object, at the image's size."),
             ],
         )
 
@@ -124,7 +131,7 @@ class RetraceAttentionMask(RetraceNode):
         if method["method"] == "words":
             words = parse_words(method["words"])
             if not words:
-                raise ValueError("words is empty; write a word of the prompt.")
+                raise ValueError("words is empty; enter a word of the prompt.")
             tokenize = partial(backbone.prompt_tokens, clip)
             (tokens,) = find_words(words, "words", [tokenize(prompt)], tokenize)
             maps = mean_map(read_word_maps(model, trajectory, positive, tokens, chosen), size)

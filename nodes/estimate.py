@@ -1,4 +1,4 @@
-"""Poses and depth: skeletons drawn from keypoints, and what the user's own transformers models see in a picture."""
+"""Poses and depth: skeletons drawn from keypoints, and estimates by the user's own transformers models."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def _model_input(name: str, kind: ModelKind, tooltip: str, *others: str) -> io.I
 
 
 def _refusal(node: type[RetraceNode], kind: ModelKind, name: str | None) -> str | None:
-    """Why the model cannot be loaded, before anything runs; a name that comes over a link is not known yet."""
+    """The reason why the model cannot be loaded, before anything runs; a linked name is not known yet."""
     if name is None:
         return None
     try:
@@ -65,14 +65,16 @@ class RetraceDrawPose(RetraceNode):
             search_aliases=["openpose", "dwpose", "skeleton", "keypoints", "pose json", "render pose"],
             inputs=[
                 PoseKeypoint.Input("keypoints", optional=True, tooltip="From a pose node; json must be empty then."),
-                io.String.Input("json", default="", multiline=True, tooltip="OpenPose JSON, one document or a list."),
-                whole("width", 0, 0, MAX_SIDE, "Of the hint; 0 takes it from the keypoints."),
-                whole("height", 0, 0, MAX_SIDE, "Of the hint; 0 takes it from the keypoints."),
-                decimal("min_confidence", 0.3, 0, 1, "Points below it are left out."),
+                io.String.Input("json", default="", multiline=True, tooltip="OpenPose JSON: one document, or a list "
+                                                                            "with one for each picture."),
+                whole("width", 0, 0, MAX_SIDE, "Size of the hint; 0 takes the canvas size from the keypoints."),
+                whole("height", 0, 0, MAX_SIDE, "Size of the hint; 0 takes the canvas size from the keypoints."),
+                decimal("min_confidence", 0.3, 0, 1, "Points with a lower confidence are left out."),
                 flag("body", True, "Draw limbs and joints."),
-                flag("hands", True, "Draw hands, where the keypoints have them."),
-                flag("face", True, "Draw the face, where the keypoints have it."),
-                flag("wide_limbs", False, "Limbs that grow with the image, for xinsir's SDXL openpose ControlNet."),
+                flag("hands", True, "Draw hands, if the keypoints include them."),
+                flag("face", True, "Draw the face, if the keypoints include it."),
+                flag("wide_limbs", False, "Limbs whose width grows with the image, for xinsir's SDXL openpose "
+                                          "ControlNet."),
             ],
             outputs=[io.Image.Output("hint", tooltip="The skeletons on black, for Apply ControlNet.")],
         )  # fmt: skip
@@ -113,16 +115,18 @@ class RetraceEstimateDepth(RetraceNode):
             display_name="Estimate Depth (Retrace)",
             category="retrace/hints",
             description=(
-                "Depth hint (near is white) by a Depth Anything or DPT model that you have put under "
+                "Estimates a depth map (near is white) with a Depth Anything or DPT model that you put into "
                 "models/transformers. Nothing is downloaded. The hint has the image's size."
             ),
             search_aliases=["depth anything", "midas", "dpt", "depth map", "zoe", "depth preprocessor"],
             inputs=[
                 io.Image.Input("image", tooltip="Pictures of any size."),
                 _model_input("model", DEPTH, "Depth Anything or DPT"),
-                choice("stretch", list(STRETCHES), "What is stretched to black..white; whole batch: no flicker."),
+                choice("stretch", list(STRETCHES), "What is rescaled to the range from black to white; whole batch "
+                                                   "avoids flicker."),
             ],
-            outputs=[io.Image.Output("depth", tooltip="Depth, near is white. Feeds ControlNet Hint's normal_map too.")],
+            outputs=[io.Image.Output("depth", tooltip="Depth; near is white. Also works with ControlNet Hint's "
+                                                      "normal_map.")],
         )  # fmt: skip
 
     @classmethod
@@ -147,17 +151,17 @@ class RetraceEstimatePose(RetraceNode):
             display_name="Estimate Pose (Retrace)",
             category="retrace/hints",
             description=(
-                "Skeleton hint by a ViTPose model and an RT-DETR person detector that you have put under "
-                "models/transformers. Nothing is downloaded."
+                "Estimates poses with a ViTPose model and an RT-DETR person detector that you put into "
+                "models/transformers, and draws the skeletons. Nothing is downloaded."
             ),
             search_aliases=["openpose", "dwpose", "vitpose", "pose preprocessor", "keypoints", "skeleton"],
             inputs=[
                 io.Image.Input("image", tooltip="Pictures of any size."),
                 _model_input("model", POSE, "ViTPose"),
                 _model_input("detector", DETECTION, "RT-DETR, which finds the people", WHOLE_IMAGE),
-                decimal("min_score", 0.5, 0, 1, "How sure the detector must be of a person."),
-                whole("max_people", 20, 1, 1000, "The most people of one image, the surest first."),
-                decimal("min_confidence", 0.3, 0, 1, "Points below it are not drawn."),
+                decimal("min_score", 0.5, 0, 1, "Minimum score for a detected person."),
+                whole("max_people", 20, 1, 1000, "Maximum number of people in an image, highest scores first."),
+                decimal("min_confidence", 0.3, 0, 1, "Points with a lower confidence are not drawn."),
             ],
             outputs=[
                 io.Image.Output("hint", tooltip="The skeletons on black, for Apply ControlNet."),

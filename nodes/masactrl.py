@@ -18,9 +18,9 @@ class RetraceMasaCtrl(RetraceNode):
             node_id="RetraceMasaCtrl",
             display_name="MasaCtrl (Retrace)",
             category="retrace/editing",
-            description="Lets the edit borrow the source's content by mutual self-attention: for prompts that change pose, "
-            "layout or number, while the things themselves stay what they look like. Sample a batch whose first row is the "
-            "source and whose further rows are targets.",
+            description="Uses the source's content in the edit through mutual self-attention: for prompts that "
+            "change pose, layout or number while things keep their appearance. Sample a batch whose "
+            "first row is the source and whose other rows are targets.",
             search_aliases=["masactrl", "mutual self-attention", "non-rigid edit", "consistent", "pose edit"],
             inputs=[
                 model_input(),
@@ -29,8 +29,8 @@ class RetraceMasaCtrl(RetraceNode):
                     default=4,
                     min=0,
                     max=1000,
-                    tooltip="The first step with the source's keys and values. Earlier steps lay out the target by itself: more "
-                    "of them free its composition, fewer bind it to the source's.",
+                    tooltip="The first step that uses the source's keys and values. In earlier steps the target "
+                    "sets its own layout.",
                 ),
                 io.Float.Input(
                     "start_layer",
@@ -38,19 +38,19 @@ class RetraceMasaCtrl(RetraceNode):
                     min=0.0,
                     max=1.0,
                     step=0.005,
-                    tooltip="The part of the UNet's attention layers that stays untouched, in the order in which they run. 0.625 "
-                    "is layer 10 of SD1.x's 16, as in the paper; SDXL wants about 0.9.",
+                    tooltip="Fraction of the UNet's attention layers that stay unchanged, in execution order. 0.625 "
+                    "is layer 10 of SD1.x's 16, as in the paper; for SDXL use about 0.9.",
                 ),
                 io.Mask.Input(
                     "source_mask",
                     optional=True,
-                    tooltip="Where the object is in the source. With it the target's object asks the source's object alone, and "
-                    "its background the source's background.",
+                    tooltip="The object in the source. The target's object then attends only to the source's "
+                    "object, and its background only to the background.",
                 ),
                 io.Mask.Input(
                     "target_mask",
                     optional=True,
-                    tooltip="Where the object is to be in the target; without it, where it is in the source.",
+                    tooltip="Where the object should be in the target. If not connected, source_mask is used.",
                 ),
             ],
             outputs=[io.Model.Output("model", tooltip="The model with the edit, for batches [source, target, ...].")],
@@ -75,7 +75,7 @@ class RetraceMasaCtrl(RetraceNode):
 
 
 def _only_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
-    """The mask [1, 1, H, W] of the input `name`, which every target shares."""
+    """The mask [1, 1, H, W] of the input `name`, shared by all targets."""
     planes = checked_mask(mask)
     if len(planes) != 1:
         raise ValueError(

@@ -16,11 +16,12 @@ class RetraceNegativePrompt(RetraceNode):
             node_id="RetraceNegativePrompt",
             display_name="Negative Prompt (Retrace)",
             category="retrace/reconstruction",
-            description="Negative-prompt inversion: the source prompt as the negative, so that guidance only adds what the "
-            "new prompt has and the source prompt has not. Rebuilds as well as cfg 1 does, at no cost.",
+            description="Negative-prompt inversion: uses the source prompt as the negative, so that guidance "
+            "amplifies only what sets the new prompt apart. Reconstructs as well as at cfg 1, at no "
+            "extra cost.",
             search_aliases=["npi", "negative prompt inversion", "interpolate conditioning", "slerp"],
             inputs=[
-                io.Conditioning.Input("source", tooltip="The prompt that the image was inverted under."),
+                io.Conditioning.Input("source", tooltip="The prompt that the image was inverted with."),
                 io.Conditioning.Input("empty", tooltip="The plain negative, usually the empty prompt."),
                 io.Float.Input(
                     "interpolation",
@@ -28,7 +29,7 @@ class RetraceNegativePrompt(RetraceNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="0 is the source prompt (rebuilds as well as cfg 1 does), 1 the plain negative.",
+                    tooltip="0 is the source prompt (reconstructs as well as at cfg 1), 1 the plain negative.",
                 ),
             ],
             outputs=[io.Conditioning.Output("negative", tooltip="For the negative input of any sampler.")],

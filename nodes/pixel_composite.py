@@ -19,24 +19,24 @@ class RetracePixelComposite(RetraceNode):
             node_id="RetracePixelComposite",
             display_name="Pixel Composite (Retrace)",
             category="retrace/inpainting",
-            description="Puts the source's own pixels back wherever the mask is black, bit for bit, and hides the seam inside of "
-            "the mask: by fading, by matching the colour, by Poisson blending.",
+            description="Restores the source's own pixels wherever the mask is black, bit for bit, and hides the "
+            "seam inside the mask by fading, color matching or Poisson blending.",
             search_aliases=["composite", "paste back", "stitch", "seamless clone", "poisson", "color match", "overlay"],
             inputs=[
                 io.Image.Input("source", tooltip="The original image, never encoded."),
-                io.Image.Input("edited", tooltip="The inpainted image; padding of Blend Mask is cut off."),
+                io.Image.Input("edited", tooltip="The inpainted image; the padding added by Blend Mask is cut off."),
                 io.Mask.Input("mask", tooltip="White takes the edit, black keeps the source; any size."),
                 io.Int.Input(
                     "feather",
                     default=4,
                     min=0,
                     max=256,
-                    tooltip="Pixels over which the edit fades in, inside of the mask.",
+                    tooltip="Width in pixels over which the edit fades in, inside the mask.",
                 ),
                 io.Boolean.Input(
                     "match_colour",
                     default=False,
-                    tooltip="Fit the edit's colours to the source by the pixels that are kept.",
+                    tooltip="Matches the edit's colors to the source, measured on the kept pixels.",
                 ),
                 io.Combo.Input(
                     "blend",
@@ -45,7 +45,7 @@ class RetracePixelComposite(RetraceNode):
                     tooltip="poisson also fits the edit's gradients into the source (OpenCV, 8 bits, slower).",
                 ),
             ],
-            outputs=[io.Image.Output("image", tooltip="The source with the edit in the mask.")],
+            outputs=[io.Image.Output("image", tooltip="The source with the edit inside the mask.")],
         )
 
     @classmethod

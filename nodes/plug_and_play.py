@@ -16,9 +16,10 @@ class RetracePlugAndPlay(RetraceNode):
             node_id="RetracePlugAndPlay",
             display_name="Plug and Play (Retrace)",
             category="retrace/editing",
-            description="Keeps the source's layout while the prompt changes everything else: features and self-attention of the "
-            "source are injected into the edit. For changes of style, material or the whole scene. Sample a batch whose first "
-            "row is the source and whose further rows are targets.",
+            description="Keeps the source's layout while the prompt changes everything else, by injecting the "
+            "source's features and self-attention into the edit. For changes of style, material or the "
+            "whole scene. Sample a batch whose first row is the source and whose other rows are "
+            "targets.",
             search_aliases=["pnp", "plug and play", "feature injection", "image to image translation", "structure"],
             inputs=[
                 model_input(),
@@ -28,7 +29,8 @@ class RetracePlugAndPlay(RetraceNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The part of the steps, from the noise end, with the source's self-attention in the decoder.",
+                    tooltip="Fraction of the steps, from the noise end, that use the source's self-attention in the "
+                    "decoder.",
                 ),
                 io.Float.Input(
                     "feature_fraction",
@@ -36,7 +38,8 @@ class RetracePlugAndPlay(RetraceNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The part of the steps with the source's features. Lower it, and attention_fraction, for freer edits.",
+                    tooltip="Fraction of the steps that use the source's features. Lower it, and "
+                    "attention_fraction, for a freer edit.",
                 ),
             ],
             outputs=[io.Model.Output("model", tooltip="The model with the edit, for batches [source, target, ...].")],

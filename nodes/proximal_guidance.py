@@ -19,8 +19,8 @@ class RetraceProximalGuidance(RetraceNode):
             node_id="RetraceProximalGuidance",
             display_name="Proximal Guidance (Retrace)",
             category="retrace/reconstruction",
-            description="Guides only where the prompts really differ: small entries of the guidance direction become 0, so "
-            "that the rest of the image follows the negative's path.",
+            description="Applies guidance only where the prompts really differ: small entries of the guidance "
+            "direction are set to 0, so the rest of the image follows the negative.",
             search_aliases=["proxnpi", "prox", "threshold cfg", "guidance mask"],
             inputs=[
                 model_input(),
@@ -28,7 +28,7 @@ class RetraceProximalGuidance(RetraceNode):
                     "shrinkage",
                     options=list(get_args(Shrinkage)),
                     default="soft",
-                    tooltip="soft also lessens what is left by the threshold; hard leaves it as it is.",
+                    tooltip="soft also reduces the remaining entries by the threshold; hard leaves them as they are.",
                 ),
                 io.Float.Input(
                     "quantile",
@@ -36,7 +36,7 @@ class RetraceProximalGuidance(RetraceNode):
                     min=0.0,
                     max=1.0,
                     step=0.01,
-                    tooltip="The share of the guidance direction that is dropped.",
+                    tooltip="Fraction of the guidance direction that is dropped.",
                 ),
             ],
             outputs=[
