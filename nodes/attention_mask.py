@@ -15,7 +15,7 @@ from ..host.backbones import backbone_of
 from ..host.latents import picture_size
 from ..host.model_facts import model_facts
 from ..inversion.trajectory import Trajectory
-from ..measuring.compare import heat_colours
+from ..measuring.compare import heat_colors
 from .inputs import model_input
 from .node import RetraceNode
 from .trajectory import trajectory_input
@@ -141,7 +141,7 @@ class RetraceAttentionMask(RetraceNode):
             maps = resize_maps(difference_map(noise, target_noise), size)
         maps = maps.cpu()
         mask = map_to_mask(maps, None if threshold == "otsu" else threshold_value, grow, feather)
-        return io.NodeOutput(heat_colours(maps), mask)
+        return io.NodeOutput(heat_colors(maps), mask)
 
 
 def _part(name: str, default: float, tooltip: str) -> io.Input:

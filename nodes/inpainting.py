@@ -47,9 +47,9 @@ def blend_inputs() -> list[io.Input]:
             "mask_over_time",
             options=list(get_args(MaskOverTime)),
             default="constant",
-            tooltip="constant: the same mask at every step. shrinking: starts wide, so that thin masks are not "
-            "overruled. change map: a pixel's gray value sets how much it may change, from 0 (not at all) "
-            "to 1 (from the first step).",
+            tooltip="constant: the same mask at every step. shrinking: starts wide, to protect thin masks. change "
+            "map: a pixel's gray value sets how much it may change, from 0 (not at all) to 1 (from the "
+            "first step).",
         ),
         io.Int.Input(
             "dilations",
@@ -57,8 +57,7 @@ def blend_inputs() -> list[io.Input]:
             min=0,
             max=16,
             advanced=True,
-            tooltip="For shrinking: number of wider masks before the mask itself, each a latent pixel wider than "
-            "the next.",
+            tooltip="For shrinking: number of wider masks first, each a latent pixel wider than the next.",
         ),
     ]
 
@@ -85,8 +84,8 @@ class RetraceLatentBlend(RetraceNode):
             display_name="Latent Blend (Retrace)",
             category="retrace/inpainting",
             description="Wraps a SAMPLER so that it repaints the image inside a mask and restores the unmasked area "
-            "at every step, from the noised image or from its inverted trajectory. Works in every node "
-            "that takes a SAMPLER.",
+            "at every step, from the noised image or from its inverted trajectory. For every node that "
+            "takes a SAMPLER.",
             search_aliases=["inpaint sampler", "blended latent diffusion", "differential diffusion", "keep background"],
             inputs=[
                 io.Sampler.Input("sampler", tooltip="The sampler to wrap, from KSamplerSelect or Sampler DDIM."),
@@ -127,10 +126,7 @@ class RetraceLatentBlendSample(RetraceNode):
                 positive_input("What the picture should show, especially inside the mask."),
                 negative_input("Used only when cfg is not 1."),
                 io.Latent.Input("latent", tooltip="The clean image, encoded with the model's own VAE."),
-                seed_input(
-                    "For the noise inside the mask, and for that of the unmasked area unless it comes from a "
-                    "trajectory."
-                ),
+                seed_input("For the noise inside the mask and, unless it comes from a trajectory, outside it."),
                 steps_input(),
                 io.Float.Input("cfg", default=5.0, min=0.0, max=30.0, step=0.1, tooltip="Guidance scale."),
                 io.Float.Input(
@@ -149,9 +145,8 @@ class RetraceLatentBlendSample(RetraceNode):
                     "inherit_noise",
                     default=False,
                     optional=True,
-                    tooltip="For kept_from trajectory: start inside the mask from the inverted image's own noise as "
-                    "well, which favors the place and outline of the old object. Off: fresh noise from the "
-                    "seed.",
+                    tooltip="For kept_from trajectory: start inside the mask from the inverted image's own noise, "
+                    "too, which favors the place and outline of the old object. Off: noise from the seed.",
                 ),
                 *optional_inputs(),
             ],
