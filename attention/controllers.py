@@ -40,7 +40,7 @@ def edit_cross_attention(edit: CrossEdit, source: Tensor, target: Tensor, step: 
     """The edited probabilities [..., K] of the target, from its own and the source's [..., K_source].
 
     They are written as the target's own plus a difference, so that an edit that changes nothing changes no bit. As in the
-    reference, they are not normalized afterwards.
+    reference, they are not normalized after that.
     """
     aligned = target + edit.alignment.covered * (source @ edit.alignment.mapper - target)
     active = edited_tokens(edit.fractions, step, steps).to(target)

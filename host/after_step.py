@@ -76,7 +76,7 @@ class PullBack:
     quantile: float
     dilation: int
 
-    def towards(self, states: Tensor, direction: GuidanceDirection) -> Change:
+    def toward(self, states: Tensor, direction: GuidanceDirection) -> Change:
         """The change of a run, whose steps end at `states` [n, B, C, H, W] and whose guidance `direction` keeps."""
 
         def change(step: int, x: Tensor, sigma: Tensor) -> Tensor:

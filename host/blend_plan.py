@@ -28,7 +28,7 @@ class BlendPlan:
 
     Attributes:
         source: see `samplers.blending`.
-        mask: MASK, 1 where the image is painted anew, any size; or None: only the LATENT's noise_mask counts.
+        mask: MASK, 1 where the image is repainted, any size; or None: only the LATENT's noise_mask counts.
         over_time, dilations: see `samplers.blending.masks_over_time`.
         trajectory: the background of the source "trajectory".
     """
@@ -87,15 +87,15 @@ class BlendPlan:
             return InvertedImage(placed, levels.to(latent), path)
         if not bool(noise.any()):
             raise ValueError(
-                f"the run has no noise (DisableNoise), with which kept_from {self.source!r} brings the kept "
-                "part to each level; use RandomNoise, or kept_from 'trajectory'."
+                f"the run has no noise (DisableNoise), with which kept_from {self.source!r} noises the unmasked "
+                "area to each level; use RandomNoise, or kept_from 'trajectory'."
             )
         return NoisedImage(latent, noise, path)
 
     def masks(self, steps: int, latent: Tensor, denoise_mask: Tensor | None) -> Tensor:
         """[N+1, B, 1, H, W]: the plan's mask and the LATENT's noise_mask, whichever keeps more, over the N steps.
 
-        Raises ValueError when there is neither, or nothing is painted anew.
+        Raises ValueError when there is neither, or nothing is repainted.
         """
         if self.mask is None and denoise_mask is None:
             raise ValueError("there is no mask; connect one, or give the latent one with Set Latent Noise Mask.")

@@ -85,7 +85,7 @@ def _same(setting: object, other: object) -> bool:
 def step_windows(sigmas: Tensor, sigma_table: Tensor) -> list[tuple[float, float]]:
     """For each step of descending sigmas [N+1] the (start_percent, end_percent) in which ComfyUI sees its level alone.
 
-    The bounds lie half-way between the timesteps of neighbouring levels; ComfyUI reads a percentage p as the timestep
+    The bounds lie half-way between the timesteps of neighboring levels; ComfyUI reads a percentage p as the timestep
     999 (1 - p), whatever the table's length. The first window is open to the noise, the last to the image.
     """
     timesteps = [int((sigma_table - sigma).abs().argmin()) for sigma in sigmas[:-1]]

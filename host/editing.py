@@ -1,4 +1,4 @@
-"""Sampling on from a Trajectory by the way back of its method."""
+"""Continues a Trajectory with the way back of its method."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def _changes(
         residuals = process_in(null_text.residuals).to(latent)[:level].flip(0)
         changes.append(AddResiduals(states, residuals))
     if options.pull_back is not None:
-        changes.append(options.pull_back.towards(states, direction))
+        changes.append(options.pull_back.toward(states, direction))
     if options.hold_source and states.shape[1] == 1:
         changes.append(HoldSource(states))
     return [*changes, *model_changes(guidance.model.model_options["transformer_options"]).changes]

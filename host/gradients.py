@@ -99,7 +99,7 @@ def _normal_tensors(module: nn.Module) -> Iterator[None]:
 
 
 def _can_be_aliased(tensor: Tensor) -> bool:
-    # A quantised weight is a class of its own, and gives a normal tensor when its layer dequantises it.
+    # A quantized weight is a class of its own, and gives a normal tensor when its layer dequantizes it.
     return tensor.is_inference() and type(tensor) in (Tensor, nn.Parameter)
 
 

@@ -26,7 +26,7 @@ def with_proximal_guidance(model: ModelPatcher, quantile: float, shrinkage: Shri
 
 
 class GuidanceDirection:
-    """Keeps the last difference between the prompt's and the negative's x0 of one run, for who acts on x after the step."""
+    """Keeps the last difference between the prompt's and the negative's x0 of one run, for hooks that modify x after the step."""
 
     def __init__(self) -> None:
         self.difference: Tensor | None = None

@@ -90,7 +90,7 @@ def with_samples(latent: Latent, samples: Tensor) -> Latent:
 
 
 def trajectory_state(carrier: Latent, trajectory: Trajectory, start_step: int) -> Latent:
-    """The carrier with the state `start_step` steps after the noise end, which knows its level (see `require_level`)."""
+    """The carrier with the state after skipping the `start_step` noisiest steps, which knows its level (see `require_level`)."""
     latent = with_samples(carrier, trajectory.latent_at(start_step))
     sigma, made = float(trajectory.remaining_sigmas(start_step)[0]), trajectory.inversion
     latent[LEVEL] = Level(latent["samples"], sigma, made.steps, start_step, made.spacing)

@@ -1,4 +1,4 @@
-"""Null-text optimisation through ComfyUI's own conditioning."""
+"""Null-text optimization through ComfyUI's own conditioning."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def optimize(
     method: Method,
     callback: NullTextCallback,
 ) -> tuple[Trajectory, NullText]:
-    """The trajectory with null embeddings that make `guidance` walk it back, and what the optimisation tells of itself.
+    """The trajectory with null embeddings that make `guidance` lead back along it, and a record of the optimization.
 
-    Whatever is in the conditioning (a ControlNet, a LoRA in the MODEL) takes part. The optimisation begins at the
+    Whatever is in the conditioning (a ControlNet, a LoRA in the MODEL) takes part. The optimization begins at the
     embedding of `guidance.negative`. Raises ValueError as `optimize_null_text` does, for a negative of several parts or
     rows, for an area, and for a ControlNet on the positive that ComfyUI would copy to the negative.
     """

@@ -1,4 +1,4 @@
-"""What a node tells of its run: a line of text, its progress, an output that is not there."""
+"""What a node reports of its run: a line of text, its progress, a missing output."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tell(node: type[io.ComfyNode], text: str) -> None:
     """Show `text` on the node while it runs.
 
     The frontend shows a node's text only when it comes as progress text. The node must have io.Hidden.unique_id; outside
-    of the executor it is None and nobody is told.
+    the executor it is None and nothing is sent.
     """
     node_id = node.hidden.unique_id if node.hidden is not None else None
     if node_id is not None:

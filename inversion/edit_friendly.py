@@ -33,7 +33,7 @@ def invert_edit_friendly(
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with N model calls, from the noise end down.
 
     The states are x noised to each level with an independent noise, drawn from level 1 up. The step from state i+1 has the mean mu;
-    map_i = x_i - mu, and x_i is set anew to mu + map_i, the very sum that sampling makes, so that rounding does not pile up.
+    map_i = x_i - mu, and x_i is set to mu + map_i, exactly the sum computed in sampling, so rounding does not accumulate.
 
     The map of the last step is kept too. The published code stores z and therefore zeroes that of a step to sigma 0,
     where sigma_t is 0, which leaves a small error; the difference in units of the state is well defined there.

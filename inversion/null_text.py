@@ -1,4 +1,4 @@
-"""Null-text optimisation (Mokady et al. 2023, arXiv 2211.09794): empty-prompt embeddings that make guidance follow a trajectory."""
+"""Null-text optimization (Mokady et al. 2023, arXiv 2211.09794): empty-prompt embeddings that make guidance follow a trajectory."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EmbeddedDenoise = Callable[[Tensor, Tensor, Tensor], Tensor]
 """The unconditional model: (x [1, C, H, W], sigma scalar tensor, embedding [1, T, D]) -> x0; differentiable in the embedding."""
 
 NullTextCallback = Callable[[int, int, float, Tensor, Tensor], None]
-"""(step from the noise end, inner step, its loss, x, x0): what a progress bar and a preview want to know."""
+"""(step from the noise end, inner step, its loss, x, x0): arguments for progress bars and previews."""
 
 REFERENCE_STEPS = 100
 REFERENCE_RATE = 1e-2
@@ -29,11 +29,11 @@ FORWARD, BACKWARD = 1, 2
 
 @dataclass(frozen=True, kw_only=True)
 class NullTextOptions:
-    """How hard the optimisation tries.
+    """How hard the optimization tries.
 
     Attributes:
         cfg: the guidance scale w that the embeddings are made for; not 1, where no null embedding is used.
-        inner_steps: at most so many optimiser steps for each of the N steps.
+        inner_steps: maximum number of optimizer steps for each of the N steps.
         learning_rate: "reference": Adam's at the first step; "fast": 0.01 is a whole step, see `_FastSteps`.
         epsilon: the loss at which the first step is done; the i-th is at epsilon + i * 2e-5.
         keep_residual: begin each step on the trajectory itself and return what the step before missed it by.
@@ -51,7 +51,7 @@ class NullTextOptions:
 
 @dataclass(frozen=True)
 class NullText:
-    """What the optimisation found. Entry i of each belongs to the step that ends at level i, counted from the image.
+    """What the optimization found. Entry i of each belongs to the step that ends at level i, counted from the image.
 
     Attributes:
         embeddings: [N, T, D].
@@ -112,7 +112,7 @@ def optimize_null_text(
         null_denoise: the model under a given embedding; must be differentiable where this runs.
         states: [N+1, 1, C, H, W] ascending from the image.
         sigmas: [N+1] ascending.
-        start: [1, T, D], where the optimisation begins (the empty prompt's embedding).
+        start: [1, T, D], where the optimization begins (the empty prompt's embedding).
         method: "reference" is the published loop (algorithm 1 and its code): each step begins with the embedding of the step
             before, has an Adam of its own with the rate learning_rate (1 - i / 100) and stops after the inner step whose
             loss was below the threshold. "fast" is ours, see `_FastSteps`.
@@ -139,7 +139,7 @@ def optimize_null_text(
         found = optimize_step(step, null_denoise, embedding, options, index, report)
         if not bool(torch.isfinite(found.x_next).all()):
             raise ValueError(
-                f"the state after step {index} of the null-text optimisation is NaN or infinite; the model overflowed. "
+                f"the state after step {index} of the null-text optimization is NaN or infinite; the model overflowed. "
                 "Run it in a wider dtype (start ComfyUI with --fp32-unet or --bf16-unet), or lower cfg."
             )
         embedding = found.embedding
@@ -248,7 +248,7 @@ class _FastSteps:
 def _require_possible(states: Tensor, options: NullTextOptions, method: Method) -> None:
     if states.shape[1] != 1:
         raise ValueError(
-            f"the trajectory holds {states.shape[1]} images, but null-text optimisation is for one; "
+            f"the trajectory holds {states.shape[1]} images, but null-text optimization is for one; "
             "invert them one at a time."
         )
     if options.cfg == 1:

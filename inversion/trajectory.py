@@ -60,7 +60,7 @@ class InversionFacts:
 
 @dataclass(frozen=True)
 class NullEmbeddings:
-    """What null-text optimisation adds to a trajectory, see `inversion.null_text`.
+    """What null-text optimization adds to a trajectory, see `inversion.null_text`.
 
     Attributes:
         embeddings: float32 [N, T, D]; entry i is for the step that ends at level i, counted from the image.
@@ -90,7 +90,7 @@ class Trajectory:
         model: the model's facts. inversion: the method's.
         pairs: float64 [N+1, 2, B, C, H, W], both states of an exact method at every level (latents are the first of them).
         noise_maps: float32 [N, B, C, H, W], what an edit-friendly inversion adds at the step that ends at level i.
-        null_text: optimised null embeddings of a plain trajectory.
+        null_text: optimized null embeddings of a plain trajectory.
     """
 
     latents: Tensor
@@ -108,13 +108,13 @@ class Trajectory:
 
     @property
     def kind(self) -> Kind:
-        """What it takes to continue it: nothing but a state ("plain"), both states, or a state and its noise maps."""
+        """What it takes to continue it: only a state ("plain"), both states, or a state and its noise maps."""
         if self.pairs is not None:
             return "pair"
         return "plain" if self.noise_maps is None else "noise maps"
 
     def latent_at(self, start_step: int) -> Tensor:
-        """The state that is left to be sampled from `start_step` steps after the noise end, [B, C, H, W]."""
+        """The state to sample from after skipping the `start_step` noisiest steps, [B, C, H, W]."""
         return self.latents[self.steps - self._checked(start_step)]
 
     def remaining_sigmas(self, start_step: int) -> Tensor:

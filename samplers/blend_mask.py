@@ -1,6 +1,6 @@
 """Masks for blending: checked, shaped, and brought to latent size without losing thin strokes.
 
-Masks are float32 [B, H, W], 0 (keep) to 1 (paint anew).
+Masks are float32 [B, H, W], 0 (keep) to 1 (repaint).
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from torch import Tensor
 LatentSize = Literal["area", "maximum"]
 LATENT_SCALE = 8
 
-# Resizing leaves values this far outside of 0 to 1; more is another kind of picture.
+# Resizing leaves values this far outside 0 to 1; more is another kind of picture.
 ROUNDING = 1e-4
 
 
 def checked_mask(mask: Tensor) -> Tensor:
     """A mask as float32 [B, H, W] from [H, W], [B, H, W] or [B, 1, H, W].
 
-    Raises ValueError for other shapes, an empty batch, NaN, and values outside of 0 to 1.
+    Raises ValueError for other shapes, an empty batch, NaN, and values outside 0 to 1.
     """
     if mask.ndim == 2:
         mask = mask[None]
@@ -97,7 +97,7 @@ def snap_mask(mask: Tensor, margin: float) -> Tensor:
 def to_latent_size(mask: Tensor, method: LatentSize) -> Tensor:
     """[B, ceil(H / 8), ceil(W / 8)]: of each 8 x 8 pixels the mean ("area") or the largest value ("maximum").
 
-    Either keeps strokes thinner than eight pixels, which the usual nearest pixel loses: "area" as a grey, "maximum" whole.
+    Either keeps strokes thinner than eight pixels, which the usual nearest pixel loses: "area" as a gray, "maximum" whole.
     """
     padded = pad_mask(mask)[:, None]
     pool = F.avg_pool2d if method == "area" else F.max_pool2d

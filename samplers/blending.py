@@ -1,10 +1,10 @@
-"""Latent blending: at every level the part that is kept is put back, and only the rest is painted anew.
+"""Latent blending: at every level the part that is kept is put back, and only the rest is repainted.
 
-Masks are 1 where the image is painted anew and 0 where it is kept (ComfyUI's sense). Where the kept part comes from:
+Masks are 1 where the image is repainted and 0 where it is kept (ComfyUI's sense). Sources of the unmasked area:
   legacy      the clean latent with the run's own noise at the level BEFORE the step, one level too noisy, as diffusers'
               StableDiffusionInpaintPipelineLegacy and Blended Latent Diffusion for SD2 and SDXL do;
   matched     the same at the level that the state really has (diffusers' newer StableDiffusionInpaintPipeline with a
-              four-channel UNet; in the kept part also ComfyUI's noise mask of a latent);
+              four-channel UNet; in the unmasked area also ComfyUI's noise mask of a latent);
   trajectory  the states of an inversion of the image: no noise is added, every level is consistent with the next.
 """
 
@@ -26,7 +26,7 @@ MaskOverTime = Literal["constant", "shrinking", "change map"]
 
 
 class Background(Protocol):
-    """Where the kept part of the image is at each noise level."""
+    """The unmasked area of the image at each noise level."""
 
     @property
     def clean(self) -> Tensor:
@@ -100,7 +100,7 @@ class InvertedImage:
 def steps_of_strength(steps: int, strength: float) -> int:
     """How many of the last steps a strength 0 to 1 runs: int(steps * strength), as diffusers counts; 0 is a no-op.
 
-    Raises ValueError for a strength outside of 0 to 1, or NaN.
+    Raises ValueError for a strength outside 0 to 1, or NaN.
     """
     if not 0 <= strength <= 1:
         raise ValueError(f"strength is {strength}; give 0 (nothing is changed) to 1 (painted from pure noise).")
@@ -118,7 +118,7 @@ def masks_over_time(mask: Tensor, steps: int, over_time: MaskOverTime = "constan
             `dilations` - 1 down to 0, then as it is; each for an equal share of the steps. The early, noisy steps see
             the prompt in a region that is wide enough, so that thin masks are not overruled by what surrounds them.
             "change map": the mask says how much each pixel may change (Levin and Fried 2023, Differential Diffusion,
-            arXiv 2306.00950): a pixel of value c is kept for the first (1 - c) N steps and free afterwards.
+            arXiv 2306.00950): a pixel of value c is kept for the first (1 - c) N steps and free after that.
         dilations: for "shrinking" only.
 
     Raises ValueError when `dilations` is negative.
@@ -166,7 +166,7 @@ def blend_after_steps(
 def blend_around_calls(denoise: Denoise, background: Background, masks: Tensor, sigmas: Tensor) -> Denoise:
     """Blending for any sampler: what the network sees at each level is blended, and so is what it answers.
 
-    The kept part of the answer leads the sampler's own state along the background. With a mask of 0 and 1 and a
+    The unmasked area of the prediction leads the sampler's own state along the background. With a mask of 0 and 1 and a
     first-order sampler this is `blend_after_steps`; a soft mask blends the answer, not the state, which is close to it.
     """
 

@@ -15,7 +15,7 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """The model: (x [B, C, H, W], sigma scalar tensor) -> x0 [B, C, H, W]."""
 
 StepCallback = Callable[[int, Tensor, Tensor, Tensor], None]
-"""(step, x before it, sigma before it, x0): what a preview or a progress bar wants to know."""
+"""(step, x before it, sigma before it, x0): arguments for previews and progress bars."""
 
 AfterStep = Callable[[int, Tensor], Tensor]
 """(step, x after it) -> the x to go on with: blending, a pull back to a trajectory. x itself is not changed."""

@@ -118,7 +118,7 @@ class VarianceExploding(Path):
 class RectifiedFlow(Path):
     """x = (1 - s) x0 + s noise_scale noise with s in 0..1 (Liu et al. 2023, arXiv 2209.03003).
 
-    `noise_scale` is the standard deviation of the noise, 1 but for a few models.
+    `noise_scale` is the standard deviation of the noise, 1 except for a few models.
     """
 
     noise_scale: float = 1.0

@@ -26,7 +26,7 @@ CONTRAST_PRIOR = 0.1**2
 def composite_pixels(
     source: Tensor, edited: Tensor, mask: Tensor, feather: int = 0, match_colour: bool = False, blend: Blend = "feather"
 ) -> Tensor:
-    """`source` where the mask is 0, `edited` inside, with a seam that lies inside of the mask only.
+    """`source` where the mask is 0, `edited` inside, with a seam that lies inside the mask only.
 
     Args:
         source: [B, H, W, 3].
@@ -34,7 +34,7 @@ def composite_pixels(
         mask: any size; it is resized (bilinear) to the source. Batches of one serve every image.
         feather: pixels over which the edit fades in, counted from the mask's edge inwards.
         match_colour: first fit the edit's mean and deviation of each channel to the source's over the kept pixels (what an
-            autoencoder shifts in colour, it shifts everywhere).
+            autoencoder shifts in color, it shifts everywhere).
         blend: "poisson" also fits the edit's gradients into the source (Perez et al. 2003; OpenCV's seamlessClone, which
             works in 8 bits).
 
@@ -82,7 +82,7 @@ def matched_color(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
     """The edit [B, H, W, 3] with the source's mean and deviation of each channel over the kept pixels (mask 0).
 
     Plain surroundings say nothing of contrast: their deviation is the autoencoder's own noise, and to match that would bleach
-    or grey what was painted. So each variance counts beside `CONTRAST_PRIOR`. Pixels within `BLEED` of the mask do not count
+    or gray what was painted. So each variance counts beside `CONTRAST_PRIOR`. Pixels within `BLEED` of the mask do not count
     where others are left: the decoder spreads what was painted over them. An image that keeps nothing stays as it is.
     """
     kept = _untouched(mask)[..., None].to(source)

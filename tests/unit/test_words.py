@@ -81,18 +81,11 @@ PHRASES: dict[str, str] = {
 
 ENGLISH = ("*.md", "*.py", "*.json", "*.sh", "*.toml", "*.yml")
 SKIPPED = {".dev", ".git", "saved_workflows", "golden", "results", "demo-output", "node_modules", "__pycache__"}
-NOT_YET = ("attention", "host", "inversion", "samplers")
-"""Folders of Python files that are still to be reworded."""
 
 
 def files() -> list[Path]:
     found = [path for pattern in ENGLISH for path in ROOT.rglob(pattern) if not SKIPPED & set(path.parts)]
-    return sorted(
-        path
-        for path in found
-        if path != Path(__file__).resolve()
-        and not (path.suffix == ".py" and path.relative_to(ROOT).parts[0] in NOT_YET)
-    )
+    return sorted(path for path in found if path != Path(__file__).resolve())
 
 
 def python_texts(source: str) -> Iterator[str]:
