@@ -3,7 +3,7 @@
     python dev.py bench same_bytes --record     before a change that must not alter results
     python dev.py bench same_bytes --check      after it
 
-The recording lies in .dev/same_bytes.json: digests of all latents, masks, images, sigmas, conditionings and trajectories.
+The recording is stored in .dev/same_bytes.json: digests of all latents, masks, images, sigmas, conditionings and trajectories.
 Bits differ between processors and versions of torch, so it is not kept in git.
 """
 

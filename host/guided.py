@@ -87,8 +87,10 @@ class _OwnLoop(comfy.samplers.Sampler):
             if callback is not None:
                 callback(step, denoised, x, self.progress_steps)
 
+        guided = guided_denoiser(model_wrap, extra_args)
+
         def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            return guided_denoiser(model_wrap, extra_args)(x.to(latent_image), sigma.to(latent_image))
+            return guided(x.to(latent_image), sigma.to(latent_image))
 
         path = path_of(model_wrap.model_patcher)
         run = LoopRun(denoise, latent_image, path, report, model_wrap, extra_args["model_options"])

@@ -50,7 +50,7 @@ def invert(
     process_out = guidance.model.model.process_latent_out
     states = process_out(found.states)
     if schedule.terminal == "clean":
-        # The very samples: the round trip through the latent format moves them a bit.
+        # The given samples: a round trip through the latent format changes them slightly.
         states = torch.cat([samples[None].to(states), states[1:]])
     residuals = torch.zeros(schedule.steps) if found.residuals is None else found.residuals
     made = InversionFacts(

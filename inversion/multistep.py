@@ -5,7 +5,7 @@ Solved for the noisier state x at level s, with y the state that the step leads 
     r x + (1 - r + w) D(x) - w D_above = y,
 
 where D_above is the image predicted at the level above, which the sampler visits before and an inversion after. It is first
-taken from the line through the last two predictions over log s, the very line that the rule itself draws; once the level
+taken from the line through the last two predictions over log s, the same line that the rule draws; once the level
 above is evaluated, x is solved again. D is evaluated at the x that this line predicts, and follows the solved x at held
 velocity (`Path.k`). So a level costs one evaluation. (Hong et al. 2024, arXiv 2311.18387, invert the same step with a finer
 DDIM inversion in place of the line and gradient descent in place of the single evaluation.)

@@ -15,7 +15,7 @@ def guided_filter(rgb: Array, radius: int, eps: float, subsample: float = 1.0) -
     """Edge-preserving smoothing.
 
     In a window with mean m and covariance S, a pixel p becomes m + A (p - m) with A = S (S + eps I)^-1; A and m - A m
-    are then averaged over the windows a pixel lies in. The image being its own guide, A is symmetric: six planes.
+    are then averaged over the windows that contain a pixel. The image being its own guide, A is symmetric: six planes.
 
     Args:
         rgb: [H, W, 3] uint8.

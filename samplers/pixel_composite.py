@@ -26,7 +26,7 @@ CONTRAST_PRIOR = 0.1**2
 def composite_pixels(
     source: Tensor, edited: Tensor, mask: Tensor, feather: int = 0, match_colour: bool = False, blend: Blend = "feather"
 ) -> Tensor:
-    """`source` where the mask is 0, `edited` inside, with a seam that lies inside the mask only.
+    """`source` where the mask is 0, `edited` inside, with a seam inside the mask only.
 
     Args:
         source: [B, H, W, 3].

@@ -57,7 +57,7 @@ def sample(
     negative_tokens: int = TOKENS,
     **of_the_negative: Any,
 ) -> torch.Tensor:
-    """ComfyUI's Euler from the samples as they are, against a random negative of so many tokens and with these settings."""
+    """ComfyUI's Euler from the samples as they are, against a random negative of that many tokens with these settings."""
     ((embedding, settings),) = random_conditioning(model, 9)
     negative = [[embedding.repeat(1, negative_tokens // TOKENS, 1), {**settings, **of_the_negative}]]
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", STEPS)
