@@ -1,58 +1,66 @@
-"""ComfyUI V3 nodes: schema, unpack, one call, NodeOutput. The families are listed here and nowhere else."""
+"""ComfyUI V3 nodes: schema, unpack, one call, NodeOutput. Every node is listed in this file."""
 
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import (
-    attention_mask,
-    blend_mask,
-    ddim_sample,
-    ddim_sampler,
-    depth_to_image,
-    editing,
-    estimate,
-    exact_inversion,
-    hints,
-    inpainting,
-    inversion,
-    masactrl,
-    measuring,
-    negative_prompt,
-    null_text,
-    pixel_composite,
-    plug_and_play,
-    prompt_to_prompt,
-    proximal_guidance,
-    schedules,
-    trajectory,
-)
+from .attention_mask import RetraceAttentionMask
+from .blend_mask import RetraceBlendMask
+from .ddim_sample import RetraceDDIMSample
+from .ddim_sampler import RetraceSamplerDDIM
+from .depth_to_image import RetraceDepthToImage
+from .editing import RetraceEditSample
+from .estimate import RetraceDrawPose, RetraceEstimateDepth, RetraceEstimatePose
+from .exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
+from .hints import RetracePreprocessor
+from .inpainting import RetraceLatentBlend, RetraceLatentBlendSample
+from .inversion import RetraceDDIMInvert
+from .masactrl import RetraceMasaCtrl
+from .measuring import RetraceCompareImages
+from .negative_prompt import RetraceNegativePrompt
+from .null_text import RetraceNullTextConditioning, RetraceNullTextOptimize
+from .pixel_composite import RetracePixelComposite
+from .plug_and_play import RetracePlugAndPlay
+from .prompt_to_prompt import RetracePromptToPrompt
+from .proximal_guidance import RetraceProximalGuidance
+from .schedules import RetraceDDIMScheduler, RetraceSchedulePlot
+from .trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory, RetraceTrajectoryLatent, RetraceTrajectoryPreview
 
-FAMILIES = (
-    schedules,
-    ddim_sampler,
-    ddim_sample,
-    inversion,
-    exact_inversion,
-    trajectory,
-    null_text,
-    negative_prompt,
-    proximal_guidance,
-    editing,
-    prompt_to_prompt,
-    masactrl,
-    plug_and_play,
-    attention_mask,
-    inpainting,
-    blend_mask,
-    pixel_composite,
-    depth_to_image,
-    measuring,
-    hints,
-    estimate,
+NODES: tuple[type[io.ComfyNode], ...] = (
+    RetraceDDIMScheduler,
+    RetraceSchedulePlot,
+    RetraceSamplerDDIM,
+    RetraceDDIMSample,
+    RetraceDDIMInvert,
+    RetraceExactInvert,
+    RetraceEditFriendlyInvert,
+    RetraceTrajectoryLatent,
+    RetraceTrajectoryPreview,
+    RetraceSaveTrajectory,
+    RetraceLoadTrajectory,
+    RetraceNullTextOptimize,
+    RetraceNullTextConditioning,
+    RetraceNegativePrompt,
+    RetraceProximalGuidance,
+    RetraceEditSample,
+    RetracePromptToPrompt,
+    RetraceMasaCtrl,
+    RetracePlugAndPlay,
+    RetraceAttentionMask,
+    RetraceLatentBlend,
+    RetraceLatentBlendSample,
+    RetraceBlendMask,
+    RetracePixelComposite,
+    RetraceDepthToImage,
+    RetraceCompareImages,
+    RetracePreprocessor,
+    RetraceDrawPose,
+    RetraceEstimateDepth,
+    RetraceEstimatePose,
 )
+"""Every node of the pack. A new node is one import and one line here."""
 
 
 class RetraceExtension(ComfyExtension):
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [node for family in FAMILIES for node in family.NODES]
+        return list(NODES)

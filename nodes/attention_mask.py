@@ -146,6 +146,3 @@ class RetraceAttentionMask(RetraceNode):
 
 def _part(name: str, default: float, tooltip: str) -> io.Input:
     return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip)
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceAttentionMask]

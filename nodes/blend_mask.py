@@ -108,6 +108,3 @@ def prepared_mask(mask: Tensor, invert: bool, fill: bool, grow: int, feather: in
     mask = 1 - mask if invert else mask
     mask = fill_holes(mask) if fill else mask
     return snap_mask(feather_mask(grow_mask(mask, grow), feather), snap)
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceBlendMask]

@@ -132,6 +132,3 @@ class RetraceDDIMSample(RetraceNode):
             read_as_clean=end_step == steps,
         )
         return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceDDIMSample]

@@ -85,6 +85,3 @@ class RetraceSamplerDDIM(RetraceNode):
             recompute_eps=recompute_eps,
         )
         return io.NodeOutput(ddim_sampler(eta, denoised_range, node=cls.title()))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceSamplerDDIM]

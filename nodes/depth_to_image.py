@@ -49,6 +49,3 @@ class RetraceDepthToImage(RetraceNode):
             raise ValueError(f"there are {len(depth)} depth maps for {batch} latents; give one, or one for each.")
         condition = depth_condition(depth, height, width)
         return io.NodeOutput(patched, with_depth(positive, condition), with_depth(negative, condition))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceDepthToImage]

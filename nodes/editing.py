@@ -141,6 +141,3 @@ class RetraceEditSample(RetraceNode):
         edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])
         text = f"{evaluations} UNet evaluations for each of {len(samples)} row{'s' if len(samples) > 1 else ''}"
         return io.NodeOutput(with_samples({}, edited), with_samples({}, kept), ui=report(cls, text))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceEditSample]

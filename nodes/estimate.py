@@ -184,6 +184,3 @@ class RetraceEstimatePose(RetraceNode):
         frames = estimate_poses(finder, network, as_array(image), min_score, max_people, frame_progress(len(image)))
         hints = render_batch(len(frames), lambda index: draw_pose(frames[index], min_confidence=min_confidence))
         return io.NodeOutput(as_image(hints), write_frames(frames))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceDrawPose, RetraceEstimateDepth, RetraceEstimatePose]

@@ -174,6 +174,3 @@ class RetraceEditFriendlyInvert(RetraceNode):
 
 def _evaluations(trajectory: Trajectory) -> str:
     return f"{trajectory.inversion.unet_evaluations} UNet evaluations"
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceExactInvert, RetraceEditFriendlyInvert]

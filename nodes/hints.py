@@ -173,6 +173,3 @@ class RetracePreprocessor(RetraceNode):
                 on_frame=frame_progress(len(image)),
             )
         return io.NodeOutput(as_image(hints))
-
-
-NODES: list[type[io.ComfyNode]] = [RetracePreprocessor]

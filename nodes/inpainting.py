@@ -194,6 +194,3 @@ class RetraceLatentBlendSample(RetraceNode):
             guidance, samples, noise, plan, window, start, eta, seed, latent.get("noise_mask")
         )
         return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceLatentBlend, RetraceLatentBlendSample]

@@ -135,6 +135,3 @@ def _require_used(given: Mapping[str, Any], method: str) -> None:
                 f"{name} is {value!r}, but method {method!r} does not use it; set it to {SETTINGS[name].default!r}, or choose "
                 "method ddim."
             )
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceDDIMInvert]

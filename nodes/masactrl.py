@@ -83,6 +83,3 @@ def _only_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
             "with masks of their own one at a time."
         )
     return planes[None]
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceMasaCtrl]

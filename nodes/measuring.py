@@ -61,6 +61,3 @@ class RetraceCompareImages(RetraceNode):
         text = f"PSNR {result.mean_psnr:.2f} dB, SSIM {result.mean_ssim:.4f} ({region})"
         preview = ui.PreviewImage(result.heat_map, cls=cls)
         return io.NodeOutput(result.mean_psnr, result.mean_ssim, result.heat_map, ui=report(cls, text, preview))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceCompareImages]

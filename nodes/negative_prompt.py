@@ -38,6 +38,3 @@ class RetraceNegativePrompt(RetraceNode):
     @classmethod
     def execute(cls, source: Conditioning, empty: Conditioning, interpolation: float) -> io.NodeOutput:
         return io.NodeOutput(interpolate_conditioning(source, empty, interpolation))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceNegativePrompt]

@@ -155,6 +155,3 @@ class RetraceNullTextConditioning(RetraceNode):
     @classmethod
     def execute(cls, trajectory: Trajectory, negative: Conditioning | None = None) -> io.NodeOutput:
         return io.NodeOutput(null_text_conditioning(trajectory, negative))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceNullTextOptimize, RetraceNullTextConditioning]

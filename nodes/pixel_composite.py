@@ -55,6 +55,3 @@ class RetracePixelComposite(RetraceNode):
         if blend == "poisson":
             require_opencv()
         return io.NodeOutput(composite_pixels(source, edited, mask, feather, match_colour, blend))
-
-
-NODES: list[type[io.ComfyNode]] = [RetracePixelComposite]

@@ -48,6 +48,3 @@ class RetracePlugAndPlay(RetraceNode):
     @classmethod
     def execute(cls, model: io.Model.Type, attention_fraction: float, feature_fraction: float) -> io.NodeOutput:
         return io.NodeOutput(patch_plug_and_play(model, attention_fraction, feature_fraction, cls.title()))
-
-
-NODES: list[type[io.ComfyNode]] = [RetracePlugAndPlay]

@@ -189,6 +189,3 @@ def _fraction(name: str, default: float, what: str) -> io.Input:
         step=0.01,
         tooltip=f"Fraction of the steps, from the noise end, {what}.",
     )
-
-
-NODES: list[type[io.ComfyNode]] = [RetracePromptToPrompt]

@@ -47,6 +47,3 @@ class RetraceProximalGuidance(RetraceNode):
     @classmethod
     def execute(cls, model: io.Model.Type, shrinkage: Shrinkage, quantile: float) -> io.NodeOutput:
         return io.NodeOutput(with_proximal_guidance(model, quantile, shrinkage))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceProximalGuidance]

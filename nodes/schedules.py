@@ -64,6 +64,3 @@ class RetraceSchedulePlot(RetraceNode):
         table = model_facts(model).sigma_table
         image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
-
-
-NODES: list[type[io.ComfyNode]] = [RetraceDDIMScheduler, RetraceSchedulePlot]

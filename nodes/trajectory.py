@@ -168,11 +168,3 @@ class RetraceLoadTrajectory(RetraceNode):
     @classmethod
     def execute(cls, name: str) -> io.NodeOutput:
         return io.NodeOutput(read_trajectory(name))
-
-
-NODES: list[type[io.ComfyNode]] = [
-    RetraceTrajectoryLatent,
-    RetraceTrajectoryPreview,
-    RetraceSaveTrajectory,
-    RetraceLoadTrajectory,
-]

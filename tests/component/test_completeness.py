@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from retrace_pack.nodes import FAMILIES
+from retrace_pack.nodes import NODES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-SCHEMAS = {node.define_schema().node_id: node.define_schema() for family in FAMILIES for node in family.NODES}
+SCHEMAS = {node.define_schema().node_id: node.define_schema() for node in NODES}
 CHINESE = json.loads((ROOT / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))
 # What vue-i18n, which the frontend translates with, takes for syntax in a message.
 MESSAGE_SYNTAX = set("{}@|")

@@ -5,11 +5,10 @@ import math
 import pytest
 import torch
 from comfy_api.latest import io
-from retrace_pack.nodes import FAMILIES
+from retrace_pack.nodes import NODES
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.node import RetraceNode
 
-NODES = [node for family in FAMILIES for node in family.NODES]
 STAND_INS = {
     io.Image.Input: torch.zeros(1, 8, 8, 3),
     io.Mask.Input: torch.zeros(1, 8, 8),

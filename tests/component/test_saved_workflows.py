@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from retrace_pack.nodes import FAMILIES
+from retrace_pack.nodes import NODES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SAVED = ROOT / "tests" / "saved_workflows"
 GENERATIONS = sorted(SAVED.iterdir())
 WORKFLOWS = [path for folder in GENERATIONS for path in sorted(folder.glob("*.json")) if path.name != "nodes.json"]
-DEFINITIONS = {node.define_schema().node_id: node.GET_NODE_INFO_V1() for family in FAMILIES for node in family.NODES}
+DEFINITIONS = {node.define_schema().node_id: node.GET_NODE_INFO_V1() for node in NODES}
 CHOICE = "COMFY_DYNAMICCOMBO_V3"
 NOTHING_FOUND = "(no "  # how a combo of files says that its folder is empty
 WIDGETS = ("INT", "FLOAT", "BOOLEAN", "STRING", "COMBO", CHOICE)
