@@ -1,4 +1,4 @@
-"""One method over a batch of frames: all cores, one preallocated result, memory that does not grow with the frames."""
+"""Run a method over a batch of images: on all cores, into one preallocated result, with bounded temporary memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from .pixels import Array, write_hint
 
 MAX_SIDE = 16384
-# Every worker holds the temporaries of one frame: more workers than this would be bound by memory, not by cores.
+# Every worker holds the temporaries of one image; beyond this many, memory is the limit, not the cores.
 MAX_WORKERS = 8
 
 
@@ -20,15 +20,16 @@ def render_batch(count: int, render: Callable[[int], Array], on_frame: Callable[
     """Render hints in parallel into one array.
 
     Args:
-        count: how many frames, at least one.
-        render: frame index -> hint, [H, W] or [H, W, 3], uint8 or float32; called from several threads.
-        on_frame: called in the caller's thread after each frame; what it raises stops the batch.
+        count: number of images, at least 1.
+        render: image index -> hint, [H, W] or [H, W, 3], uint8 or float32; called from several threads.
+        on_frame: called in the caller's thread after each image; an exception from it stops the batch.
 
     Returns:
         [count, H, W, 3] float32.
 
     Raises:
-        ValueError: no frames, hints of unequal size, or what `render` raises, with the frame's number put before it.
+        ValueError: if the batch is empty, if hints differ in size, or if `render` raises one (prefixed with the image's
+            number).
     """
     if count < 1:
         raise ValueError("there are no images in the batch; connect at least one.")
@@ -47,7 +48,9 @@ def render_batch(count: int, render: Callable[[int], Array], on_frame: Callable[
     def write(index: int) -> None:
         hint = rendered(index)
         if hint.shape[:2] != out.shape[1:3]:
-            raise ValueError(f"hints of one batch must have one size, but {hint.shape[:2]} follows {out.shape[1:3]}.")
+            raise ValueError(
+                f"all hints of a batch must be of one size, but {hint.shape[:2]} follows {out.shape[1:3]}."
+            )
         write_hint(hint, out[index])
 
     workers = min(count - 1, MAX_WORKERS, available_cores())
@@ -70,19 +73,19 @@ def hint_batch(
 
     Args:
         images: [B, H, W] or [B, H, W, C] with 1, 3 or 4 channels; uint8, or floating point in 0..1.
-        method: image -> hint, as `methods.bind` returns it; with `masks` it is called as `method(image, mask=...)`.
-        resolution: length of the shorter side that the image is brought to first; 0 keeps the image's size.
-        masks: [B, h, w] or [1, h, w] (one for all) in 0..1, stretched over the image when its size differs.
-        on_frame: as in `render_batch`.
+        method: image -> hint, as `methods.bind` returns it; with `masks`, called as `method(image, mask=...)`.
+        resolution: each image is first resized so that its shorter side has this many pixels; 0 keeps its size.
+        masks: [B, h, w] or [1, h, w] (shared) in 0..1, resized to the image if the size differs.
+        on_frame: see `render_batch`.
 
     Returns:
-        [B, H', W', 3] float32 in 0..1 (an inpaint hint has -1 where it is masked).
+        [B, H', W', 3] float32 in 0..1 (an inpaint hint is -1 inside the mask).
 
     Raises:
-        ValueError: as `render_batch`, `resized` and the method; or masks that are neither one nor as many as images.
+        ValueError: if the number of masks is neither 1 nor B, or if `render_batch`, `resized` or the method raises one.
     """
     if masks is not None and len(masks) not in (1, len(images)):
-        raise ValueError(f"{len(masks)} masks do not fit {len(images)} images; give one mask, or one for every image.")
+        raise ValueError(f"{len(masks)} masks do not fit {len(images)} images; give one mask, or one per image.")
 
     def render(index: int) -> Array:
         image = resized(images[index], resolution)
@@ -94,14 +97,14 @@ def hint_batch(
 
 
 def resized(image: Array, resolution: int) -> Array:
-    """The image with its shorter side `resolution` pixels long, its proportions kept, nothing padded or cropped.
+    """Resize an image so that its shorter side has `resolution` pixels; keeps the aspect ratio, never pads or crops.
 
     Args:
         image: [H, W] or [H, W, C]; uint8 or floating point.
-        resolution: pixels; 0 returns the image itself.
+        resolution: pixels; 0 returns the image unchanged.
 
     Raises:
-        ValueError: a negative resolution, or a result with a side longer than 16384 pixels.
+        ValueError: if the resolution is negative or would make a side longer than 16384 pixels.
     """
     height, width = image.shape[:2]
     if resolution == 0 or min(height, width) in (0, resolution):
@@ -119,13 +122,13 @@ def resized(image: Array, resolution: int) -> Array:
     if scale < 1:
         return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     grown = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
-    # A cubic overshoots at edges; 8-bit pixels saturate of themselves.
+    # Cubic interpolation overshoots at edges; uint8 saturates by itself.
     return grown if grown.dtype == np.uint8 else np.clip(grown, 0.0, 1.0, out=grown)
 
 
 @contextmanager
 def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
-    """A thread pool that drops what has not begun when it is left by an exception."""
+    """A thread pool that cancels pending tasks if an exception leaves the block."""
     executor = ThreadPoolExecutor(workers)
     try:
         yield executor
@@ -135,7 +138,7 @@ def _pool(workers: int) -> Iterator[ThreadPoolExecutor]:
 
 @contextmanager
 def _single_threaded_opencv() -> Iterator[None]:
-    """With a frame on every core, OpenCV's own threads would only wait for one another (half as much time again)."""
+    """Turn off OpenCV's own threads: with one image per core they only contend, which takes 50 % longer."""
     import cv2
 
     threads = cv2.getNumThreads()
@@ -147,7 +150,7 @@ def _single_threaded_opencv() -> Iterator[None]:
 
 
 def available_cores() -> int:
-    """How many processor cores this process may use."""
+    """The number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Black and white by a threshold: fixed, chosen by Otsu's rule, or following the surroundings of each pixel."""
+"""Black-and-white thresholding: with a fixed threshold, with Otsu's method, or adaptively."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from .pixels import Array, as_gray8
 
 
 def binary(image: Array, threshold: int = 127, invert: bool = False) -> Array:
-    """White where luma is above `threshold` (0..255), or with `invert` where it is not.
+    """White where luma is above `threshold`.
 
     Args:
         image: see `as_rgb8`.
+        threshold: 0..255.
+        invert: swap black and white.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: a threshold outside 0..255.
+        ValueError: if the threshold is outside 0..255.
     """
     import cv2
 
@@ -25,10 +27,9 @@ def binary(image: Array, threshold: int = 127, invert: bool = False) -> Array:
 
 
 def binary_otsu(image: Array, invert: bool = False) -> Array:
-    """As `binary`, with the threshold that parts the histogram into its two most different halves.
+    """`binary` with the threshold that best separates the image's histogram into two classes.
 
-    Source:
-        Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979.
+    Source: Otsu, "A Threshold Selection Method from Gray-Level Histograms", 1979.
     """
     import cv2
 
@@ -38,20 +39,20 @@ def binary_otsu(image: Array, invert: bool = False) -> Array:
 def binary_adaptive(
     image: Array, block_size: int = 31, offset: float = 5.0, gaussian: bool = True, invert: bool = False
 ) -> Array:
-    """White where luma is above the mean of its surroundings less `offset`: uneven light does not matter.
+    """White where luma is above the local mean minus `offset`, which tolerates uneven lighting.
 
     Args:
         image: see `as_rgb8`.
-        block_size: side of the square of surroundings in pixels: odd, 3 or more.
-        offset: gray levels by which a pixel must be darker than its surroundings to be black.
-        gaussian: weigh the surroundings by a Gaussian; False weighs them equally (faster).
+        block_size: side of the square neighborhood in pixels: odd, 3 or more.
+        offset: gray levels by which a pixel must be darker than the local mean to become black.
+        gaussian: weight the neighborhood with a Gaussian; False weights it uniformly (faster).
         invert: swap black and white.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: a block size that is even or below 3.
+        ValueError: if the block size is even or below 3.
     """
     import cv2
 

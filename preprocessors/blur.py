@@ -1,4 +1,4 @@
-"""A blurred image, for ControlNets that sharpen."""
+"""Gaussian blur, for ControlNets that restore detail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def blur(image: Array, sigma: float = 9.0) -> Array:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: a sigma that is not positive.
+        ValueError: if sigma is not positive.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Canny edges: as OpenCV finds them, with thresholds taken from the image, and over a pyramid of sizes."""
+"""Canny edges: OpenCV's, with thresholds derived from the image, and over several scales."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ def canny(
     aperture: int = 3,
     l2_gradient: bool = False,
 ) -> Array:
-    """`cv2.Canny` of the RGB image, bit for bit (OpenCV takes the strongest channel of each pixel).
+    """`cv2.Canny` of the RGB image, bit for bit (OpenCV uses the channel with the strongest gradient at each pixel).
+
+    Source: Canny, "A Computational Approach to Edge Detection", PAMI 1986.
 
     Args:
         image: see `as_rgb8`.
-        low_threshold, high_threshold: gradient at which an edge is kept beside a sure one, and at which it is sure.
-            With aperture 3 a step of one gray level has gradient 4; larger apertures have far larger gradients.
-        aperture: 3, 5 or 7, the size of the Sobel kernel.
-        l2_gradient: Euclidean length of the gradient instead of |dx| + |dy|.
+        low_threshold, high_threshold: gradients of the hysteresis: above the high one a pixel is an edge; between the two it
+            is an edge if it connects to one. With aperture 3, a step of one gray level has gradient 4; larger apertures have
+            far larger gradients.
+        aperture: size of the Sobel kernel: 3, 5 or 7.
+        l2_gradient: use the Euclidean norm of the gradient instead of |dx| + |dy|.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: thresholds that are negative or in the wrong order, or another aperture.
-
-    Source:
-        Canny, "A Computational Approach to Edge Detection", PAMI 1986.
+        ValueError: unless 0 <= low_threshold <= high_threshold and the aperture is 3, 5 or 7.
     """
     import cv2
 
@@ -43,21 +43,20 @@ def canny(
 
 
 def canny_auto(image: Array, spread: float = 0.33) -> Array:
-    """Canny with its thresholds `spread` below and above the median luma of the image.
+    """Canny with thresholds below and above the image's median luma.
+
+    Source: Rosebrock, "Zero-parameter, automatic Canny edge detection", 2015.
 
     Args:
         image: see `as_rgb8`.
-        spread: 0..1. The thresholds are (1 - spread) * median and (1 + spread) * median, the latter at most 255.
-            A mostly black image has median 0: use `canny` there.
+        spread: 0..1. The thresholds are (1 - spread) * median and min(255, (1 + spread) * median). The median of a mostly
+            black image is 0; use `canny` for such images.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: a spread outside 0..1.
-
-    Source:
-        the rule made popular by Rosebrock, "Zero-parameter, automatic Canny edge detection", 2015.
+        ValueError: if the spread is outside 0..1.
     """
     import cv2
 
@@ -69,20 +68,19 @@ def canny_auto(image: Array, spread: float = 0.33) -> Array:
 
 
 def pyramid_canny(image: Array, low_threshold: float = 64.0, high_threshold: float = 128.0) -> Array:
-    """Canny of each color channel at nine sizes from 0.2 to 1, blended: soft lines, strongest where sizes agree.
+    """Canny of each color channel at nine scales from 0.2 to 1, blended: soft lines, strongest where the scales agree.
+
+    Source: the preprocessor "CPDS/PyraCanny" of Fooocus.
 
     Args:
         image: see `as_rgb8`.
-        low_threshold, high_threshold: as in `canny`.
+        low_threshold, high_threshold: see `canny`.
 
     Returns:
         [H, W] uint8, stretched so that the 1st percentile is black and the 99th white.
 
     Raises:
-        ValueError: as `canny`.
-
-    Source:
-        the "CPDS/PyraCanny" preprocessor of Fooocus.
+        ValueError: see `canny`.
     """
     import cv2
 
@@ -107,7 +105,7 @@ def pyramid_canny(image: Array, low_threshold: float = 64.0, high_threshold: flo
 
 
 def median8(gray: Array) -> float:
-    """`np.median` of a uint8 image, from its histogram (one pass, however large the image is)."""
+    """`np.median` of a uint8 image, computed from its histogram in a single pass."""
     import cv2
 
     counts = cv2.calcHist([gray], [0], None, [256], [0, 256]).ravel()
@@ -119,7 +117,7 @@ def _rank(counts: Array, index: int) -> int:
 
 
 def _percentiles(values: Array, *percents: float) -> list[float]:
-    """Percentiles of a float image in 0..765, to within 1/4096 of that range."""
+    """Percentiles of a float image in 0..765, accurate to 1/4096 of that range."""
     import cv2
 
     counts = cv2.calcHist([values], [0], None, [4096], [0.0, 766.0]).ravel()
@@ -127,8 +125,8 @@ def _percentiles(values: Array, *percents: float) -> list[float]:
 
 
 def check_thresholds(low: float, high: float) -> None:
-    """Refuse thresholds that are negative or in the wrong order, which `cv2.Canny` would swap silently."""
+    """Raise ValueError for negative thresholds, or for thresholds in the wrong order, which `cv2.Canny` swaps silently."""
     if not 0.0 <= low <= high:
         raise ValueError(
-            f"low_threshold is {low} and high_threshold is {high}; they must be 0 or more, low not above high."
+            f"low_threshold is {low} and high_threshold is {high}; both must be 0 or more, and low must not exceed high."
         )

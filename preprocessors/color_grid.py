@@ -1,4 +1,4 @@
-"""A grid of flat colors, for the T2I-Adapter "color"."""
+"""A grid of flat colors, for the color T2I-Adapter."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ from .pixels import Array, as_rgb8
 
 
 def color_grid(image: Array, cell_size: int = 64, average: bool = False) -> Array:
-    """The image as flat cells of color, about `cell_size` pixels wide: as many whole cells as fit, spread evenly.
+    """Reduce the image to flat cells of color, about `cell_size` pixels wide: as many whole cells as fit, evenly spaced.
+
+    Source: T2I-Adapter (Mou et al., 2023), spatial color palette.
 
     Args:
         image: see `as_rgb8`.
         cell_size: pixels, 1 or more; the adapter was trained with 64.
-        average: the mean color of each cell; False samples its middle bicubically, as the adapter was trained.
+        average: use the mean color of each cell; False samples its center bicubically, as in the adapter's training.
 
     Returns:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: a cell size below 1.
-
-    Source:
-        T2I-Adapter (Mou et al., 2023), spatial color palette.
+        ValueError: if the cell size is below 1.
     """
     import cv2
 

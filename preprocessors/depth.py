@@ -1,4 +1,4 @@
-"""From what a depth network says to the depth picture a ControlNet was trained on: near is white, far is black."""
+"""Convert a depth network's output to the depth map that ControlNets were trained on: near is white, far is black."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import numpy as np
 
 from .pixels import Array
 
-# Nearer than this many meters is as near as it gets: a metric network may answer zero.
+# Distances below this many meters are clamped, because a metric network may predict zero.
 NEAREST_METRES = 1e-3
 
 
 def nearness(depth: Array, metric: bool) -> Array:
-    """Larger is nearer.
+    """Nearness from depth: larger values are nearer.
 
     Args:
-        depth: [H, W] float, as the network gives it.
-        metric: True for a distance (meters); False for a relative inverse depth, which is nearness already.
+        depth: [H, W] float, as the network predicts it.
+        metric: True for distances in meters; False for relative inverse depth, which already is nearness.
 
     Returns:
         [H, W] float32.
 
     Raises:
-        ValueError: values that are not finite.
+        ValueError: if a value is not finite.
     """
     depth = depth.astype(np.float32, copy=False)
     if not np.isfinite(depth).all():
-        raise ValueError("the depth model gave NaN or infinite values; start ComfyUI with --force-fp32 and try again.")
+        raise ValueError(
+            "the depth model returned NaN or infinite values; start ComfyUI with --force-fp32 and try again."
+        )
     return 1.0 / np.maximum(depth, NEAREST_METRES) if metric else depth
 
 
@@ -33,9 +35,9 @@ def stretch_depths(depths: Array, together: bool) -> None:
     """Stretch nearness to 0..1, in place.
 
     Args:
-        depths: [B, H, W, 3] float32, the nearness in channel 0; overwritten by the gray picture in all three.
-        together: one range for the whole batch (a video does not flicker); False gives every picture its own. A picture
-            or batch without any difference in depth becomes black.
+        depths: [B, H, W, 3] float32, nearness in channel 0; overwritten with the gray depth map in all three channels.
+        together: use one range for the whole batch, so that a video does not flicker; False stretches each image by itself.
+            An image or batch of constant depth becomes black.
     """
     frames = depths[..., 0]
     lows = frames.min(axis=(1, 2))

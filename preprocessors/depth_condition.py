@@ -1,4 +1,4 @@
-"""Depth as SD2's depth checkpoints take it: a fifth channel beside the noisy latent."""
+"""Depth conditioning for SD2's depth checkpoints: a fifth channel, concatenated with the noisy latent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 def depth_condition(depth: Tensor, height: int, width: int) -> Tensor:
-    """Depth pictures [B, H, W, C] (near is bright, any range) as [B, 1, height, width] of a latent, each from -1 to 1.
+    """Depth maps [B, H, W, C] (near is bright, any range) as [B, 1, height, width] at latent size, each in -1..1.
 
-    First resized (bicubic), then stretched image by image, as diffusers' StableDiffusionDepth2ImgPipeline does it.
-    Raises ValueError for NaN, another shape, and a depth that is the same everywhere.
+    They are resized (bicubic), then stretched one by one, as in diffusers' StableDiffusionDepth2ImgPipeline.
+    Raises ValueError for another shape, for values that are not finite, and for constant depth.
     """
     if depth.ndim != 4 or depth.numel() == 0:
         raise ValueError(
@@ -24,5 +24,5 @@ def depth_condition(depth: Tensor, height: int, width: int) -> Tensor:
     low, high = resized.amin((1, 2, 3), keepdim=True), resized.amax((1, 2, 3), keepdim=True)
     flat = (high <= low).flatten().nonzero().flatten().tolist()
     if flat:
-        raise ValueError(f"the depth of image {flat[0]} is the same everywhere, which says nothing; give a depth map.")
+        raise ValueError(f"the depth of image {flat[0]} is the same everywhere; give a depth map of the scene.")
     return 2 * (resized - low) / (high - low) - 1

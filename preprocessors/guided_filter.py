@@ -1,4 +1,4 @@
-"""The guided filter of a color image by itself: smooths what varies little, keeps edges. Fast form."""
+"""The fast guided filter of a color image that is its own guide: smooths detail, keeps edges."""
 
 from __future__ import annotations
 
@@ -15,22 +15,21 @@ def guided_filter(rgb: Array, radius: int, eps: float, subsample: float = 1.0) -
     """Edge-preserving smoothing.
 
     In a window with mean m and covariance S, a pixel p becomes m + A (p - m) with A = S (S + eps I)^-1; A and m - A m
-    are then averaged over the windows that contain a pixel. The image being its own guide, A is symmetric: six planes.
+    are then averaged over all windows that contain the pixel. The image is its own guide, so A is symmetric: six planes.
+
+    Source: He, Sun and Tang, "Guided Image Filtering", PAMI 2013, section 3.5; He and Sun, "Fast Guided Filter", 2015.
 
     Args:
         rgb: [H, W, 3] uint8.
-        radius: of the square window, in pixels of `rgb`.
-        eps: variance, of values in 0..1, below which a window is smoothed.
-        subsample: the windows are measured on an image this many times smaller.
+        radius: radius of the square window in pixels of `rgb`.
+        eps: variance (of values in 0..1) below which a window is smoothed.
+        subsample: factor by which the image is downsampled to compute the windows' statistics.
 
     Returns:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: a radius below 1, an eps that is not positive, or a subsample below 1.
-
-    Source:
-        He, Sun and Tang, "Guided Image Filtering", PAMI 2013, section 3.5; He and Sun, "Fast Guided Filter", 2015.
+        ValueError: if radius or subsample is below 1, or eps is not positive.
     """
     import cv2
 

@@ -1,4 +1,4 @@
-"""Standard line art: what is darker than its blurred surroundings, at a brightness that fits the image."""
+"""Standard line art: pixels darker than their blurred surroundings, scaled to the contrast of the image's lines."""
 
 from __future__ import annotations
 
@@ -13,20 +13,19 @@ HISTOGRAM_BINS = 4096
 def lineart(image: Array, sigma: float = 6.0, threshold: float = 8.0) -> Array:
     """Soft white lines on black.
 
+    Source: "lineart_standard" of the ControlNet 1.1 preprocessors.
+
     Args:
         image: see `as_rgb8`.
-        sigma: standard deviation in pixels of the blur a line is compared with; larger finds wider lines.
-        threshold: darkness in gray levels above which a pixel counts when the typical line is measured; the median of
-            those (at least 16) is drawn at half brightness.
+        sigma: standard deviation in pixels of the blur that lines are compared with; larger values find wider lines.
+        threshold: only pixels this many gray levels darker than the blur count toward the typical line; their median
+            darkness (at least 16) is drawn at half brightness.
 
     Returns:
         [H, W] uint8.
 
     Raises:
-        ValueError: a sigma that is not positive, or a threshold outside 0..254.
-
-    Source:
-        "lineart_standard" of the ControlNet 1.1 preprocessors.
+        ValueError: if sigma is not positive or the threshold is outside 0..254.
     """
     import cv2
 
@@ -40,7 +39,7 @@ def lineart(image: Array, sigma: float = 6.0, threshold: float = 8.0) -> Array:
 
 
 def _median_above(values: Array, threshold: float) -> float:
-    """Median of the values above the threshold, to within 1/16 of a gray level; 0 if there are none."""
+    """Median of the values above the threshold, accurate to 1/16 of a gray level; 0 if there are none."""
     import cv2
 
     first = float(np.nextafter(np.float32(threshold), np.float32(256)))

@@ -1,4 +1,4 @@
-"""Straight lines, for ControlNets trained on M-LSD: OpenCV's line segment detector, or the Hough transform."""
+"""Straight lines, for ControlNets trained on M-LSD: OpenCV's line segment detector or the Hough transform."""
 
 from __future__ import annotations
 
@@ -11,21 +11,20 @@ from .pixels import Array, as_gray8
 
 
 def lines_lsd(image: Array, min_length: float = 0.03, thickness: int = 1) -> Array:
-    """White straight lines on black, found by the line segment detector LSD.
+    """White straight lines on black, from the line segment detector LSD.
+
+    Source: Grompone von Gioi et al., "LSD: a Line Segment Detector", IPOL 2012.
 
     Args:
         image: see `as_rgb8`.
-        min_length: shortest line drawn, as a part of the image's shorter side.
-        thickness: of the drawn lines, in pixels.
+        min_length: length of the shortest line to draw, as a fraction of the image's shorter side.
+        thickness: line width in pixels.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: a min_length outside 0..1, or a thickness outside 1..64.
-
-    Source:
-        Grompone von Gioi et al., "LSD: a Line Segment Detector", IPOL 2012.
+        ValueError: if min_length is outside 0..1 or thickness outside 1..64.
     """
     import cv2
 
@@ -44,24 +43,24 @@ def lines_hough(
     max_gap: float = 0.01,
     thickness: int = 1,
 ) -> Array:
-    """White straight lines on black, found by the probabilistic Hough transform of Canny edges.
+    """White straight lines on black, from the probabilistic Hough transform of Canny edges.
+
+    Source: Matas et al., "Robust Detection of Lines Using the Progressive Probabilistic Hough Transform", CVIU 2000.
 
     Args:
         image: see `as_rgb8`.
-        low_threshold, high_threshold: of the Canny edges of the luma.
-        votes: edge pixels that must lie on a line.
-        min_length, max_gap: shortest line, and longest gap bridged within one, as parts of the image's shorter side.
-        thickness: of the drawn lines, in pixels.
+        low_threshold, high_threshold: Canny's thresholds, applied to the luma.
+        votes: number of edge pixels that a line needs.
+        min_length, max_gap: length of the shortest line, and of the longest gap to bridge, as fractions of the image's
+            shorter side.
+        thickness: line width in pixels.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: thresholds that are negative or in the wrong order, fewer than one vote, parts outside 0..1, or a
-            thickness outside 1..64.
-
-    Source:
-        Matas et al., "Robust Detection of Lines Using the Progressive Probabilistic Hough Transform", CVIU 2000.
+        ValueError: unless 0 <= low_threshold <= high_threshold, votes >= 1, min_length and max_gap are in 0..1, and thickness
+            is in 1..64.
     """
     import cv2
 

@@ -51,10 +51,9 @@ METHODS: Mapping[str, Callable[..., Array]] = MappingProxyType(
 
 
 def bind(name: str, **parameters: Any) -> Callable[..., Array]:  # noqa: ANN401
-    """The method `name` with its parameters set, for many images (`batch.hint_batch`).
+    """Bind a method's parameters, for use on many images (`batch.hint_batch`).
 
-    Raises:
-        ValueError: no such method, or what `shuffler` refuses.
+    Raises ValueError if there is no method of this name, or if `shuffler` does.
     """
     if name not in METHODS:
         raise ValueError(f"there is no method {name!r}; choose one of {', '.join(METHODS)}.")

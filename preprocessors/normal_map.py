@@ -1,4 +1,4 @@
-"""A normal map from a depth picture: the direction in which each point of the relief faces."""
+"""A normal map from a depth map."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from .pixels import Array, as_gray_float
 
-# Signs of the red and the green axis; blue always faces the viewer.
+# Signs of the red and green axes; blue always points to the viewer.
 CONVENTIONS = {"controlnet": (1.0, 1.0), "opengl": (-1.0, 1.0), "directx": (-1.0, -1.0)}
 
 
@@ -19,11 +19,15 @@ def normal_map(
 ) -> Array:
     """Unit normals as colors: 0.5 + 0.5 * normal.
 
+    Source: the MiDaS normals of ControlNet 1.0, with the gradient in the image's own units; axes as in ControlNet
+    1.1.
+
     Args:
-        image: see `as_rgb8`; a depth picture, near is bright. A float picture keeps its precision.
-        relief: depth of the whole range black..white, as a part of the image's shorter side.
-        smoothing: standard deviation in pixels of a Gaussian over the depth first (8-bit depth has steps); 0 for none.
-        background: depths (0..1) below it face the viewer; 0 for none.
+        image: a depth map, near is bright; see `as_rgb8`, but floats are not quantized.
+        relief: depth of the full range from black to white, as a fraction of the image's shorter side.
+        smoothing: standard deviation in pixels of a Gaussian blur that is applied to the depth first, because 8-bit depth
+            has steps; 0 for none.
+        background: depth (0..1) below which normals point to the viewer; 0 for none.
         convention: "controlnet" (red left, green up: ControlNet 1.0 and 1.1), "opengl" (red right, green up) or
             "directx" (red right, green down).
 
@@ -31,10 +35,8 @@ def normal_map(
         [H, W, 3] float32 in 0..1.
 
     Raises:
-        ValueError: a relief not above 0, a negative smoothing, a background outside 0..1, or another convention.
-
-    Source:
-        the MiDaS normals of ControlNet 1.0, with the gradient in the image's own units; axes as in ControlNet 1.1.
+        ValueError: if relief is not positive, smoothing is negative, background is outside 0..1, or the convention is
+            unknown.
     """
     import cv2
 
@@ -48,12 +50,12 @@ def normal_map(
     depth = as_gray_float(image)
     smooth = cv2.GaussianBlur(depth, (0, 0), smoothing, borderType=cv2.BORDER_REPLICATE) if smoothing > 0.0 else depth
     red, green = CONVENTIONS[convention]
-    # Sobel's kernel sums to 8. A nearer point to the right means that the surface faces left.
+    # Sobel's kernel sums to 8. If the point to the right is nearer, the surface faces left.
     scale = relief * min(depth.shape) / 8.0
     border = cv2.BORDER_REPLICATE
     x = cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=red * scale, borderType=border)
     y = cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=green * scale, borderType=border)
-    # At the border only one of the two neighbors is real: the difference spans one pixel, not two.
+    # At the border only one neighbor exists, so the difference spans one pixel instead of two.
     x[:, [0, -1]] *= 2.0
     y[[0, -1], :] *= 2.0
     if background > 0.0:

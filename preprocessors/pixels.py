@@ -1,4 +1,4 @@
-"""From any image array to the pixels OpenCV wants, and from a hint back to float32 RGB: all conversions there are."""
+"""All pixel conversions: from any image array to what OpenCV expects, and from a hint back to float32 RGB."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-# OpenCV's stubs know no dtypes: the docstrings say shape and dtype.
+# OpenCV's stubs carry no dtypes, so the docstrings give shape and dtype.
 Array: TypeAlias = NDArray[Any]
 
-# One block of rows stays in the processor's cache between the two passes over it.
+# A block of rows of this size stays in the CPU cache between the two passes over it.
 BLOCK_ELEMENTS = 1 << 18
 FLOAT32_BITS_OF_ONE = 0x3F800000
 
@@ -19,14 +19,14 @@ def as_rgb8(image: Array) -> Array:
     """The image as contiguous uint8 RGB.
 
     Args:
-        image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; uint8 in 0..255 or floating point in 0..1. Floats are
-            rounded to the nearest of 256 levels; those outside 0..1 saturate, as when ComfyUI saves a picture.
+        image: [H, W], [H, W, 1], [H, W, 3] or [H, W, 4]; uint8 in 0..255 or floating point in 0..1. Floats are rounded to the
+            nearest of 256 levels and saturate outside 0..1, as when ComfyUI saves an image.
 
     Returns:
-        [H, W, 3] uint8. An alpha channel is laid over white, as the published preprocessors do.
+        [H, W, 3] uint8. An RGBA image is composited over white, as in the published preprocessors.
 
     Raises:
-        ValueError: another shape or dtype, no pixels, or NaN or infinity among the values.
+        ValueError: if the shape or dtype is another, if there are no pixels, or if a value is not finite.
     """
     import cv2
 
@@ -35,7 +35,7 @@ def as_rgb8(image: Array) -> Array:
 
 
 def as_gray8(image: Array) -> Array:
-    """The image as contiguous uint8 [H, W]: luma (BT.601) of a color image. Arguments and errors as `as_rgb8`."""
+    """The image as contiguous uint8 [H, W]; a color image becomes its BT.601 luma. Arguments and errors: see `as_rgb8`."""
     import cv2
 
     pixels = _quantized(_opaque(image))
@@ -43,18 +43,18 @@ def as_gray8(image: Array) -> Array:
 
 
 def as_rgb_float(image: Array) -> Array:
-    """The image as float32 RGB [H, W, 3] in 0..1, not quantized and not clipped. Arguments and errors as `as_rgb8`.
+    """The image as float32 RGB [H, W, 3] in 0..1, neither quantized nor clipped. Arguments and errors: see `as_rgb8`.
 
-    The result may share memory with the image: do not write into it.
+    The result may share memory with the image, so do not write to it.
     """
     pixels = _as_float(_opaque(image))
     return pixels if pixels.shape[2] == 3 else np.repeat(pixels, 3, axis=2)
 
 
 def as_gray_float(image: Array) -> Array:
-    """The image as float32 [H, W] in 0..1, not quantized: luma of a color image. Arguments and errors as `as_rgb8`.
+    """The image as float32 [H, W] in 0..1, not quantized; a color image becomes its luma. Arguments and errors: see `as_rgb8`.
 
-    The result may share memory with the image: do not write into it.
+    The result may share memory with the image, so do not write to it.
     """
     import cv2
 
@@ -63,7 +63,7 @@ def as_gray_float(image: Array) -> Array:
 
 
 def write_hint(hint: Array, out: Array) -> None:
-    """Write a hint ([H, W] or [H, W, 3]; uint8, or float32 as it is) into `out`, contiguous float32 [H, W, 3]."""
+    """Write a hint, [H, W] or [H, W, 3], to `out`, contiguous float32 [H, W, 3]: uint8 scaled to 0..1, float32 as it is."""
     import cv2
 
     if hint.ndim == 3:
@@ -101,7 +101,7 @@ def _opaque(image: Array) -> Array:
 def _as_float(image: Array) -> Array:
     if image.dtype == np.uint8:
         return np.divide(image, np.float32(255))
-    # One NaN or infinity makes the sum of squares one; that is a single fast pass without a temporary.
+    # A single NaN or infinity makes the sum of squares non-finite: one fast pass without a temporary.
     flat = np.ascontiguousarray(image).reshape(-1)
     if not np.isfinite(np.dot(flat, flat)):
         _refuse_non_finite(flat)
@@ -115,8 +115,8 @@ def _quantized(image: Array) -> Array:
         return image
     rows = image.reshape(image.shape[0], -1)
     out = np.empty(rows.shape, np.uint8)
-    # As unsigned integers the floats 0..1 are exactly 0..FLOAT32_BITS_OF_ONE: NaN, infinity, negative numbers and
-    # numbers above one all have larger bits, so that one integer maximum finds them all.
+    # Read as unsigned integers, the floats in 0..1 are exactly 0..FLOAT32_BITS_OF_ONE. NaN, infinity, negative numbers
+    # and numbers above 1 all read larger, so one integer maximum detects them all.
     bits = rows.view(np.uint32)
     step = max(1, BLOCK_ELEMENTS // rows.shape[1])
     for start in range(0, len(rows), step):
@@ -133,6 +133,6 @@ def _refuse_non_finite(values: Array) -> None:
     bad = values.size - int(np.count_nonzero(np.isfinite(values)))
     if bad:
         raise ValueError(
-            "the image has NaN or infinite values; look for the node before this one that made them (often a VAE or a "
-            "sampler in half precision)."
+            "the image has NaN or infinite values; check the upstream nodes (a VAE or a sampler in half "
+            "precision is a common cause)."
         )

@@ -1,4 +1,4 @@
-"""The skeleton picture that ControlNet's openpose models were trained on."""
+"""The skeleton drawing that ControlNet's openpose models were trained on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from .pixels import Array
 from .pose_keypoints import PoseFrame
 
-# Joints of a limb, in drawing order; the color of a limb, and that of a joint, is the one at its own place below.
+# The two joints of each limb, in drawing order. Limb i and joint i both have color i of the list below.
 LIMBS = (
     (1, 2), (1, 5), (2, 3), (3, 4), (5, 6), (6, 7), (1, 8), (8, 9), (9, 10),
     (1, 11), (11, 12), (12, 13), (1, 0), (0, 14), (14, 16), (0, 15), (15, 17),
@@ -40,27 +40,26 @@ def draw_pose(
 ) -> Array:
     """Draw the people of one frame on black.
 
+    Source: openpose of ControlNet 1.1 (colors, order, line widths), hands and faces included.
+
     Args:
         frame: keypoints in pixels of the frame's own canvas.
-        width, height: of the picture; 0 takes the canvas's. Another size stretches the keypoints, not the strokes.
-        min_confidence: points below it are left out; a point of confidence 0 always is.
+        width, height: size of the drawing; 0 uses the canvas size. Another size scales the keypoints, not the strokes.
+        min_confidence: points below it are left out, as are all points of confidence 0.
         body, hands, face: which parts to draw.
-        wide_limbs: limbs that grow with the picture, for xinsir's SDXL openpose ControlNet.
+        wide_limbs: scale the limbs' width with the drawing, for xinsir's SDXL openpose ControlNet.
 
     Returns:
         [height, width, 3] uint8.
 
     Raises:
-        ValueError: no size in the frame nor given, or a min_confidence outside 0..1.
-
-    Source:
-        openpose of ControlNet 1.1 (colors, order, thickness); hands and face included.
+        ValueError: if no size is known, or if min_confidence is outside 0..1.
     """
     if not 0.0 <= min_confidence <= 1.0:
         raise ValueError(f"min_confidence is {min_confidence}; it must lie between 0 and 1.")
     width, height = width or frame.width, height or frame.height
     if not width or not height:
-        raise ValueError("the keypoints do not tell the size of their picture; set width and height to it.")
+        raise ValueError("the keypoints do not include the size of their picture; set width and height.")
     canvas = np.zeros((height, width, 3), np.uint8)
     scale = np.array([width / (frame.width or width), height / (frame.height or height)], np.float32)
     longest = max(width, height)
@@ -126,7 +125,7 @@ def _draw_face(canvas: Array, points: list[tuple[float, float] | None]) -> None:
 
 
 def _inside(point: tuple[float, float] | None) -> tuple[int, int] | None:
-    """The pixel of a point; None for one on the first row or column, which detectors give for "not seen"."""
+    """A point's pixel; None in the first row or column, which is how detectors mark a point as not seen."""
     if point is None or int(point[0]) <= 0 or int(point[1]) <= 0:
         return None
     return int(point[0]), int(point[1])

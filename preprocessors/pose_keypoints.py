@@ -1,4 +1,4 @@
-"""OpenPose's keypoints: read from its JSON or from a POSE_KEYPOINT of any pack, and written as one."""
+"""OpenPose keypoints: read JSON or another pack's POSE_KEYPOINT, and write POSE_KEYPOINT."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ BODY_POINTS = 18
 HAND_POINTS = 21
 FACE_POINTS = 70
 
-# OpenPose's BODY_25 has the middle of the hips at 8 and the feet at the end.
+# BODY_25 of OpenPose has the mid-hip at index 8 and the feet at the end.
 BODY_25_TO_BODY_18 = (0, 1, 2, 3, 4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18)
-# COCO has no neck: -1 stands for the middle of the shoulders.
+# COCO has no neck: -1 stands for the midpoint of the shoulders.
 COCO_17_TO_BODY_18 = (0, -1, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)
 LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6
 
 
 @dataclass(frozen=True)
 class Person:
-    """Keypoints of one person, float32 [points, 3]: x, y in pixels and a confidence 0..1; None where not given.
+    """Keypoints of one person, each part float32 [points, 3] (x and y in pixels, confidence in 0..1) or None.
 
-    `body` has 18 points in OpenPose's COCO order, a hand 21, a face 68 or 70.
+    `body` has 18 points in OpenPose's COCO order, a hand 21, and a face 68 or 70.
     """
 
     body: Array | None = None
@@ -38,7 +38,7 @@ class Person:
 
 @dataclass(frozen=True)
 class PoseFrame:
-    """The people of one picture; width and height in pixels, 0 where the data do not tell (OpenPose's own JSON)."""
+    """The people in one picture; width and height in pixels, 0 if unknown (OpenPose's JSON does not store them)."""
 
     people: tuple[Person, ...]
     width: int
@@ -48,13 +48,12 @@ class PoseFrame:
 def read_json(text: str) -> list[PoseFrame]:
     """Frames from JSON text: one OpenPose document, or a list of them.
 
-    Raises:
-        ValueError: text that is not JSON, or what `read_frames` refuses.
+    Raises ValueError if the text is not JSON, or if `read_frames` does.
     """
     try:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"the text is not JSON ({error}); paste what OpenPose or a pose node has written.") from error
+        raise ValueError(f"the text is not JSON ({error}); paste the output of OpenPose or of a pose node.") from error
     return read_frames(data)
 
 
@@ -63,22 +62,21 @@ def read_frames(data: Any) -> list[PoseFrame]:  # noqa: ANN401
 
     Args:
         data: a document `{"people": [...], "canvas_width": w, "canvas_height": h}` or a list of them. A person
-            holds flat lists x, y, confidence, ... under `pose_keypoints_2d` (18, or 25 of BODY_25),
-            `hand_left_keypoints_2d`, `hand_right_keypoints_2d` (21) and `face_keypoints_2d` (68 or 70), each of which
-            may be absent, null or empty. Coordinates are pixels; a frame whose coordinates all lie within 0..1 is taken
-            as parts of the canvas.
+            holds flat lists x, y, confidence, ... under `pose_keypoints_2d` (18 points, or 25 for BODY_25),
+            `hand_left_keypoints_2d`, `hand_right_keypoints_2d` (21) and `face_keypoints_2d` (68 or 70); each may be absent,
+            null or empty. Coordinates are pixels, unless all of a frame's are in 0..1: those are fractions of the canvas.
 
     Raises:
-        ValueError: another structure, another number of points, or values that are not finite; animal poses.
+        ValueError: if the structure or the number of points is another (animal poses, for example), or a value is not finite.
     """
     documents = data if isinstance(data, list) else [data]
     if not documents:
-        raise ValueError("there are no frames in the keypoints; run the node that makes them on at least one image.")
+        raise ValueError("the keypoints contain no frames; run the pose node on at least one image.")
     return [_frame(document, index) for index, document in enumerate(documents)]
 
 
 def write_frames(frames: Sequence[PoseFrame]) -> list[dict[str, Any]]:
-    """A POSE_KEYPOINT: one document a frame, coordinates in pixels, absent parts as null."""
+    """A POSE_KEYPOINT: one document per frame, coordinates in pixels, null for missing parts."""
     return [
         {
             "people": [
@@ -98,19 +96,19 @@ def write_frames(frames: Sequence[PoseFrame]) -> list[dict[str, Any]]:
 
 
 def person_from_coco(points: Array, scores: Array) -> Person:
-    """A person from COCO's 17 body points, or COCO-WholeBody's 133 (17 body, 6 feet, 68 face, 21 left, 21 right hand).
+    """A person from the 17 points of COCO or the 133 of COCO-WholeBody (17 body, 6 feet, 68 face, 21 left and 21 right hand).
 
     Args:
-        points: [17 or 133, 2] pixels.
-        scores: [17 or 133] confidences.
+        points: [17 or 133, 2], in pixels.
+        scores: [17 or 133], confidences.
 
     Raises:
-        ValueError: another number of points.
+        ValueError: if there is another number of points.
     """
     table = np.concatenate([points, scores.reshape(-1, 1)], axis=1).astype(np.float32)
     if len(table) not in (17, 133):
         raise ValueError(
-            f"the pose model gives {len(table)} points; only COCO's 17 and COCO-WholeBody's 133 are known."
+            f"the pose model gives {len(table)} points; choose one with COCO's 17 or COCO-WholeBody's 133."
         )
     shoulders = table[[LEFT_SHOULDER, RIGHT_SHOULDER]]
     neck = np.append(shoulders[:, :2].mean(axis=0), shoulders[:, 2].min())
@@ -125,7 +123,7 @@ def _frame(document: Any, index: int) -> PoseFrame:  # noqa: ANN401
     if not isinstance(document, Mapping) or not isinstance(document.get("people"), list):
         raise ValueError(
             f'{where} has no list "people"; give OpenPose\'s format: {{"people": [{{"pose_keypoints_2d": [x, y, '
-            'confidence, ...]}], "canvas_width": w, "canvas_height": h}. (Animals have another skeleton: not drawn.)'
+            'confidence, ...]}], "canvas_width": w, "canvas_height": h}. (Animal poses are not supported.)'
         )
     width, height = (_side(document.get(key), key, where) for key in ("canvas_width", "canvas_height"))
     people = tuple(_person(person, f"{where}, person {n + 1}") for n, person in enumerate(document["people"]))
@@ -163,7 +161,7 @@ def _points(person: Mapping[str, Any], key: str, counts: tuple[int, ...], where:
     if len(table) not in counts:
         raise ValueError(f"{where}: {key} has {len(table)} points; it must have {' or '.join(map(str, counts))}.")
     if not np.isfinite(table).all() or np.abs(table).max() > 1e6:
-        raise ValueError(f"{where}: {key} has a value that is not finite or is beyond a million pixels.")
+        raise ValueError(f"{where}: {key} has a value that is not finite or exceeds a million pixels.")
     return table
 
 

@@ -1,4 +1,4 @@
-"""The gray image that a recoloring ControlNet paints: lightness or intensity, with a gamma."""
+"""Grayscale hints for recoloring ControlNets: lightness or intensity, with gamma correction."""
 
 from __future__ import annotations
 
@@ -10,18 +10,17 @@ from .pixels import Array, as_rgb8
 def recolor_luminance(image: Array, gamma: float = 1.0) -> Array:
     """CIE L* (of OpenCV's 8-bit Lab) raised to `gamma`.
 
+    Source: "recolor_luminance" of the ControlNet preprocessors, which read RGB as BGR; here red is red.
+
     Args:
         image: see `as_rgb8`.
-        gamma: above 0; below 1 brightens, above 1 darkens.
+        gamma: a positive number; below 1 brightens, above 1 darkens.
 
     Returns:
         [H, W] uint8.
 
     Raises:
-        ValueError: a gamma that is not positive.
-
-    Source:
-        "recolor_luminance" of the ControlNet preprocessors, which read RGB as BGR; here red is red.
+        ValueError: if gamma is not positive.
     """
     import cv2
 
@@ -30,7 +29,7 @@ def recolor_luminance(image: Array, gamma: float = 1.0) -> Array:
 
 
 def recolor_intensity(image: Array, gamma: float = 1.0) -> Array:
-    """The largest color channel (V of HSV) raised to `gamma`. Arguments, result and errors as `recolor_luminance`."""
+    """The largest color channel (V of HSV) raised to `gamma`. Arguments, result and errors: see `recolor_luminance`."""
     import cv2
 
     _check(gamma)

@@ -1,4 +1,4 @@
-"""Scribbles: a drawing turned into white lines on black, and lines made from a photo by a difference of Gaussians."""
+"""Scribbles: white lines on black, from a drawing by a threshold or from a photo by a difference of Gaussians."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from .pixels import Array, as_rgb8
 def scribble(image: Array, threshold: int = 127, invert: bool = False) -> Array:
     """White where the darkest color channel is below `threshold`: dark ink on light paper becomes white on black.
 
+    Source: ControlNet's scribble demo (Zhang et al., 2023).
+
     Args:
         image: see `as_rgb8`.
         threshold: 0..255.
-        invert: for drawings that are white on black already: white where every channel is at or above the threshold.
+        invert: for drawings that already are white on black: white where every channel is at or above the threshold.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: a threshold outside 0..255.
-
-    Source:
-        ControlNet's scribble demo (Zhang et al., 2023).
+        ValueError: if the threshold is outside 0..255.
     """
     import cv2
 
@@ -35,19 +34,18 @@ def scribble(image: Array, threshold: int = 127, invert: bool = False) -> Array:
 def xdog(image: Array, threshold: float = 32.0, sigma: float = 0.5, wide_sigma: float = 5.0) -> Array:
     """White where the image is darker than its surroundings in every channel.
 
+    Source: Winnemoeller, "XDoG", NPAR 2011, in the thresholded form of ControlNet's scribble_xdog.
+
     Args:
         image: see `as_rgb8`.
-        threshold: twice the darkness, in gray levels, that makes a line; a lower one draws more.
-        sigma, wide_sigma: standard deviations in pixels of the two blurs whose difference is taken.
+        threshold: twice the darkness, in gray levels, at which a line is drawn; lower values draw more.
+        sigma, wide_sigma: standard deviations, in pixels, of the two blurs that are subtracted.
 
     Returns:
         [H, W] uint8, 0 or 255.
 
     Raises:
-        ValueError: a negative threshold, or sigmas that are not 0 < sigma < wide_sigma.
-
-    Source:
-        Winnemoeller, "XDoG", NPAR 2011, in the thresholded form of ControlNet's scribble_xdog.
+        ValueError: unless threshold >= 0 and 0 < sigma < wide_sigma.
     """
 
     if threshold < 0.0:
@@ -61,9 +59,9 @@ def xdog(image: Array, threshold: float = 32.0, sigma: float = 0.5, wide_sigma: 
 
 
 def local_darkness(rgb: Array, sigma: float, wide_sigma: float) -> Array:
-    """Smallest over the channels of blur(wide_sigma) - blur(sigma), in gray levels; sigma 0 means no first blur.
+    """Minimum over the channels of blur(wide_sigma) - blur(sigma), [H, W] float32 in gray levels; sigma 0 does not blur.
 
-    One channel at a time: three float planes of a large image are never held at once.
+    Takes one channel at a time, so that three float planes of a large image are never in memory at once.
     """
     import cv2
 
@@ -78,7 +76,7 @@ def local_darkness(rgb: Array, sigma: float, wide_sigma: float) -> Array:
 
 
 def channel_minimum(rgb: Array) -> Array:
-    """Smallest channel of each pixel, [H, W] uint8."""
+    """The smallest channel of each pixel, [H, W] uint8."""
     import cv2
 
     red, green, blue = cv2.split(rgb)

@@ -1,4 +1,4 @@
-"""Content shuffle: the image's colors and textures moved about by smooth noise, its layout lost."""
+"""Content shuffle: a smooth random warp that keeps the image's colors and textures but not its layout."""
 
 from __future__ import annotations
 
@@ -10,31 +10,31 @@ import numpy as np
 from .pixels import Array, as_rgb8
 
 LONGEST_SIDE = 32766
-"""cv2.remap counts pixels in 16 bits."""
+"""The limit of cv2.remap, whose pixel coordinates have 16 bits."""
 
 
 def shuffle(image: Array, seed: int = 0, scale: int = 256) -> Array:
-    """The image resampled along a random smooth flow.
+    """Warp the image by a smooth random flow.
+
+    Source: ControlNet 1.1 "shuffle" (content shuffle), with NumPy's seeded generator in place of the global one.
 
     Args:
         image: see `as_rgb8`.
-        seed: 0 or more; one seed gives one flow, for every image of that size.
-        scale: pixels between two independent values of the flow; smaller tears the image into smaller pieces.
+        seed: 0 or more; the same seed and image size give the same flow.
+        scale: distance in pixels between independent values of the flow; smaller values break the image into smaller
+            pieces.
 
     Returns:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: a negative seed, a scale outside 2..4096, or a side longer than 32766 pixels.
-
-    Source:
-        ControlNet 1.1 "shuffle" (content shuffle), with NumPy's seeded generator in place of the global one.
+        ValueError: if seed is negative, scale is outside 2..4096, or a side is longer than 32766 pixels.
     """
     return shuffler(seed, scale)(image)
 
 
 def shuffler(seed: int = 0, scale: int = 256) -> Callable[[Array], Array]:
-    """`shuffle` for many images: the flow of one size is made once, which costs more than to follow it."""
+    """`shuffle` for many images: caches the flow of the last size, which takes longer to compute than to apply."""
     import cv2
 
     if seed < 0 or not 2 <= scale <= 4096:
@@ -44,7 +44,7 @@ def shuffler(seed: int = 0, scale: int = 256) -> Callable[[Array], Array]:
     def flow(height: int, width: int) -> tuple[Array, ...]:
         rng = np.random.default_rng(seed)
         cells = (height // scale + 2, width // scale + 2)
-        # Both noises in one array: OpenCV grows two channels of float32 several times faster than one.
+        # Both noises in one array, because OpenCV enlarges two channels of float32 several times faster than one.
         noise = np.stack([rng.random(cells, np.float32) for _ in range(2)], axis=2)
         noise = cv2.resize(noise, (width + 2 * scale, height + 2 * scale), interpolation=cv2.INTER_CUBIC)
         planes = cv2.split(noise[scale : scale + height, scale : scale + width])
@@ -57,7 +57,7 @@ def shuffler(seed: int = 0, scale: int = 256) -> Callable[[Array], Array]:
         height, width = rgb.shape[:2]
         if max(height, width) > LONGEST_SIDE:
             raise ValueError(
-                f"the image is {width} x {height} pixels, but shuffle follows at most {LONGEST_SIDE} on a side; "
+                f"the image is {width} x {height} pixels, but shuffle handles at most {LONGEST_SIDE} per side; "
                 "make the image smaller."
             )
         across, down = flow(height, width)

@@ -1,4 +1,4 @@
-"""Soft edges: a color gradient over several scales, thinned to its ridges and drawn soft, in the look of HED."""
+"""Soft edges that look like HED's: a multi-scale color gradient, thinned to its ridges and blurred."""
 
 from __future__ import annotations
 
@@ -20,35 +20,34 @@ def soft_edge(
     softness: float = 1.2,
     thin: bool = True,
 ) -> Array:
-    """White soft lines on black.
+    """Soft white lines on black, without a network: an approximation of the hints that HED and PiDiNet make.
 
-    The structure tensor of the RGB image (Di Zenzo) is summed over `scales` Gaussian scales, each twice as coarse as
-    the one before, with scale-normalized derivatives (Lindeberg). The root of its larger eigenvalue is the edge
-    strength, in units of the step in gray levels that an ideal edge would need. Pixels that are no maximum across their
-    edge are dropped (Canny's non-maximum suppression, four directions); the rest is drawn as a Gaussian line.
+    The structure tensor of the RGB image (Di Zenzo) is averaged over `scales` Gaussian scales, each twice as coarse as the
+    previous one, with scale-normalized derivatives (Lindeberg). The square root of its larger eigenvalue is the edge
+    strength: the height, in gray levels, of an ideal step edge with the same response. Canny's non-maximum suppression (four
+    directions) thins the edges, which are then drawn as Gaussian lines.
+
+    Source: Di Zenzo, "A note on the gradient of a multi-image", CVGIP 1986; Lindeberg, "Edge detection and ridge detection
+    with automatic scale selection", IJCV 1998.
 
     Args:
         image: see `as_rgb8`.
-        low, high: strengths, in gray levels 0..255, drawn black and white; linear in between.
+        low, high: edge strengths in gray levels (0..255) that become black and white; linear in between.
         sigma: the finest scale in pixels.
-        scales: 1..6.
+        scales: number of scales, 1..6.
         softness: standard deviation of a drawn line in pixels; 0 leaves lines one pixel wide.
-        thin: False skips the suppression: the gradient itself, with wide edges.
+        thin: False skips the suppression and draws the gradient itself, with wide edges.
 
     Returns:
         [H, W] uint8.
 
     Raises:
-        ValueError: a parameter outside its range.
-
-    Source:
-        Di Zenzo, "A note on the gradient of a multi-image", CVGIP 1986; Lindeberg, "Edge detection and ridge detection
-        with automatic scale selection", IJCV 1998. No network: an approximation of the hints that HED and PiDiNet make.
+        ValueError: if a parameter is outside its range.
     """
     import cv2
 
     if not 0.0 <= low < high:
-        raise ValueError(f"low is {low} and high is {high}; low must not be negative and must lie below high.")
+        raise ValueError(f"low is {low} and high is {high}; low must be 0 or more and below high.")
     if not sigma > 0.0 or not 1 <= scales <= MAX_SCALES or softness < 0.0:
         raise ValueError(
             f"sigma is {sigma}, scales is {scales} and softness is {softness}; sigma must be above 0, scales 1 to "
@@ -68,13 +67,13 @@ def soft_edge(
     if softness > 0.0:
         strength = cv2.GaussianBlur(strength, (0, 0), softness)
         if thin:
-            # A line one pixel wide loses its height to the blur: the peak of a Gaussian line of unit mass.
+            # The blur lowers a one-pixel line to the peak of a Gaussian of unit mass; scale it back up.
             gain *= max(1.0, math.sqrt(2.0 * math.pi) * softness)
     return cv2.convertScaleAbs(strength, alpha=gain)
 
 
 def _structure_tensor(rgb: Array, sigmas: list[float]) -> tuple[Array, Array, Array]:
-    """Mean over channels and scales of dx*dx, dy*dy, dx*dy; a step of s gray levels gives eigenvalue s * s."""
+    """Mean over channels and scales of dx*dx, dy*dy and dx*dy; a step of s gray levels has eigenvalue s * s."""
     import cv2
 
     tensor = tuple(np.zeros(rgb.shape[:2], np.float32) for _ in range(3))
@@ -94,10 +93,10 @@ def _structure_tensor(rgb: Array, sigmas: list[float]) -> tuple[Array, Array, Ar
 
 
 def _thinned(strength: Array, half: Array, xy: Array) -> Array:
-    """Zero where a neighbor across the edge is stronger."""
+    """The strength, set to zero where a neighbor across the edge is stronger."""
     import cv2
 
-    # (half, xy) points along twice the gradient's angle: its four quadrants are the four directions of a 3x3 window.
+    # (half, xy) points along twice the gradient's angle, so its quadrants are the four directions of a 3x3 window.
     diagonal = cv2.compare(np.abs(xy), np.abs(half), cv2.CMP_GT)
     larger = cv2.copyTo(xy, diagonal, half.copy())
     positive = cv2.compare(larger, np.zeros_like(larger), cv2.CMP_GE)

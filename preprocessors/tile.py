@@ -1,4 +1,4 @@
-"""Tile hints: the image with its detail taken away, for a ControlNet that is to invent new detail. Three forms."""
+"""Tile hints: the image without its fine detail, for a ControlNet that adds new detail. Three variants."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from .pixels import Array, as_rgb8
 
 
 def tile_pyramid(image: Array, levels: int = 3) -> Array:
-    """`levels` steps down a Gaussian pyramid and the same steps up again.
+    """Go `levels` steps down a Gaussian pyramid and back up.
 
-    The result lies exactly on the image, at any size. (The published form shrinks by area and grows by `cv2.pyrUp`:
-    that moves the picture by almost half of 2 ** levels pixels, and the size becomes a multiple of 64.)
+    The result is aligned with the image at any size. (The published preprocessor shrinks by area and enlarges with
+    `cv2.pyrUp`, which shifts the image by almost half of 2 ** levels pixels and makes its size a multiple of 64.)
+
+    Source: ControlNet 1.1 "tile_resample"; Burt and Adelson, "The Laplacian Pyramid", 1983.
 
     Args:
         image: see `as_rgb8`.
@@ -20,10 +22,7 @@ def tile_pyramid(image: Array, levels: int = 3) -> Array:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: levels outside 1..10.
-
-    Source:
-        ControlNet 1.1 "tile_resample"; Burt and Adelson, "The Laplacian Pyramid", 1983.
+        ValueError: if levels is outside 1..10.
     """
     import cv2
 
@@ -40,21 +39,20 @@ def tile_pyramid(image: Array, levels: int = 3) -> Array:
 
 
 def tile_simple(image: Array, scale: float = 2.0, blur: float = 2.0) -> Array:
-    """Shrunk by `scale` (area), grown again (Lanczos), then blurred.
+    """Shrink by `scale` (area), enlarge again (Lanczos), then blur.
+
+    Source: TTPlanet's SDXL tile preprocessor, "simple".
 
     Args:
         image: see `as_rgb8`.
-        scale: 1..16, how many times smaller the image is made; 1 only blurs.
-        blur: kernel width in pixels (its whole part, made odd) and twice the standard deviation; below 2 does nothing.
+        scale: shrink factor, 1..16; 1 only blurs.
+        blur: kernel width in pixels (rounded down, then up to odd) and twice the standard deviation; below 2 does nothing.
 
     Returns:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: a scale outside 1..16 or a blur outside 1..99.
-
-    Source:
-        TTPlanet's SDXL tile preprocessor, "simple".
+        ValueError: if scale is outside 1..16 or blur outside 1..99.
     """
     import cv2
 
@@ -63,22 +61,21 @@ def tile_simple(image: Array, scale: float = 2.0, blur: float = 2.0) -> Array:
 
 
 def tile_guided(image: Array, scale: float = 2.0, blur: float = 2.0, radius: int = 7, eps: float = 0.01) -> Array:
-    """Blurred, smoothed by a guided filter that keeps strong edges, then shrunk by `scale` (area) and grown (bicubic).
+    """Blur, smooth with an edge-preserving guided filter, then shrink by `scale` (area) and enlarge again (bicubic).
+
+    Source: TTPlanet's SDXL tile preprocessor, "GF"; He and Sun, "Fast Guided Filter", 2015.
 
     Args:
         image: see `as_rgb8`.
-        scale, blur: as in `tile_simple`.
-        radius: of the guided filter's window, in pixels.
-        eps: squared contrast (of an image in 0..1) below which detail is smoothed away.
+        scale, blur: see `tile_simple`.
+        radius: radius of the guided filter's window in pixels.
+        eps: squared contrast (of values in 0..1) below which detail is smoothed away.
 
     Returns:
         [H, W, 3] uint8.
 
     Raises:
-        ValueError: a scale outside 1..16, a blur outside 1..99, a radius below 1 or an eps that is not positive.
-
-    Source:
-        TTPlanet's SDXL tile preprocessor, "GF"; He and Sun, "Fast Guided Filter", 2015.
+        ValueError: if scale is outside 1..16, blur is outside 1..99, radius is below 1, or eps is not positive.
     """
     import cv2
 
