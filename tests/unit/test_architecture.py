@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PURE = ("inversion", "samplers", "attention", "preprocessors", "measuring")
+PURE = ("inversion", "samplers", "attention", "editing", "preprocessors", "measuring")
 # Folder -> the folders of the pack that it may import. Nobody imports nodes.
 MAY_IMPORT = {
     "samplers": {"samplers"},
     "inversion": {"inversion", "samplers"},
     "attention": {"attention", "samplers"},
+    "editing": {"editing", "samplers"},
     "preprocessors": {"preprocessors", "samplers"},
     "measuring": {"measuring", "samplers"},
     "host": {"host", *PURE},
