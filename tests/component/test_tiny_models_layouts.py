@@ -14,6 +14,7 @@ from tiny_models.diffusion import TextToLatent
 from tiny_models.latents import Latents
 from tiny_models.loader import layouts
 from tiny_models.vocabulary import Vocabulary, vocabulary
+from tiny_models.work import Work
 
 CAPTION = "a photo of a large striped red cylinder on a wooden floor, beige wall"
 SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3)
@@ -50,6 +51,23 @@ def saved(tmp_path_factory):
         return made[name]
 
     return get
+
+
+def test_training_goes_on_from_the_stored_parts(tmp_path):
+    words, vae = vocabulary(), autoencoder.build(4).half().float()
+    model = TextToLatent("tiny_sd15", len(words.token_ids)).half().float()
+    stored = tmp_path / "stored"
+    checkpoint.save_part(checkpoint.unet_part(model), stored / "tiny_sd15.safetensors")
+    checkpoint.save_part(checkpoint.text_part(model, words), stored / "tiny_text.safetensors")
+    checkpoint.save_part(checkpoint.vae_part(vae, SCALE), stored / "tiny_vae.safetensors")
+    work = Work(tmp_path, pictures=0, threads=1, report=lambda line: None)
+    checkpoint.take_over_parts(work, stored)
+    taken = TextToLatent("tiny_sd15", len(words.token_ids), seed=1)
+    work.trained("tiny_sd15-half", taken)
+    for ours, theirs in ((work.autoencoder(), vae), (taken, model)):
+        for name, value in theirs.state_dict().items():
+            assert torch.equal(ours.state_dict()[name], value), name
+    assert not work.has("tiny_sd15")
 
 
 @pytest.mark.parametrize("name", ["tiny_sd15", "tiny_sd2_v"])

@@ -21,7 +21,7 @@ from .latents import Latents
 from .loader.layouts import TOKEN_IDS
 from .lora import RANK, LowRank
 from .vocabulary import Vocabulary, vocabulary
-from .work import Work
+from .work import HALF, Work
 
 SD_FORMAT = (0.18215, 0.0)
 FLUX_FORMAT = (0.3611, 0.1159)
@@ -141,6 +141,35 @@ def write_parts(work: Work) -> None:
         guided = flux_part(work.trained("tiny_flux_guided", flux.guided_from(work.tiny_flux())))
         save_part(difference(guided, flux_part(work.tiny_flux())), folder / "tiny_flux_guided.safetensors")
     work.report(f"files: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
+
+
+def take_over_parts(work: Work, folder: Path) -> None:
+    """Count the stages whose parts lie in `folder` as finished. tiny_sd15 counts as its first half, to be trained further."""
+    if (folder / f"{VAE_PART}.safetensors").exists():
+        work.take_over("autoencoder", autoencoder_weights(_part(folder, VAE_PART)))
+    if (folder / "tiny_sd15.safetensors").exists():
+        weights = text_to_latent_weights(_part(folder, "tiny_sd15"), _part(folder, TEXT_PART))
+        work.take_over(f"tiny_sd15{HALF}", weights)
+
+
+def autoencoder_weights(part: State) -> State:
+    """The inverse of `vae_part`, in float32."""
+    state = {}
+    for key, value in part.items():
+        if key.startswith("taesd_"):
+            side, layer, rest = key.removeprefix("taesd_").split(".", 2)
+            state[f"{side}.layers.{int(layer) - (side == 'decoder')}.{rest}"] = value.float()
+    return state
+
+
+def text_to_latent_weights(unet: State, text: State) -> State:
+    """The inverse of `unet_part` and `text_part`, in float32."""
+    names = comfy.utils.unet_to_diffusers(UNET_SHAPE)
+    state = {f"unet.{key}": unet[UNET + name].float() for key, name in names.items() if UNET + name in unet}
+    prefix = "transformer.text_model."
+    return state | {
+        f"text_encoder.{key.removeprefix(prefix)}": value.float() for key, value in text.items() if key != TOKEN_IDS
+    }
 
 
 def save_part(state: State, path: Path) -> None:

@@ -15,7 +15,8 @@ from .vocabulary import MAX_TOKENS, Vocabulary
 
 CONTEXT = 128
 LATENT_SIDE = 32
-BATCH = 16
+BATCH = {32: 16, 16: 32}
+"""By the side of the latents."""
 EMPTY_CAPTION_FRACTION = 0.12
 SNR_KNEE = 5.0
 CHANNELS = {"tiny_sd15": (32, 96, 160), "tiny_sd2_v": (32, 96, 96)}
@@ -88,7 +89,7 @@ def loss_on(name: str, latents: Latents, vocabulary: Vocabulary) -> Callable[[nn
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=not predicts_v(name))
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
-        x0, words = drawn(latents, rows, EMPTY_CAPTION_FRACTION, BATCH, generator)
+        x0, words = drawn(latents, rows, EMPTY_CAPTION_FRACTION, BATCH[latents.values.shape[-1]], generator)
         timesteps, alpha, noise = drawn_noise(x0, alphas, generator)
         a, b = alpha.sqrt()[:, None, None, None], (1 - alpha).sqrt()[:, None, None, None]
         target = a * noise - b * x0 if predicts_v(name) else noise

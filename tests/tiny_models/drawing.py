@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from .autoencoder import to_pictures
-from .diffusion import LATENT_SIDE, TextToLatent, alphas_cumprod, predicts_v
+from .diffusion import TextToLatent, alphas_cumprod, predicts_v
 from .latents import Latents
 from .vocabulary import Vocabulary
 
@@ -22,13 +22,13 @@ STEPS, CFG = 20, 4.0
 def draw(
     name: str, model: TextToLatent, decoder: nn.Module, latents: Latents, vocabulary: Vocabulary, captions: list[str]
 ) -> np.ndarray:
-    """One picture a caption, uint8 [B, 256, 256, 3], from seeded noise."""
+    """One picture a caption, uint8 [B, H, W, 3] of the training pictures' size, from seeded noise."""
     padded = not predicts_v(name)
     rows = torch.cat([vocabulary.rows([""] * len(captions), padded), vocabulary.rows(captions, padded)])
     context = model.text_encoder(rows).last_hidden_state
     alphas = alphas_cumprod()
     timesteps = torch.arange(STEPS - 1, -1, -1) * (1000 // STEPS) + 1
-    x = torch.randn(len(captions), 4, LATENT_SIDE, LATENT_SIDE, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(len(captions), *latents.values.shape[1:], generator=torch.Generator().manual_seed(0))
     for t, following in zip(timesteps, [*alphas[timesteps[1:]], torch.ones(())], strict=True):
         empty, worded = model.unet(torch.cat([x, x]), t, context).sample.chunk(2)
         x = ddim_step(x, empty + CFG * (worded - empty), alphas[t], following, predicts_v(name))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .autoencoder import to_tensor
 from .dataset import CHUNK, Pictures
@@ -19,7 +20,7 @@ MEASURED_CHUNKS = 10
 
 @dataclass(frozen=True)
 class Latents:
-    """`values` float32 [N, C, 32, 32] = (encoded - mean) / deviation, with one caption each."""
+    """`values` float32 [N, C, 32, 32] = (encoded - mean) / deviation, with one caption each; 16 x 16 of halved pictures."""
 
     values: Tensor
     captions: list[str]
@@ -33,15 +34,15 @@ class Latents:
 
 
 @torch.no_grad()
-def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[[str], None]) -> None:
-    """Encode the chunks of `pictures` that `folder` lacks, each float16 [100, C, 32, 32]."""
+def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[[str], None], shrink: int = 1) -> None:
+    """Encode the chunks of `pictures` that `folder` lacks, each float16 [100, C, 32, 32]; `shrink` divides both sides."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, chunk in enumerate(pictures.chunks):
         path = folder / f"{number:05}.pt"
         if path.exists():
             continue
         encoded = [
-            model.encoder(to_tensor(chunk[at : at + ENCODED_AT_ONCE]))  # pyright: ignore
+            model.encoder(functional.avg_pool2d(to_tensor(chunk[at : at + ENCODED_AT_ONCE]), shrink))  # pyright: ignore
             for at in range(0, CHUNK, ENCODED_AT_ONCE)
         ]
         keep(torch.cat(encoded).half().contiguous(), path)

@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--stage", choices=stages.STAGES, action="append", help="default: all, in order")
     parser.add_argument("--pictures", type=int, default=6000, help="size of the training set")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--stored", type=Path, help="folder of stored parts: their stages are not trained again")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -42,6 +43,10 @@ def main() -> None:
             log.write(stamped + "\n")
 
     work = Work(options.work, options.pictures, options.threads, report)
+    if options.stored:
+        from tiny_models import checkpoint  # needs ComfyUI
+
+        checkpoint.take_over_parts(work, options.stored)
     for name in options.stage or stages.STAGES:
         stages.STAGES[name](work)
 

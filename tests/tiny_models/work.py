@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import autoencoder, dataset, latents
 from .diffusion import TextToLatent
@@ -19,9 +19,12 @@ HELD_OUT = 200
 FIRST_PICTURES = 2500
 """Enough for the autoencoder, which does not wait for the others."""
 STYLED_PICTURES = 1000
+HALF = "-half"
+"""Names what belongs to pictures of half the size."""
 PLANS = {
     "autoencoder": Plan("autoencoder", 3000, 4e-4, clip=5.0, average_decay=0.995),
-    "tiny_sd15": Plan("tiny_sd15", 16000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
+    f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 9000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
+    "tiny_sd15": Plan("tiny_sd15", 6000, 6e-4, seed=8, average_decay=0.9995, look_every=500),
     "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
     "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
     "tiny_sd2_v": Plan("tiny_sd2_v", 6000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
@@ -49,17 +52,17 @@ class Work:
     def held_out_set(self) -> dataset.Pictures:
         return dataset.load(self.folder / "held-out", HELD_OUT)
 
-    def latents_folder(self, channels: int, kind: str = "photos") -> Path:
-        return self.folder / f"latents{channels}-{kind}"
+    def latents_folder(self, channels: int, kind: str = "photos", size: str = "") -> Path:
+        return self.folder / f"latents{channels}{size}-{kind}"
 
-    def photo_latents(self, channels: int = 4) -> latents.Latents:
-        return latents.load(self.latents_folder(channels), self.photos(self.pictures).captions)
+    def photo_latents(self, channels: int = 4, size: str = "") -> latents.Latents:
+        return latents.load(self.latents_folder(channels, size=size), self.photos(self.pictures).captions)
 
-    def latents(self, channels: int = 4) -> latents.Latents:
-        """Of the photographs and, in their scale, of the styled pictures."""
-        photos = self.photo_latents(channels)
+    def latents(self, channels: int = 4, size: str = "") -> latents.Latents:
+        """Of the photographs and, in their scale, of the styled pictures; `size` is "" or HALF."""
+        photos = self.photo_latents(channels, size)
         scale = photos.mean, photos.deviation
-        return photos + latents.load(self.latents_folder(channels, "styled"), self.styled().captions, scale)
+        return photos + latents.load(self.latents_folder(channels, "styled", size), self.styled().captions, scale)
 
     def has(self, name: str) -> bool:
         """Whether this stage of training has come to its end."""
@@ -93,6 +96,12 @@ class Work:
         model = TextToLatent(name, len(words.token_ids))
         self.trained(name, model)
         return model
+
+    def take_over(self, name: str, weights: dict[str, Tensor]) -> None:
+        """Count a stage as finished, with these weights; one that has its own keeps them."""
+        if not self.has(name):
+            keep(weights, self._weights(name))
+            self.report(f"{name}: taken over from the stored files")
 
     def _weights(self, name: str) -> Path:
         return self.folder / f"{name}.pt"

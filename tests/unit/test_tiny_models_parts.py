@@ -77,3 +77,13 @@ def test_a_low_rank_layer_begins_as_the_layer_it_stands_beside():
     assert torch.equal(layer(x), base(x))
     torch.nn.init.normal_(layer.up.weight)
     assert torch.allclose(layer(x), base(x) + x @ layer.down.weight.T @ layer.up.weight.T, atol=1e-6)
+
+
+def test_halved_pictures_are_encoded_at_half_the_size(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (latents.CHUNK, 8, 8, 3), np.uint8)
+    model = torch.nn.Module()
+    model.encoder = torch.nn.Identity()
+    latents.encode(model, Pictures([pictures], [""] * latents.CHUNK), tmp_path, lambda line: None, shrink=2)
+    encoded = latents.load(tmp_path, [""] * latents.CHUNK, (0.0, 1.0)).values
+    means = pictures.reshape(-1, 4, 2, 4, 2, 3).mean(axis=(2, 4)) / 127.5 - 1
+    assert torch.allclose(encoded.permute(0, 2, 3, 1), torch.from_numpy(means).float(), atol=1e-3)
