@@ -11,7 +11,7 @@ from torch import Tensor
 from .alignment import Mode, align
 from .controllers import CrossEdit
 from .local_blend import LocalBlend
-from .words import PromptTokens, parse_numbered_words, parse_words
+from .words import PromptTokens, nearest_words, parse_numbered_words, parse_words
 
 Tokenize = Callable[[str], PromptTokens]
 
@@ -92,16 +92,27 @@ def make_edit(source: str, targets: Sequence[str], settings: EditSettings, token
 def find_words(
     words: Sequence[str], input_name: str, prompts: Sequence[PromptTokens], tokenize: Tokenize
 ) -> tuple[tuple[int, ...], ...]:
-    """For each prompt, the rows of the tokens of all the words. Raises ValueError for a word that is in none of the prompts."""
-    found: list[list[int]] = [[] for _ in prompts]
-    for word in words:
-        places = [prompt.rows_of(tokenize(word)) for prompt in prompts]
-        if not any(places):
-            listed = " or ".join(repr(prompt.text) for prompt in prompts)
-            raise ValueError(f"{input_name}: the word {word!r} is not in {listed}; write it as in the prompt.")
-        for rows, place in zip(found, places, strict=True):
-            rows.extend(place)
-    return tuple(tuple(sorted(set(rows))) for rows in found)
+    """For each prompt, the rows of the tokens of all the words.
+
+    Raises ValueError for words that are in none of the prompts, with those of the prompts that are nearest to them.
+    """
+    places = {word: [prompt.rows_of(tokenize(word)) for prompt in prompts] for word in words}
+    missing = [word for word, found in places.items() if not any(found)]
+    if missing:
+        texts = [prompt.text for prompt in prompts]
+        named = ", ".join(repr(word) + _nearest(word, texts) for word in missing)
+        listed = " or ".join(map(repr, texts))
+        if len(missing) > 1:
+            raise ValueError(f"{input_name}: the words {named} are not in {listed}; write them as in the prompt.")
+        raise ValueError(f"{input_name}: the word {named} is not in {listed}; write it as in the prompt.")
+    return tuple(
+        tuple(sorted({row for found in places.values() for row in found[prompt]})) for prompt in range(len(prompts))
+    )
+
+
+def _nearest(word: str, texts: Sequence[str]) -> str:
+    close = nearest_words(word, texts)
+    return f" (nearest: {', '.join(close)})" if close else ""
 
 
 def _numbers(

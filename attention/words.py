@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import difflib
+import re
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 
@@ -72,6 +74,16 @@ def parse_numbered_words(text: str, input_name: str) -> tuple[tuple[str, float],
                 f"{input_name}: {entry!r} is not a word with a number; write word:number, for example cat:1.5."
             )
     return tuple(pairs)
+
+
+def nearest_words(word: str, texts: Sequence[str]) -> list[str]:
+    """Up to three words of the texts that are spelled most like `word`; phrases of as many words, where it is a phrase."""
+    count = len(word.split())
+    phrases = []
+    for text in texts:
+        words = re.findall(r"[^\W_]+(?:['-][^\W_]+)*", text.lower())
+        phrases += [" ".join(words[start : start + count]) for start in range(len(words) - count + 1)]
+    return difflib.get_close_matches(word.lower(), dict.fromkeys(phrases), cutoff=0.7)
 
 
 def _keys(word: tuple[Token, ...]) -> tuple[Hashable, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ IRREGULAR = {
     "men": "man", "women": "woman", "children": "child", "mice": "mouse", "geese": "goose", "feet": "foot",
     "teeth": "tooth", "leaves": "leaf", "knives": "knife", "wolves": "wolf", "scarves": "scarf", "shelves": "shelf",
 }  # fmt: skip
+SPELLINGS = ((re.compile(r"colou?r"), "color"), (re.compile(r"\bgr[ae]y"), "gray"))
+"""Of British writers, whose words the word lists have in American spelling."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ def kind_of(before: str, after: str) -> Guess:
 
     Not sure are prompts of the same words, an empty prompt, differences of several kinds, and words that say too little.
     """
+    before, after = _american(before), _american(after)
     spans = spans_between(before, after)
     if not spans or not words_of(before) or not words_of(after):
         return Guess("everything", sure=False)
@@ -69,7 +73,14 @@ def is_one_of(word: str, words: Collection[str]) -> bool:
     return any(form in words for form in _forms(word))
 
 
+def _american(prompt: str) -> str:
+    for spelling, american in SPELLINGS:
+        prompt = spelling.sub(american, prompt.lower())
+    return prompt
+
+
 def _forms(word: str) -> tuple[str, ...]:
+    word = _american(word)
     last = word.rpartition("-")[2]
     forms = [word, last, IRREGULAR.get(word, word), word.removesuffix("'s")]
     for each in (word, last):

@@ -8,9 +8,7 @@ from difflib import SequenceMatcher
 
 ARTICLES = frozenset(("a", "an", "the"))
 WEIGHT = re.compile(r"(?<!\\)[()]|:\s*[0-9.]+(?=\s*\))")
-WORD = re.compile(r"[^\W_]+(?:['_-][^\W_]+)*")
-SPELLINGS = ((re.compile(r"colou?r"), "color"), (re.compile(r"\bgr[ae]y"), "gray"))
-"""Of British writers, whose words the word lists have in American spelling."""
+WORD = re.compile(r"embedding:[^\s,]+|[^\W_]+(?:['_-][^\W_]+)*")
 
 
 @dataclass(frozen=True)
@@ -30,10 +28,8 @@ class Span:
 
 def words_of(prompt: str) -> tuple[str, ...]:
     """The words of a prompt in lower case, without articles, punctuation and the syntax of weights."""
-    plain = WEIGHT.sub(" ", prompt).lower()
-    for spelling, american in SPELLINGS:
-        plain = spelling.sub(american, plain)
-    return tuple(word for word in WORD.findall(plain) if word not in ARTICLES)
+    plain = WEIGHT.sub(" ", prompt)
+    return tuple(word for word in WORD.findall(plain.lower()) if word not in ARTICLES)
 
 
 def spans_between(before: str, after: str) -> tuple[Span, ...]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..attention.alignment import Mode
 from ..attention.prompt_edit import EditSettings, make_edit
+from ..editing.blend_words import AUTO, differing_words
 from ..host.backbones import backbone_of
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
 from ..samplers.blend_mask import checked_mask
@@ -63,9 +64,9 @@ class RetracePromptToPrompt(RetraceNode):
                     "blend_words",
                     default="",
                     tooltip="Local blend: words for the objects that change, in source and target, separated by "
-                            "commas. Outside their region the picture equals the source. Leave it empty to change "
-                            "the background. Without blend_words, subtract_words and blend_mask there is no local "
-                            "blend.",
+                            "commas; auto takes the words that differ between the prompts. Outside their region the "
+                            "picture equals the source. Leave it empty to change the background. Without blend_words, "
+                            "subtract_words and blend_mask there is no local blend.",
                 ),
                 io.Float.Input(
                     "blend_threshold",
@@ -159,6 +160,13 @@ class RetracePromptToPrompt(RetraceNode):
         targets = [line.strip() for line in target_prompts.splitlines() if line.strip()]
         if not targets:
             raise ValueError("target_prompts is empty; write what the image should show.")
+        source = source_prompt.strip()
+        if blend_words.strip() == AUTO:
+            blend_words = ", ".join(differing_words(source, targets))
+            if not blend_words:
+                raise ValueError(
+                    "blend_words is auto, but the prompts have the same words; name the words that change, or leave it empty."
+                )
         region = None if blend_mask is None else checked_mask(blend_mask)[:, None]
         settings = EditSettings(
             mode=mode,
@@ -173,8 +181,8 @@ class RetracePromptToPrompt(RetraceNode):
             subtract_threshold=subtract_threshold,
             blend_region=region,
         )
-        edit = make_edit(source_prompt.strip(), targets, settings, partial(backbone.prompt_tokens, clip))
-        conditioning = backbone.encode_rows(clip, [source_prompt.strip(), *targets])
+        edit = make_edit(source, targets, settings, partial(backbone.prompt_tokens, clip))
+        conditioning = backbone.encode_rows(clip, [source, *targets])
         resolutions = RESOLUTIONS[self_replace_layers], RESOLUTIONS[blend_layers]
         patched = patch_prompt_to_prompt(model, edit, *resolutions, cls.title())
         return io.NodeOutput(patched, conditioning)

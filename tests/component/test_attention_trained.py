@@ -118,6 +118,17 @@ def test_a_mask_says_where_and_words_narrow_it(tiny, inverted):
         edit(tiny, blend_mask=mask.repeat(2, 1, 1))
 
 
+def test_auto_blends_by_the_words_that_differ(tiny, inverted):
+    changes = {"target_prompts": SOURCE.replace("red", "green"), "blend_threshold": 0.6}
+    auto, named = (
+        sample(tiny, *edit(tiny, **changes, blend_words=words), inverted[2])[0]
+        for words in (" auto ", "red circle, green circle")
+    )
+    assert torch.equal(auto, named)
+    with pytest.raises(ValueError, match="^Prompt to Prompt: blend_words is auto, but the prompts have the same words"):
+        edit(tiny, target_prompts=SOURCE, blend_words="auto")
+
+
 @pytest.mark.parametrize(("layers", "pixels"), [("full", 1), ("half", 2), ("quarter", 2)])
 def test_a_region_is_as_fine_as_the_layers_that_it_is_read_from(tiny, inverted, layers, pixels):
     """The miniature attends at the latent's 16 x 16 and at 8 x 8, which is also the nearest to a quarter."""

@@ -75,3 +75,11 @@ def test_a_missing_word_is_named(settings, message):
 
 def test_rows_of_several_words_are_sorted_and_not_doubled():
     assert find_words(["cat", "red cat"], "words", [tokenize(SOURCE)], tokenize) == ((2, 3),)
+
+
+def test_all_missing_words_are_listed_with_the_nearest_ones():
+    with pytest.raises(
+        ValueError,
+        match=r"words: the words 'cats' \(nearest: cat\), 'red cab' \(nearest: red cat\), 'zebra' are not in",
+    ):
+        find_words(["cats", "red cab", "zebra"], "words", [tokenize(SOURCE)], tokenize)

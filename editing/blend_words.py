@@ -1,0 +1,41 @@
+"""The words that differ between two prompts, as a local blend looks for them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .kinds import SURFACE, is_one_of
+from .lexicon import FUNCTION, SHAPES
+from .prompt_diff import Span, spans_between
+
+AUTO = "auto"
+
+
+def differing_words(before: str, afters: Sequence[str]) -> tuple[str, ...]:
+    """The words and phrases of `before` or of any of `afters` that the others lack, in reading order, each once.
+
+    A color, material or shape takes along what it describes ("red car", "blue car"): attention finds things, not qualities.
+    Articles and prepositions count only where nothing else differs. () for prompts of the same words.
+    """
+    spans = [span for after in afters for span in spans_between(before, after)]
+    for wanted in (lambda word: word not in FUNCTION, lambda word: True):
+        found = [
+            phrase
+            for span in spans
+            for words in (span.removed, span.added)
+            for phrase in _phrases([word for word in words if wanted(word)], words, span)
+        ]
+        if found:
+            return tuple(dict.fromkeys(found))
+    return ()
+
+
+def _phrases(chosen: Sequence[str], words: Sequence[str], span: Span) -> list[str]:
+    """The chosen words one by one, the qualities at the end of the span as one phrase with the word that follows it."""
+    follows = span.after[0] if span.after else ""
+    qualities = 0
+    while qualities < len(words) and is_one_of(words[len(words) - 1 - qualities], SURFACE | SHAPES):
+        qualities += 1
+    if not qualities or not follows or follows in FUNCTION:
+        return list(chosen)
+    return [*chosen[: len(chosen) - qualities], " ".join((*words[len(words) - qualities :], follows))]

@@ -1,0 +1,27 @@
+"""The words that differ: things, with the color or shape that sets them apart, and never a mere article."""
+
+import pytest
+from retrace_pack.editing.blend_words import differing_words
+
+
+@pytest.mark.parametrize(
+    ("before", "afters", "expected"),
+    [
+        ("a cat on a mat", ["a dog on a mat"], ("cat", "dog")),
+        ("a cat on a mat", ["a dog on a mat", "an owl on a mat"], ("cat", "dog", "owl")),
+        ("a red car in the rain", ["a blue car in the rain"], ("red car", "blue car")),
+        ("a car", ["a red car"], ("red car",)),
+        ("a large red car", ["a car"], ("large red car",)),
+        ("a woman with blonde hair", ["a woman with dark brown hair"], ("blonde hair", "dark brown hair")),
+        ("a round table", ["a square table"], ("round table", "square table")),
+        ("a bowl of apples", ["a bowl of apples and a spoon"], ("spoon",)),
+        ("a man with a hat", ["a man"], ("hat",)),
+        ("a (red:1.3) car", ["a ((grey)) car"], ("red car", "grey car")),
+        ("a glass on a table", ["a glass under a table"], ("on", "under")),
+        ("a street", ["a street, embedding:my-style.2"], ("embedding:my-style.2",)),
+        ("a Cat.", ["the cat"], ()),
+        ("", ["a cat"], ("cat",)),
+    ],
+)
+def test_words_that_differ(before, afters, expected):
+    assert differing_words(before, afters) == expected
