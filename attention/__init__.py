@@ -1,1 +1,1 @@
-"""What is done to attention: prompt-to-prompt, shared rows of self-attention, maps to masks. Pure functions over tensors."""
+"""Edits of attention: prompt-to-prompt, shared rows of self-attention, maps to masks. Pure functions over tensors."""

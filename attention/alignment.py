@@ -28,9 +28,9 @@ class Alignment:
 
 
 def align(source: PromptTokens, target: PromptTokens, mode: Mode) -> Alignment:
-    """The alignment of two prompts; "auto" replaces where the words that both share keep their positions, and refines otherwise.
+    """Align two prompts. "auto" replaces if the words that both share keep their positions, and refines otherwise.
 
-    Raises ValueError for "replace" when the numbers of words differ.
+    Raises ValueError for "replace" if the prompts differ in their number of words.
     """
     if mode == "replace" or (mode == "auto" and _keep_positions(source, target)):
         return replace_alignment(source, target)
@@ -38,17 +38,17 @@ def align(source: PromptTokens, target: PromptTokens, mode: Mode) -> Alignment:
 
 
 def replace_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
-    """Word by word, at the same position (section 3.2, "Word swap").
+    """Align word by word, by position (section 3.2, "Word swap").
 
-    Where the numbers of tokens differ, the attention of all tokens of a word is distributed evenly over those of the other.
-    In the reference implementation the words after such a word are then off by the difference; here they stay aligned.
+    If the numbers of tokens differ, the attention of all tokens of a word is spread evenly over the tokens of its counterpart.
+    In the reference implementation all later words are then shifted by the difference; here they stay aligned.
 
-    Raises ValueError when the prompts have different numbers of words.
+    Raises ValueError if the prompts differ in their number of words.
     """
     if len(source.words) != len(target.words):
         raise ValueError(
             f"the source prompt {source.text!r} has {len(source.words)} words and the target prompt {target.text!r} has "
-            f"{len(target.words)}; replace swaps word for word, choose the mode refine or auto."
+            f"{len(target.words)}; replace swaps word for word: choose the mode refine or auto."
         )
     alignment = _special_rows(source, target)
     for old, new in zip(source.words, target.words, strict=True):
@@ -62,7 +62,7 @@ def replace_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
 
 
 def refine_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
-    """Token by token along the longest common subsequence (section 3.2, "Adding a new phrase"); new tokens keep their own."""
+    """Align tokens along the longest common subsequence (section 3.2, "Adding a new phrase"); new tokens keep their attention."""
     alignment = _special_rows(source, target)
     matches = longest_common([token.key for token in source.content], [token.key for token in target.content])
     for token, match in zip(target.content, matches, strict=True):
@@ -73,9 +73,9 @@ def refine_alignment(source: PromptTokens, target: PromptTokens) -> Alignment:
 
 
 def longest_common(source: Sequence[Hashable], target: Sequence[Hashable]) -> list[int | None]:
-    """For each item of `target` the index of its counterpart in `source`, or None.
+    """For each item of `target`, the index of its counterpart in `source`, or None.
 
-    Needleman-Wunsch with gap 0, match 1, mismatch -1; ties are resolved as in the reference: left, up, diagonal.
+    Needleman-Wunsch with gap 0, match 1 and mismatch -1; ties are resolved as in the reference: left, up, diagonal.
     """
     best = [[0] * (len(target) + 1) for _ in range(len(source) + 1)]
     for i, old in enumerate(source, start=1):
@@ -96,7 +96,7 @@ def longest_common(source: Sequence[Hashable], target: Sequence[Hashable]) -> li
 
 
 def _special_rows(source: PromptTokens, target: PromptTokens) -> Alignment:
-    """The start and padding rows from the same rows of the source, end tokens from the end token of the same chunk."""
+    """Start and padding rows map to the same rows of the source, end tokens to the end token of the same chunk."""
     mapper, covered = torch.zeros(source.rows, target.rows), torch.zeros(target.rows)
     special = set(range(min(source.rows, target.rows))) - {token.row for token in target.content}
     ends = dict(zip(target.end_rows, source.end_rows, strict=False))

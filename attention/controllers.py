@@ -1,4 +1,4 @@
-"""Prompt-to-prompt's edits of attention (Hertz et al. 2022, arXiv 2208.01626), as functions of probabilities and steps."""
+"""The attention edits of prompt-to-prompt (Hertz et al. 2022, arXiv 2208.01626), as functions of probabilities and steps."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class CrossEdit:
 
     Attributes:
         alignment: with the source prompt.
-        equalizer: float32 [K], the factor of each token's attention (section 3.2, "Attention re-weighting"); 1 changes nothing.
-        fractions: float64 [K], the fraction of the steps, from the noise end, in which a token is edited.
+        equalizer: float32 [K], a factor for each token's attention (section 3.2, "Attention re-weighting"); 1 changes nothing.
+        fractions: float64 [K], the fraction of the steps, from the noise end, during which a token is edited.
     """
 
     alignment: Alignment
@@ -37,10 +37,10 @@ class CrossEdit:
 
 
 def edit_cross_attention(edit: CrossEdit, source: Tensor, target: Tensor, step: int, steps: int) -> Tensor:
-    """The edited probabilities [..., K] of the target, from its own and the source's [..., K_source].
+    """The target's edited probabilities [..., K], from its own and the source's [..., K_source].
 
-    They are written as the target's own plus a difference, so that an edit that changes nothing changes no bit. As in the
-    reference, they are not normalized after that.
+    Computed as the target's own plus a difference, so that an edit without effect leaves every bit unchanged. As in the
+    reference, the result is not renormalized.
     """
     aligned = target + edit.alignment.covered * (source @ edit.alignment.mapper - target)
     active = edited_tokens(edit.fractions, step, steps).to(target)
@@ -48,10 +48,10 @@ def edit_cross_attention(edit: CrossEdit, source: Tensor, target: Tensor, step: 
 
 
 def edited_tokens(fractions: Tensor, step: int, steps: int) -> Tensor:
-    """Which tokens are edited in step 0, 1, ... of `steps`: bool [K]. The reference counts int(fraction * (steps + 1))."""
+    """Which tokens are edited in step 0, 1, ... of `steps`: bool [K]. The reference edits the first int(fraction * (steps + 1))."""
     return step < torch.floor(fractions * (steps + 1))
 
 
 def replaces_self_attention(fraction: float, step: int, steps: int) -> bool:
-    """Whether self-attention is the source's in this step; the reference counts int(fraction * steps)."""
+    """Whether this step uses the source's self-attention; the reference does so in the first int(fraction * steps) steps."""
     return step < int(fraction * steps)

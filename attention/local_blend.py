@@ -1,4 +1,4 @@
-"""Local blend: outside the regions of the edited words the target is the source (prompt-to-prompt's reference code)."""
+"""Local blend: outside the regions of the edited words, the target equals the source (prompt-to-prompt's reference code)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class LocalBlend:
     """Settings of the blend.
 
     Attributes:
-        words: for each row (the source, then the targets) the indices of the tokens whose map opens the mask; all empty to
-            open it everywhere.
-        subtracted: the same for the tokens whose map closes the mask; all empty to close nothing.
-        threshold, subtract_threshold: the value above which a map, divided by its maximum, belongs to the region.
+        words: for each row (the source, then the targets), the indices of the tokens whose maps open the mask; if all are
+            empty, the mask is open everywhere.
+        subtracted: the same for the tokens whose maps close the mask; if all are empty, nothing is closed.
+        threshold, subtract_threshold: a pixel is in a region if its map, divided by the map's maximum, exceeds this.
         start: the fraction of the steps, from the noise end, before the blend begins.
         region: [1 or targets, 1, H, W] in 0..1, any size: the mask is closed where at most half of a latent pixel is inside;
-            None for the whole picture.
+            None for the whole image.
     """
 
     words: tuple[tuple[int, ...], ...]
@@ -43,7 +43,7 @@ class LocalBlend:
     def mask(self, word_maps: Tensor, subtracted_maps: Tensor, size: tuple[int, int]) -> Tensor:
         """Where each row may differ from the source: float32 [R, 1, *size] of 0 and 1, from maps [R, 1, h, w].
 
-        A blend without words uses only the number R of the maps.
+        A blend without words only uses the number of maps, R.
         """
         opened = torch.ones(len(word_maps), 1, *size, dtype=torch.bool, device=word_maps.device)
         if any(self.words):
@@ -63,13 +63,13 @@ def word_map(probabilities: Tensor, tokens: Sequence[int]) -> Tensor:
 
 
 def sum_at_largest_size(maps: Sequence[Tensor]) -> Tensor:
-    """The sum [h, w] of maps of several sizes, each resized to the largest of them."""
+    """The sum [h, w] of maps of several sizes, after resizing all to the largest."""
     size = max(each.shape for each in maps)
     return torch.stack([F.interpolate(each[None, None], size=size)[0, 0] for each in maps]).sum(0)
 
 
 def map_mask(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool) -> Tensor:
-    """Where a row's map or the source's, divided by its maximum, exceeds the threshold: [R, 1, h, w] to bool [R, 1, *size]."""
+    """Where a row's map or the source's, relative to its maximum, exceeds the threshold: [R, 1, h, w] -> bool [R, 1, *size]."""
     if pool:
         maps = F.max_pool2d(maps, 3, stride=1, padding=1)
     maps = F.interpolate(maps, size=size)
@@ -78,5 +78,5 @@ def map_mask(maps: Tensor, size: tuple[int, int], threshold: float, pool: bool) 
 
 
 def blend_rows(x: Tensor, mask: Tensor) -> Tensor:
-    """x [R, C, H, W] with the first row in place of every row where mask [R, 1, H, W] is 0."""
+    """x [R, C, H, W], with each row replaced by the first row where mask [R, 1, H, W] is 0."""
     return torch.where(mask.to(x) > 0.5, x, x[:1])

@@ -19,7 +19,7 @@ def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def mean_map(maps: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """The mean [B, *size] of maps [B, h, w] of any sizes, normalized to 0..1 for each image."""
+    """The mean [B, *size] of maps [B, h, w] of various sizes, normalized to 0..1 per image."""
     mean = torch.stack([resize_maps(each, size) for each in maps]).mean(0)
     low, high = mean.amin((1, 2), keepdim=True), mean.amax((1, 2), keepdim=True)
     return (mean - low) / (high - low).clamp_min(torch.finfo(mean.dtype).tiny)
@@ -44,18 +44,19 @@ def otsu_threshold(image: Tensor) -> float:
     below, mean_below = share.cumsum(0), (share * centers).cumsum(0)
     spread = below * (1 - below)
     between = torch.where(spread > 0, (mean_below[-1] * below - mean_below).square() / spread, torch.zeros(()))
-    # A gap without pixels gives a plateau; its middle is farthest from both classes.
+    # If no values fall between the classes, the maximum is a plateau; its middle is farthest from both.
     best = torch.nonzero(between >= between.max() * (1 - 1e-6)).flatten()
     return float(centers[best].mean() + 0.5 / HISTOGRAM_BINS)
 
 
 def map_to_mask(maps: Tensor, threshold: float | None, grow: int, feather: int) -> Tensor:
-    """Masks [B, H, W] in 0..1 of maps [B, H, W] in 0..1.
+    """Masks [B, H, W] in 0..1 from maps [B, H, W] in 0..1.
 
     Args:
-        threshold: a pixel above it belongs to the mask; None uses Otsu's method for each image.
-        grow: the number of pixels by which the mask grows; negative values shrink it.
-        feather: roughly the number of pixels over which its edge fades on either side.
+        maps: one per image.
+        threshold: pixels above it are in the mask; None chooses it per image, with Otsu's method.
+        grow: number of pixels by which to grow the mask; negative values shrink it.
+        feather: number of pixels, roughly, over which the edge fades to either side.
     """
     thresholds = [otsu_threshold(each) if threshold is None else threshold for each in maps]
     mask = (maps > torch.tensor(thresholds).to(maps).view(-1, 1, 1)).float()

@@ -1,4 +1,4 @@
-"""A whole prompt-to-prompt edit: from settings for prompts and words to edits of their tokens."""
+"""A complete prompt-to-prompt edit: turns settings for prompts and words into edits of tokens."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class EditSettings:
 
     Attributes:
         mode: how prompts are aligned, see `alignment.align`.
-        cross_fraction, self_fraction: the fractions of the steps, from the noise end, with the source's cross-attention and
-            self-attention.
-        word_fractions: "word:fraction, ...", a different cross fraction for these words of the targets.
+        cross_fraction, self_fraction: the fractions of the steps, from the noise end, that use the source's cross-attention
+            and self-attention.
+        word_fractions: "word:fraction, ...", cross fractions for individual words of the targets.
         reweight: "word:factor, ...", for words of the targets.
         blend_words, subtract_words: words of any of the prompts. Without blend_words the local blend is open everywhere except
             at the subtracted words.
@@ -47,7 +47,7 @@ class EditSettings:
 
 @dataclass(frozen=True)
 class PromptEdit:
-    """The edits of the attention of a batch [source, target, ...].
+    """The attention edits for a batch [source, target, ...].
 
     Attributes:
         tokens: K of each prompt; a longer conditioning repeats its tokens.
@@ -63,10 +63,10 @@ class PromptEdit:
 
 
 def make_edit(source: str, targets: Sequence[str], settings: EditSettings, tokenize: Tokenize) -> PromptEdit:
-    """The edit of one source prompt into one or more targets.
+    """The edit of a source prompt into one or more targets.
 
-    Raises ValueError for prompts that cannot be aligned in the given mode, for a word that is not in the prompts, for a fraction
-    outside 0..1, and for a region with neither one row nor one for each target.
+    Raises ValueError if the mode cannot align the prompts, a word is in none of the prompts, a fraction is outside 0..1, or
+    the number of regions is neither one nor the number of targets.
     """
     prompts = [tokenize(text) for text in (source, *targets)]
     target_prompts = prompts[1:]
@@ -75,7 +75,7 @@ def make_edit(source: str, targets: Sequence[str], settings: EditSettings, token
     )
     if any(bool((each < 0).any() or (each > 1).any()) for each in fractions):
         raise ValueError(
-            f"cross_replace_words: {settings.word_fractions!r} has a fraction outside 0 to 1; write a fraction of the steps."
+            f"cross_replace_words: {settings.word_fractions!r} has a fraction outside 0 to 1; give fractions of the steps."
         )
     equalizers = _numbers(settings.reweight, "reweight", target_prompts, 1.0, tokenize)
     return PromptEdit(
@@ -118,7 +118,7 @@ def _nearest(word: str, texts: Sequence[str]) -> str:
 def _numbers(
     text: str, input_name: str, prompts: Sequence[PromptTokens], default: float, tokenize: Tokenize
 ) -> list[Tensor]:
-    """For each prompt a number for every token, float64 [K]: the number of its word in the text, or the default."""
+    """For each prompt, a number per token, float64 [K]: the one that the text gives for its word, or the default."""
     numbers = [torch.full((prompt.rows,), default, dtype=torch.float64) for prompt in prompts]
     for word, number in parse_numbered_words(text, input_name):
         for values, rows in zip(numbers, find_words([word], input_name, prompts, tokenize), strict=True):
@@ -133,7 +133,7 @@ def _blend(settings: EditSettings, prompts: Sequence[PromptTokens], tokenize: To
         return None
     if region is not None and len(region) not in (1, targets):
         raise ValueError(
-            f"blend_mask: there are {len(region)} masks, but {targets} target prompts; give one mask, or one for each target."
+            f"blend_mask: there are {len(region)} masks, but {targets} target prompts; give one mask, or one per target."
         )
     return LocalBlend(
         words=find_words(words, "blend_words", prompts, tokenize),

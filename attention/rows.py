@@ -1,4 +1,4 @@
-"""Rows of a batch that take something from the source, the first row."""
+"""Replace rows of a batch by the source's, the first row."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def repeat_source(tensor: Tensor, rows: int, chunks: Sequence[int], count: int, tokens: slice = slice(None)) -> Tensor:
-    """A copy of tensor [count * rows * tiles, tokens, ...] in which the given chunks' rows equal their first one.
+    """Copy tensor [count * rows * tiles, tokens, ...], replacing each row of the given chunks by the chunk's first row.
 
-    A chunk is what the network is evaluated on under one prompt: all `rows` of the latent batch, each of which may be cut into
+    A chunk is what the network evaluates under one prompt: all `rows` of the latent batch, each of which may be split into
     consecutive tiles; `count` is the number of chunks. Only the given tokens are replaced.
     """
     copy = tensor.unflatten(0, (count, rows, -1)).clone()

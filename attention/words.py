@@ -1,4 +1,4 @@
-"""Prompts as the rows of their conditioning, and the words in them."""
+"""Prompts as rows of their conditioning, and the words in them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class PromptTokens:
 
     @property
     def words(self) -> tuple[tuple[Token, ...], ...]:
-        """The tokens word by word; punctuation marks are words of their own."""
+        """The tokens grouped into words; punctuation marks are separate words."""
         words: list[list[Token]] = []
         for token in self.content:
             if token.starts_word or not words:
@@ -44,7 +44,7 @@ class PromptTokens:
         return tuple(tuple(word) for word in words)
 
     def rows_of(self, phrase: PromptTokens) -> tuple[int, ...]:
-        """The rows of every occurrence of one or more whole words in this prompt; () without any."""
+        """The rows of every occurrence of a phrase of whole words in this prompt; () if there is none."""
         wanted = [_keys(word) for word in phrase.words]
         words = self.words
         found: list[int] = []
@@ -61,7 +61,7 @@ def parse_words(text: str) -> tuple[str, ...]:
 
 
 def parse_numbered_words(text: str, input_name: str) -> tuple[tuple[str, float], ...]:
-    """The pairs of "word:number, word:number". Raises ValueError, naming the input, for anything else."""
+    """The pairs in "word:number, word:number". Raises ValueError, which names the input, for anything else."""
     pairs = []
     for entry in parse_words(text):
         word, _, number = entry.rpartition(":")

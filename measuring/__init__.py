@@ -1,1 +1,1 @@
-"""Figures and pictures that tell how close a result is. No ComfyUI here."""
+"""Metrics and plots: how close a result is to the original. No ComfyUI here."""

@@ -1,4 +1,4 @@
-"""How far two pictures are apart: PSNR, SSIM and a heat map, over all of them or one side of a mask."""
+"""PSNR, SSIM and a heat map of the difference of two images, over the whole image or one side of a mask."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ..samplers.blend_mask import checked_mask
 
 Region = Literal["all", "inside", "outside"]
 
-# A dark to bright color ramp (in the manner of matplotlib's inferno), evenly spaced.
+# An evenly spaced ramp from dark to bright, similar to matplotlib's inferno.
 HEAT_COLORS = ((0.0, 0.0, 0.02), (0.34, 0.06, 0.43), (0.73, 0.21, 0.33), (0.98, 0.55, 0.04), (0.99, 1.0, 0.64))
 
 
 SSIM_WINDOW = 11
 SMALLEST_SIDE = SSIM_WINDOW // 2 + 1
-"""Pixels that a side needs for the window to be reflected at the border."""
+"""The shortest side, in pixels, at which the window can be reflected at the border."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """psnr (dB, inf where identical) and ssim (-1..1), one for each picture; heat_map float32 [B, H, W, 3] in 0..1."""
+    """psnr (dB, inf if identical) and ssim (-1..1), one value per image; heat_map is float32 [B, H, W, 3] in 0..1."""
 
     psnr: tuple[float, ...]
     ssim: tuple[float, ...]
@@ -42,15 +42,17 @@ class Comparison:
 def compare_images(
     first: Tensor, second: Tensor, mask: Tensor | None = None, region: Region = "all", brightest_at: float = 0.25
 ) -> Comparison:
-    """Compare pictures [B, H, W, C] in 0..1 pair by pair (a batch of 1 is compared with every picture of the other).
+    """Compare images [B, H, W, C] in 0..1 pair by pair; a batch of 1 is compared with every image of the other batch.
 
     Args:
-        mask: [b, h, w] in 0..1, resized to the pictures; soft values weigh a pixel.
-        region: which side of the mask counts. "all" ignores the mask.
-        brightest_at: the difference (mean over channels) that the heat map shows brightest.
+        first, second: RGB or RGBA, of equal size.
+        mask: [b, h, w] in 0..1, resized to the images; soft values weight the pixels.
+        region: the side of the mask that counts. "all" ignores the mask.
+        brightest_at: the difference (mean over channels) that has the heat map's brightest color.
 
-    Raises ValueError for different sizes, batches or transparency, sides under 6 pixels, NaN, a mask outside 0..1, a region
-    without a mask, and a region without a pixel.
+    Raises:
+        ValueError: if sizes, batches or alpha channels differ, a side is under 6 pixels, a value is not finite, the mask
+            leaves 0..1, `region` needs a mask and there is none, or no pixel is in the region.
     """
     alphas = [_alpha(images) for images in (first, second)]
     first, second = (images[..., :3].float().cpu() for images in (first, second))
@@ -59,15 +61,17 @@ def compare_images(
     if first.shape[-1] != second.shape[-1] or any(len(images) not in (1, batch) for images in (first, second)):
         raise ValueError(
             f"the pictures have the shapes {tuple(first.shape)} and {tuple(second.shape)}; "
-            "give two in color, with equal batches or a single picture on one side."
+            "give two color pictures, with equal batches or a single picture on one side."
         )
     if not torch.equal(*torch.broadcast_tensors(*alphas)):
         raise ValueError(
-            "the pictures differ in transparency, which PSNR and SSIM do not measure; lay both over a background, or leave "
-            "out the alpha channel."
+            "the pictures differ in transparency, which PSNR and SSIM do not measure; flatten both onto a background, or "
+            "remove their alpha channels."
         )
     if not bool(torch.isfinite(first).all() and torch.isfinite(second).all()):
-        raise ValueError("a picture holds NaN or infinite values; look at what made it (a VAE in half precision?).")
+        raise ValueError(
+            "a picture has NaN or infinite values; check the upstream nodes (a VAE in half precision is a common cause)."
+        )
     first, second = first.expand(batch, -1, -1, -1), second.expand(batch, -1, -1, -1)
     weight = _weight(mask, region, first)
     share = weight / weight.sum(dim=(1, 2), keepdim=True)
@@ -91,12 +95,12 @@ def _require_one_size(first: Tensor, second: Tensor) -> None:
     if (height, width) != (other_height, other_width):
         raise ValueError(
             f"the pictures are {width} x {height} and {other_width} x {other_height} pixels; give two of the same size. "
-            "Encoding to a latent crops sides that are not multiples of 8: resize or crop the photo to multiples of 8 before it."
+            "Encoding to a latent crops sides that are not multiples of 8: resize or crop the photo to such a size first."
         )
     if min(height, width) < SMALLEST_SIDE:
         raise ValueError(
             f"the pictures are {width} x {height} pixels, but SSIM, with its window of {SSIM_WINDOW} x {SSIM_WINDOW}, needs "
-            f"at least {SMALLEST_SIDE} pixels on each side; give larger ones."
+            f"at least {SMALLEST_SIDE} pixels per side; give larger pictures."
         )
 
 
@@ -105,20 +109,20 @@ def _weight(mask: Tensor | None, region: Region, images: Tensor) -> Tensor:
     if region == "all":
         return torch.ones(batch, height, width)
     if mask is None:
-        raise ValueError(f"region is {region!r}, but there is no mask; connect one or choose all.")
+        raise ValueError(f"region is {region!r}, but there is no mask; connect one, or choose all.")
     mask = checked_mask(mask)
     if len(mask) not in (1, batch):
-        raise ValueError(f"{len(mask)} masks were given for {batch} pictures; give one, or one each.")
+        raise ValueError(f"{len(mask)} masks were given for {batch} pictures; give one mask, or one per picture.")
     resized = functional.interpolate(mask.cpu().unsqueeze(1), size=(height, width), mode="area")[:, 0]
     weight = (resized if region == "inside" else 1 - resized).expand(batch, -1, -1)
     if bool((weight.sum(dim=(1, 2)) <= 0).any()):
-        raise ValueError(f"no pixel lies {region} the mask; invert it or choose another region.")
+        raise ValueError(f"no pixel lies {region} the mask; invert the mask or choose another region.")
     return weight
 
 
 def _ssim_map(first: Tensor, second: Tensor) -> Tensor:
     """SSIM of Wang et al. (2004) with its Gaussian window, mean over channels, [B, H, W]."""
-    # kornia comes with ComfyUI; importing it takes a second, which ComfyUI's start should not pay.
+    # kornia comes with ComfyUI. Importing it takes a second, which should not delay ComfyUI's start.
     from kornia.metrics import ssim
 
     return ssim(first.movedim(-1, 1), second.movedim(-1, 1), window_size=SSIM_WINDOW).mean(dim=1)

@@ -1,4 +1,4 @@
-"""Several pictures in one."""
+"""Arrange several images in a grid."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PAPER = 1.0
 
 
 def image_grid(pictures: list[Tensor], columns: int) -> Tensor:
-    """Lay batches of pictures [B, H, W, C] out row by row with a white gap; one grid for each image, [B, h, w, C]."""
+    """Lay out image batches [B, H, W, C] row by row with white gaps: one grid per image of the batch, [B, h, w, C]."""
     batch, height, width, channels = pictures[0].shape
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)

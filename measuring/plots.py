@@ -19,7 +19,7 @@ SMALLEST_LOSS = 1e-12
 
 
 def schedule_plot(sigma_table: Tensor, schedule: Schedule) -> Tensor:
-    """sqrt(abar) and sigma (logarithmic) of every timestep with the schedule's steps as dots, float32 [1, H, W, 3]."""
+    """sqrt(abar) and sigma (log scale) over all timesteps, with a dot at each step of the schedule; float32 [1, H, W, 3]."""
     canvas = Image.new("RGB", (WIDTH, 2 * PANEL), PAPER)
     draw = ImageDraw.Draw(canvas)
     signal = alphas_cumprod_from_sigmas(sigma_table).sqrt().tolist()
@@ -42,9 +42,15 @@ def schedule_plot(sigma_table: Tensor, schedule: Schedule) -> Tensor:
 
 
 def loss_plot(losses: Sequence[Sequence[float]], thresholds: Sequence[float], title: str) -> Tensor:
-    """The loss of each step before its first inner step, at its best, and where it may stop (all logarithmic).
+    """The loss of each step before its first inner step and at its best, and the early-stopping threshold (all log scale).
 
-    losses: for each of N steps its losses, one at least. Returns float32 [1, H, W, 3].
+    Args:
+        losses: for each of N steps, its losses, at least one.
+        thresholds: N values.
+        title: drawn above the plot.
+
+    Returns:
+        float32 [1, H, W, 3].
     """
     canvas = Image.new("RGB", (WIDTH, PANEL), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -86,7 +92,7 @@ def _panel(
     last: int,
     height_of: Callable[[float], float],
 ) -> None:
-    """One curve over the timesteps 0..last; `height_of` maps a value to 0 (bottom) .. 1 (top)."""
+    """One curve over the timesteps 0..last; `height_of` maps a value to 0 (bottom)..1 (top)."""
     left, right, upper, lower = MARGIN, WIDTH - MARGIN // 2, top + 40, top + PANEL - 36
 
     def point(timestep: int) -> tuple[float, float]:

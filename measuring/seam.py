@@ -7,11 +7,11 @@ from torch import Tensor
 
 
 def seam_jump(image: Tensor, mask: Tensor) -> Tensor:
-    """The jump along a mask's edge beyond what the picture does on either side of it, [B].
+    """The jump across a mask's edge in excess of the image's variation on either side, [B].
 
-    For each pair of neighbors that the edge of `mask` [B, H, W] (inside is 0.5 or more) parts, in x and y: the absolute
-    difference across the edge less the mean of the two differences next to it; averaged over pairs and channels of `image`
-    [B, H, W, C], 0 to 1. 0 if the edge is no stronger than the rest, or if there is no edge.
+    For every pair of neighboring pixels, in x and y, of which one is inside `mask` [B, H, W] (0.5 or more) and the other is
+    not: the absolute difference across the edge minus the mean of the two adjacent differences; averaged over pairs and over
+    the channels of `image` [B, H, W, C] in 0..1. 0 if the edge is no stronger than its surroundings, or if there is no edge.
     """
     inside = mask >= 0.5
     totals, counts = [], []

@@ -1,4 +1,4 @@
-"""Masks for blending: checked, shaped, and brought to latent size without losing thin strokes.
+"""Masks for blending: validate, shape, and downscale to latent size without losing thin strokes.
 
 Masks are float32 [B, H, W], 0 (keep) to 1 (repaint).
 """
@@ -14,14 +14,14 @@ from torch import Tensor
 LatentSize = Literal["area", "maximum"]
 LATENT_SCALE = 8
 
-# Resizing leaves values this far outside 0 to 1; more is another kind of picture.
+# Resizing can push values this far outside 0..1. Anything beyond that is not a mask.
 ROUNDING = 1e-4
 
 
 def checked_mask(mask: Tensor) -> Tensor:
-    """A mask as float32 [B, H, W] from [H, W], [B, H, W] or [B, 1, H, W].
+    """A mask [H, W], [B, H, W] or [B, 1, H, W] as float32 [B, H, W].
 
-    Raises ValueError for other shapes, an empty batch, NaN, and values outside 0 to 1.
+    Raises ValueError for another shape, an empty batch, values that are not finite, and values outside 0..1.
     """
     if mask.ndim == 2:
         mask = mask[None]
@@ -31,15 +31,17 @@ def checked_mask(mask: Tensor) -> Tensor:
         raise ValueError(f"the mask has the shape {tuple(mask.shape)}; give a mask [batch, height, width].")
     mask = mask.float()
     if not bool(torch.isfinite(mask).all()):
-        raise ValueError("the mask holds NaN or infinite values; look at the node that made it.")
+        raise ValueError("the mask holds NaN or infinite values; check the node that made it.")
     low, high = float(mask.min()), float(mask.max())
     if low < -ROUNDING or high > 1 + ROUNDING:
-        raise ValueError(f"the mask's values run from {low:.4g} to {high:.4g}; a mask lies between 0 and 1.")
+        raise ValueError(
+            f"the mask's values run from {low:.4g} to {high:.4g}; a mask lies between 0 and 1: scale it to that range."
+        )
     return mask.clamp(0, 1)
 
 
 def require_painted(mask: Tensor, way_out: str) -> None:
-    """Raise ValueError when a row of a mask [B, ...] is 0 everywhere: its image would stay as it is."""
+    """Raise ValueError if a row of a mask [B, ...] is 0 everywhere, so that its image would not change."""
     for row, plane in enumerate(mask):
         if not bool(plane.any()):
             which = f"the mask of image {row + 1} of {len(mask)}" if len(mask) > 1 else "the mask"
@@ -47,7 +49,7 @@ def require_painted(mask: Tensor, way_out: str) -> None:
 
 
 def fill_holes(mask: Tensor) -> Tensor:
-    """Regions below 0.5 that do not reach the border become 1."""
+    """Set regions below 0.5 that do not reach the border to 1."""
     from scipy.ndimage import binary_fill_holes
 
     inside = mask >= 0.5
@@ -56,9 +58,9 @@ def fill_holes(mask: Tensor) -> Tensor:
 
 
 def grow_mask(mask: Tensor, pixels: int) -> Tensor:
-    """Each pixel takes the largest value within `pixels` of it in x and y; a negative number takes the smallest.
+    """Dilate by a square of `pixels` to each side; a negative number erodes.
 
-    Beyond the border there is nothing: a mask that touches it does not shrink from there.
+    Pixels beyond the border do not count: a mask that touches the border does not shrink from there.
     """
     size = 2 * abs(pixels) + 1
     sign = 1 if pixels > 0 else -1
@@ -69,7 +71,7 @@ def grow_mask(mask: Tensor, pixels: int) -> Tensor:
 
 
 def feather_mask(mask: Tensor, pixels: int) -> Tensor:
-    """A soft edge, about `pixels` wide to either side: a Gaussian of standard deviation pixels / 2."""
+    """Soften the edge over about `pixels` to either side, with a Gaussian of standard deviation pixels / 2."""
     if pixels == 0:
         return mask
     offsets = torch.arange(-2 * pixels, 2 * pixels + 1).to(mask)
@@ -83,7 +85,7 @@ def feather_mask(mask: Tensor, pixels: int) -> Tensor:
 
 
 def snap_mask(mask: Tensor, margin: float) -> Tensor:
-    """Values up to `margin` become 0, values from 1 - margin on become 1: what looks kept is kept exactly.
+    """Set values up to `margin` to 0 and values from 1 - margin to 1, so that what looks unmasked is kept exactly.
 
     Raises ValueError unless 0 <= margin < 0.5.
     """
@@ -95,9 +97,9 @@ def snap_mask(mask: Tensor, margin: float) -> Tensor:
 
 
 def to_latent_size(mask: Tensor, method: LatentSize) -> Tensor:
-    """[B, ceil(H / 8), ceil(W / 8)]: of each 8 x 8 pixels the mean ("area") or the largest value ("maximum").
+    """Downscale to [B, ceil(H / 8), ceil(W / 8)]: the mean ("area") or maximum ("maximum") of each 8 x 8 block.
 
-    Either keeps strokes thinner than eight pixels, which the usual nearest pixel loses: "area" as a gray, "maximum" whole.
+    Both keep strokes thinner than eight pixels, which nearest-neighbor resizing loses: "area" as gray, "maximum" in full.
     """
     padded = pad_mask(mask)[:, None]
     pool = F.avg_pool2d if method == "area" else F.max_pool2d
@@ -105,12 +107,12 @@ def to_latent_size(mask: Tensor, method: LatentSize) -> Tensor:
 
 
 def pad_mask(mask: Tensor) -> Tensor:
-    """Repeat the last column and row until both sides of [B, H, W] divide by eight."""
+    """Repeat the last column and row of [B, H, W] until both sides are multiples of eight."""
     return _pad_to_eight(mask[:, None])[:, 0]
 
 
 def pad_image(image: Tensor) -> Tensor:
-    """The same for an image [B, H, W, C]."""
+    """`pad_mask` for an image [B, H, W, C]."""
     return _pad_to_eight(image.movedim(-1, 1)).movedim(1, -1)
 
 

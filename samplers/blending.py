@@ -1,11 +1,12 @@
-"""Latent blending: at every level the part that is kept is put back, and only the rest is repainted.
+"""Latent blending: put the unmasked area back at every level, and repaint only the masked area.
 
-Masks are 1 where the image is repainted and 0 where it is kept (ComfyUI's sense). Sources of the unmasked area:
-  legacy      the clean latent with the run's own noise at the level BEFORE the step, one level too noisy, as diffusers'
-              StableDiffusionInpaintPipelineLegacy and Blended Latent Diffusion for SD2 and SDXL do;
-  matched     the same at the level that the state really has (diffusers' newer StableDiffusionInpaintPipeline with a
-              four-channel UNet; in the unmasked area also ComfyUI's noise mask of a latent);
-  trajectory  the states of an inversion of the image: no noise is added, every level is consistent with the next.
+Masks are 1 where the image is repainted and 0 where it is kept, as in ComfyUI. Sources of the unmasked area:
+
+  legacy      the clean latent with the run's own noise at the level BEFORE the step, one level too noisy, as in diffusers'
+              StableDiffusionInpaintPipelineLegacy and in Blended Latent Diffusion for SD2 and SDXL;
+  matched     the same at the state's own level (diffusers' newer StableDiffusionInpaintPipeline with a four-channel UNet;
+              in the unmasked area also the noise mask of a latent in ComfyUI);
+  trajectory  the states of an inversion of the image: no noise is added, and all levels are consistent.
 """
 
 from __future__ import annotations
@@ -38,13 +39,13 @@ class Background(Protocol):
         ...
 
     def denoised_at(self, sigma: Tensor) -> Tensor:
-        """The x0 [B, C, H, W] that leads an ODE step from `at(sigma)` to the state of the next lower level."""
+        """The x0 [B, C, H, W] with which an ODE step leads from `at(sigma)` to the state of the next lower level."""
         ...
 
 
 @dataclass(frozen=True)
 class NoisedImage:
-    """The clean latent [B, C, H, W] with one fixed noise of its shape (standard normal)."""
+    """The clean latent [B, C, H, W], noised to every level with the same standard normal noise."""
 
     clean: Tensor
     noise: Tensor
@@ -59,7 +60,7 @@ class NoisedImage:
 
 @dataclass(frozen=True)
 class InvertedImage:
-    """The states [N+1, B, C, H, W] of an inversion at the ascending levels sigmas [N+1], straight between two of them.
+    """The states [N+1, B, C, H, W] of an inversion at ascending levels sigmas [N+1], interpolated linearly in between.
 
     Raises ValueError for a level above the highest one.
     """
@@ -83,45 +84,46 @@ class InvertedImage:
         return self.states[upper] - self.sigmas[upper] * slope
 
     def _upper(self, sigma: Tensor) -> int:
-        """The state that ends the segment which holds `sigma`; below the first state, that of the first segment."""
+        """Index of the state at the noisy end of the segment that contains `sigma`; at least 1."""
         if float(sigma) > float(self.sigmas[-1]) * (1 + SAME_LEVEL):
             raise ValueError(
                 f"the sampler is at sigma {float(sigma):.4f}, above the trajectory's highest level "
-                f"{float(self.sigmas[-1]):.4f}; give it the trajectory's own levels."
+                f"{float(self.sigmas[-1]):.4f}; give the sampler the trajectory's own levels."
             )
         return max(1, int((self.sigmas < sigma * (1 - SAME_LEVEL)).sum()))
 
     def _rise(self, upper: int) -> Tensor:
         rise = self.sigmas[upper] - self.sigmas[upper - 1]
-        # Two equal levels (a terminal at the first level, met by a grid that begins there) say nothing of a direction.
+        # Two levels can be equal (terminal "first" with a grid that begins at that level); their slope counts as 0.
         return torch.where(rise > 0, rise, torch.inf)
 
 
 def steps_of_strength(steps: int, strength: float) -> int:
-    """How many of the last steps a strength 0 to 1 runs: int(steps * strength), as diffusers counts; 0 is a no-op.
+    """The number of final steps that a strength of 0..1 runs: int(steps * strength), as in diffusers; 0 changes nothing.
 
-    Raises ValueError for a strength outside 0 to 1, or NaN.
+    Raises ValueError for a strength outside 0..1.
     """
     if not 0 <= strength <= 1:
-        raise ValueError(f"strength is {strength}; give 0 (nothing is changed) to 1 (painted from pure noise).")
+        raise ValueError(f"strength is {strength}; give 0 (changes nothing) to 1 (starts from pure noise).")
     return min(int(steps * strength), steps)
 
 
 def masks_over_time(mask: Tensor, steps: int, over_time: MaskOverTime = "constant", dilations: int = 0) -> Tensor:
-    """The mask before each of `steps` steps and, last, the one of the finished image: [N+1, B, 1, H, W].
+    """The mask before each of `steps` steps and, last, the mask of the final image: [N+1, B, 1, H, W].
 
     Args:
-        mask: [B, 1, H, W], 0 to 1.
+        mask: [B, 1, H, W] in 0..1.
         steps: N.
-        over_time: "constant": always the mask. "shrinking": Blended Latent Diffusion's progressive shrinking (Avrahami et
-            al. 2023, arXiv 2206.02779, section 4.3): the mask dilated by squares of 3 + 2i latent pixels, i from
-            `dilations` - 1 down to 0, then as it is; each for an equal share of the steps. The early, noisy steps see
-            the prompt in a region that is wide enough, so that thin masks are not overruled by what surrounds them.
-            "change map": the mask says how much each pixel may change (Levin and Fried 2023, Differential Diffusion,
+        over_time: "constant" uses the same mask at every step. "shrinking" is the progressive shrinking of Blended Latent
+            Diffusion (Avrahami et al. 2023, arXiv 2206.02779, section 4.3): the mask dilated by squares of 3 + 2i latent
+            pixels, with i from `dilations` - 1 down to 0, then the mask itself, each for an equal share of the steps. The wide
+            masks of the early, noisy steps let the prompt take hold where a thin mask would be overruled by its surroundings.
+            "change map" reads the mask as how much each pixel may change (Levin and Fried 2023, Differential Diffusion,
             arXiv 2306.00950): a pixel of value c is kept for the first (1 - c) N steps and free after that.
-        dilations: for "shrinking" only.
+        dilations: used by "shrinking" only.
 
-    Raises ValueError when `dilations` is negative.
+    Raises:
+        ValueError: if `dilations` is negative.
     """
     if dilations < 0:
         raise ValueError(f"dilations is {dilations}; give 0 or more.")
@@ -137,17 +139,23 @@ def masks_over_time(mask: Tensor, steps: int, over_time: MaskOverTime = "constan
 
 
 def blend(x: Tensor, kept: Tensor, mask: Tensor) -> Tensor:
-    """x where mask [B, 1, H, W] is 1, `kept` where it is 0, exactly so at both ends."""
+    """x where mask [B, 1, H, W] is 1 and `kept` where it is 0, exact at both ends."""
     return kept * (1 - mask) + x * mask
 
 
 def blend_after_steps(
     background: Background, masks: Tensor, sigmas: Tensor, *, path: Path, legacy: bool = False, finished: bool = True
 ) -> AfterStep:
-    """Blending as the references do it: the state that each step of a DDIM loop over `sigmas` [N+1] gave is blended.
+    """Blend after every step, as the reference implementations do, in a DDIM loop over `sigmas` [N+1].
 
-    `masks` [N+1, B, 1, H, W] as of `masks_over_time`. `finished`: the last level is the image's (even where it lies above
-    sigma 0), so that the clean latent itself is put back there; otherwise noise is left in it.
+    Args:
+        background: the source of the unmasked area.
+        masks: [N+1, B, 1, H, W], see `masks_over_time`.
+        sigmas: [N+1], the levels of the loop.
+        path: the path of the states.
+        legacy: noise the unmasked area to the level before the step.
+        finished: the last level is the final image, even if it is above sigma 0, so the clean latent itself is put back there.
+            False leaves the noise in.
     """
     last = len(sigmas) - 2
 
@@ -164,10 +172,10 @@ def blend_after_steps(
 
 
 def blend_around_calls(denoise: Denoise, background: Background, masks: Tensor, sigmas: Tensor) -> Denoise:
-    """Blending for any sampler: what the network sees at each level is blended, and so is what it answers.
+    """Blend around every network call, for any sampler: blends both the network's input and its prediction.
 
-    The unmasked area of the prediction leads the sampler's own state along the background. With a mask of 0 and 1 and a
-    first-order sampler this is `blend_after_steps`; a soft mask blends the answer, not the state, which is close to it.
+    The unmasked area of the prediction moves the sampler's state along the background. With a binary mask and a first-order
+    sampler this equals `blend_after_steps`; a soft mask blends the prediction instead of the state, which is close to it.
     """
 
     def blended(x: Tensor, sigma: Tensor) -> Tensor:

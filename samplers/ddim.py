@@ -15,22 +15,22 @@ Denoise = Callable[[Tensor, Tensor], Tensor]
 """The model: (x [B, C, H, W], sigma scalar tensor) -> x0 [B, C, H, W]."""
 
 StepCallback = Callable[[int, Tensor, Tensor, Tensor], None]
-"""(step, x before it, sigma before it, x0): arguments for previews and progress bars."""
+"""(step, x and sigma before the step, predicted x0): for previews and progress bars."""
 
 AfterStep = Callable[[int, Tensor], Tensor]
-"""(step, x after it) -> the x to go on with: blending, a pull back to a trajectory. x itself is not changed."""
+"""(step, x after the step) -> the x to continue with, such as a blend. Must not modify x in place."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DenoisedRange:
-    """How the predicted x0 is kept within range before a step (all off by default).
+    """How the predicted x0 is limited before a step (all off by default).
 
     Attributes:
         clip: clamp x0 to +-clip (diffusers' clip_sample with clip_sample_range), or None.
-        quantile: dynamic thresholding's ratio (Saharia et al. 2022, arXiv 2205.11487, section 2.3), or None: clamp each
-            row to its own quantile of |x0|, at least 1 and at most `quantile_max`, and divide by it. Wins over `clip`.
+        quantile: the ratio of dynamic thresholding (Saharia et al. 2022, arXiv 2205.11487, section 2.3), or None: clamp each
+            row to its own quantile of |x0|, at least 1 and at most `quantile_max`, and divide by it. Overrides `clip`.
         quantile_max: diffusers' sample_max_value.
-        recompute_eps: take eps from the limited x0 (diffusers' use_clipped_model_output).
+        recompute_eps: compute eps from the limited x0 (diffusers' use_clipped_model_output).
     """
 
     clip: float | None = None
@@ -39,7 +39,7 @@ class DenoisedRange:
     recompute_eps: bool = False
 
     def limit(self, denoised: Tensor) -> Tensor:
-        """x0 within the range, same shape and dtype."""
+        """The limited x0; same shape and dtype."""
         if self.quantile is not None:
             magnitudes = denoised.flatten(1).abs().float()
             bound = torch.quantile(magnitudes, self.quantile, dim=1).clamp(1.0, max(1.0, self.quantile_max))
@@ -55,12 +55,12 @@ UNLIMITED = DenoisedRange()
 
 @dataclass(frozen=True)
 class FreshNoise:
-    """What the steps add at an eta above 0.
+    """The noise that steps add when eta is above 0.
 
     Attributes:
         path: how much noise a state has at each level.
-        eta: 1 is DDPM's ancestral variance, see `Path.stochastic_step`.
-        draw: gives standard normal noise [B, C, H, W], called once for each step.
+        eta: 1 gives DDPM's ancestral variance, see `Path.stochastic_step`.
+        draw: returns standard normal noise [B, C, H, W]; called once per step.
     """
 
     path: Path
@@ -77,16 +77,18 @@ def ddim_step(
     fresh: FreshNoise | None = None,
     denoised_range: DenoisedRange = UNLIMITED,
 ) -> Tensor:
-    """From level sigma to sigma_next, given the model's x0 for x (eq. 12 of the paper).
+    """Step from level sigma to sigma_next, given the model's prediction of x0 for x (eq. 12 of the paper).
 
-    Without `fresh` noise it is the Euler step x + (sigma_next - sigma) d of the probability flow ODE on every path.
+    Without `fresh` noise this is the Euler step x + (sigma_next - sigma) d of the probability flow ODE, on every path.
 
     Args:
-        x, denoised: [B, C, H, W] at level `sigma`, which is greater than 0.
+        x, denoised: [B, C, H, W] at level `sigma`, which must be above 0.
         sigma, sigma_next: scalar tensors.
-        denoised_range: how x0 is limited first.
+        fresh: the noise to add, or None.
+        denoised_range: limits x0 first.
 
-    Returns x at `sigma_next`.
+    Returns:
+        x at `sigma_next`.
     """
     limited = denoised_range.limit(denoised)
     image = limited if denoised_range.recompute_eps else denoised
@@ -107,10 +109,9 @@ def sample_ddim(
     callback: StepCallback | None = None,
     after_step: AfterStep | None = None,
 ) -> Tensor:
-    """Walk x [B, C, H, W] down the levels sigmas [N+1] (not increasing); returns x at the last level.
+    """Take x [B, C, H, W] down the levels sigmas [N+1] (not increasing); returns x at the last level.
 
-    `after_step` may replace the result of each step.
-    Raises ValueError when the sigmas rise.
+    `after_step` may replace the result of each step. Raises ValueError if the sigmas increase.
     """
     require_descending(sigmas)
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
@@ -124,9 +125,9 @@ def sample_ddim(
 
 
 def require_descending(sigmas: Tensor) -> None:
-    """Raise ValueError unless sigmas [N+1] run from noise to image."""
+    """Raise ValueError unless sigmas [N+1] go from noise to image."""
     if sigmas.ndim != 1 or bool((sigmas[1:] > sigmas[:-1]).any()) or bool((sigmas[:-1] <= 0).any()):
         raise ValueError(
             f"DDIM: the sigmas {[round(float(s), 4) for s in sigmas.flatten()[:6]]}... do not descend from noise to "
-            "image; give those of a scheduler, not flipped ones (an inversion walks upwards by itself)."
+            "image; give a scheduler's sigmas, not flipped ones (an inversion reverses them by itself)."
         )

@@ -1,11 +1,12 @@
-"""Second-order sampling with one network evaluation a step: DPM-Solver++ 2M and the exponential two-step rule.
+"""Second-order sampling with one network evaluation per step: DPM-Solver++ 2M and the exponential two-step rule.
 
-Both solve the probability flow ODE in lambda = -log(level), where a step from s to s' with h = lambda' - lambda is
+Both solve the probability flow ODE in lambda = -log(level). A step from s to s' with h = lambda' - lambda is
 
     x' = r x + (1 - r) D + w (D - D_old),   r = s' / s = exp(-h),
 
-D and D_old being the images predicted at s and at the level before it. They differ in `w` alone. Without D_old (the first
-step) and at a step to level 0 the last term is left out. The formula is the same on every path of `samplers.path`.
+where D and D_old are the predictions of x0 at s and at the previous level. The rules differ only in `w`. The last term is
+dropped when there is no D_old (the first step) and for a step to level 0. The formula is the same on every path of
+`samplers.path`.
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ MultistepRule = Literal["dpm++ 2m", "res 2m"]
 
 
 def slope_weights(sigmas: Tensor, rule: MultistepRule) -> Tensor:
-    """w of each step of the descending levels sigmas [N+1], [N]; with h_old the length of the step before:
+    """w [N] of each step of the descending levels sigmas [N+1]. With h_old the length of the previous step:
 
-    * dpm++ 2m: (1 - r) h / (2 h_old), from Lu et al. 2022 (arXiv 2211.01095), algorithm 2, as k-diffusion writes it
+    * dpm++ 2m: (1 - r) h / (2 h_old), from Lu et al. 2022 (arXiv 2211.01095), algorithm 2, in k-diffusion's form
       (`sample_dpmpp_2m`).
     * res 2m: h phi_2(-h) h / h_old with phi_2(z) = (exp(z) - 1 - z) / z^2, from Zhang et al. 2023 (arXiv 2308.02157), the
       multistep rule of section 3.
 
-    Raises ValueError when the sigmas do not strictly descend.
+    Raises ValueError unless the sigmas strictly descend.
     """
     _require_strictly_descending(sigmas)
     weights = torch.zeros_like(sigmas[1:])
@@ -52,9 +53,9 @@ def sample_multistep(
     callback: StepCallback | None = None,
     after_step: AfterStep | None = None,
 ) -> Tensor:
-    """Walk x [B, C, H, W] down the levels sigmas [N+1], with N model calls; returns x at the last level.
+    """Take x [B, C, H, W] down the levels sigmas [N+1] with N model calls; returns x at the last level.
 
-    `after_step` may replace the result of each step. Raises ValueError when the sigmas do not strictly descend.
+    `after_step` may replace the result of each step. Raises ValueError unless the sigmas strictly descend.
     """
     weights = slope_weights(sigmas, rule)
     denoised_old = None

@@ -1,7 +1,7 @@
 """Sigma tables: the noise level of every training timestep, from betas or from a model's own table.
 
-The whole pack works in the variance-exploding scale, where x = x0 + sigma * noise. The variance-preserving quantities of
-the papers follow from it: abar = 1 / (1 + sigma^2), x_vp = x * sqrt(abar).
+The variance-exploding scale is used throughout: x = x0 + sigma * noise. The papers' variance-preserving quantities follow:
+abar = 1 / (1 + sigma^2), x_vp = x * sqrt(abar).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 BetaCurve = Literal["linear", "scaled_linear", "squaredcos_cap_v2"]
 
 LARGEST_BETA = 0.999
-# ComfyUI's stand-in for abar = 0, where sigma would be infinite.
+# What ComfyUI substitutes for abar = 0, where sigma would be infinite.
 SMALLEST_ALPHA_CUMPROD = 4.8973451890853435e-08
 
 
@@ -24,7 +24,7 @@ def make_betas(curve: BetaCurve, beta_start: float = 0.00085, beta_end: float = 
 
     "linear" and "scaled_linear" (linear in sqrt(beta), Stable Diffusion's) run from `beta_start` to `beta_end`;
     "squaredcos_cap_v2" is the cosine curve of Nichol and Dhariwal (2021, arXiv 2102.09672, eq. 17) and ignores both.
-    Raises ValueError for another curve.
+    Raises ValueError for an unknown curve.
     """
     if curve == "linear":
         return torch.linspace(beta_start, beta_end, timesteps, dtype=torch.float64)
@@ -34,9 +34,7 @@ def make_betas(curve: BetaCurve, beta_start: float = 0.00085, beta_end: float = 
         times = torch.arange(timesteps + 1, dtype=torch.float64) / timesteps
         alphas = torch.cos((times + 0.008) / 1.008 * math.pi / 2).square()
         return (1 - alphas[1:] / alphas[:-1]).clamp(max=LARGEST_BETA)
-    raise ValueError(
-        f"Noise levels: beta curve {curve!r} is unknown; choose linear, scaled_linear or squaredcos_cap_v2."
-    )
+    raise ValueError(f"beta curve {curve!r} is unknown; choose linear, scaled_linear or squaredcos_cap_v2.")
 
 
 def alphas_cumprod_from_betas(betas: Tensor) -> Tensor:
@@ -54,7 +52,7 @@ def rescale_to_zero_terminal_snr(alphas_cumprod: Tensor) -> Tensor:
 
 
 def sigmas_from_alphas_cumprod(alphas_cumprod: Tensor) -> Tensor:
-    """sigma = sqrt((1 - abar) / abar), float64 [T]; abar = 0 is read as 4.897e-8 (sigma 4518.8), as ComfyUI does."""
+    """sigma = sqrt((1 - abar) / abar), float64 [T]; abar = 0 is replaced by 4.897e-8 (sigma 4518.8), as in ComfyUI."""
     alphas = alphas_cumprod.double().clamp(min=SMALLEST_ALPHA_CUMPROD)
     return ((1 - alphas) / alphas).sqrt()
 

@@ -1,6 +1,6 @@
-"""The last blend, in pixels: what a mask keeps is the source itself, bit for bit; an autoencoder never touched it.
+"""The final blend, in pixels: outside the mask the result equals the source bit for bit, untouched by the VAE.
 
-Images are floating point [B, H, W, 3], 0 to 1; masks [B, H, W], 0 (keep) to 1 (take the edit).
+Images are floating point [B, H, W, 3] in 0..1; masks are [B, H, W], 0 (keep) to 1 (use the edit).
 """
 
 from __future__ import annotations
@@ -18,28 +18,31 @@ from .blend_mask import LATENT_SCALE, checked_mask
 Blend = Literal["feather", "poisson"]
 
 BLEED = 2 * LATENT_SCALE
-"""Pixels beyond a mask's edge that the decoder tints with what was painted inside."""
+"""How far, in pixels, the decoder spreads color from inside the mask to the outside."""
 CONTRAST_PRIOR = 0.1**2
-"""The variance of surroundings whose contrast counts as much as the assumption that there is none to correct."""
+"""The variance at which the measured contrast gain has the same weight as the prior, a gain of 1."""
 
 
 def composite_pixels(
     source: Tensor, edited: Tensor, mask: Tensor, feather: int = 0, match_colour: bool = False, blend: Blend = "feather"
 ) -> Tensor:
-    """`source` where the mask is 0, `edited` inside, with a seam inside the mask only.
+    """`source` where the mask is 0, `edited` inside, with a seam that is entirely inside the mask.
 
     Args:
         source: [B, H, W, 3].
-        edited: [B, H, W, 3], or [B, H8, W8, 3] padded to multiples of eight on the right and below, which is cut off.
-        mask: any size; it is resized (bilinear) to the source. Batches of one serve every image.
-        feather: pixels over which the edit fades in, counted from the mask's edge inwards.
-        match_colour: first fit the edit's mean and deviation of each channel to the source's over the kept pixels (what an
-            autoencoder shifts in color, it shifts everywhere).
+        edited: [B, H, W, 3], or [B, H8, W8, 3] padded on the right and bottom to multiples of eight; the padding is cut off.
+        mask: any size; resized (bilinear) to the source. A batch of one, here or above, serves every image.
+        feather: width in pixels of the fade-in of the edit, from the mask's edge inward.
+        match_colour: first match the mean and standard deviation of each channel of the edit to the source, measured over the
+            unmasked pixels, because an autoencoder shifts colors everywhere.
         blend: "poisson" also fits the edit's gradients into the source (Perez et al. 2003; OpenCV's seamlessClone, which
             works in 8 bits).
 
-    Returns [max B, H, W, 3] in the source's dtype; wherever the resized mask is 0 it equals the source bit for bit.
-    Raises ValueError for sizes and batches that do not fit, NaN, or a negative feather.
+    Returns:
+        [max B, H, W, 3] in the source's dtype; equals the source bit for bit wherever the resized mask is 0.
+
+    Raises:
+        ValueError: if sizes or batches do not fit, a value is not finite, or `feather` is negative.
     """
     _require_image(source, "source")
     _require_image(edited, "edited image")
@@ -62,7 +65,7 @@ def composite_pixels(
 
 
 def feathered_inside(mask: Tensor, pixels: int) -> Tensor:
-    """The mask [B, H, W] times a ramp that rises from its edge (exclusive) to 1 over `pixels` pixels, never outside."""
+    """The mask [B, H, W] times a ramp that rises from its edge (exclusive) to 1 over `pixels` pixels; never grows the mask."""
     if pixels == 0:
         return mask
     from scipy.ndimage import distance_transform_edt
@@ -73,17 +76,17 @@ def feathered_inside(mask: Tensor, pixels: int) -> Tensor:
         if inside.all():
             rows.append(torch.ones_like(row))
             continue
-        # The outermost pixel inside is at distance 1 from the kept ones.
+        # The outermost pixels inside the mask are at distance 1 from the unmasked area.
         rows.append(torch.from_numpy(distance_transform_edt(inside)).to(row) / (pixels + 1))
     return mask * torch.stack(rows).clamp(0, 1)
 
 
 def matched_color(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
-    """The edit [B, H, W, 3] with the source's mean and deviation of each channel over the kept pixels (mask 0).
+    """The edit [B, H, W, 3] with each channel's mean and standard deviation matched to the source over the unmasked pixels.
 
-    Plain surroundings say nothing of contrast: their deviation is the autoencoder's own noise, and to match that would bleach
-    or gray what was painted. So each variance counts beside `CONTRAST_PRIOR`. Pixels within `BLEED` of the mask do not count
-    where others are left: the decoder spreads what was painted over them. An image that keeps nothing stays as it is.
+    A plain background has no contrast to compare: its deviation is the autoencoder's own noise, and matching it would bleach
+    or gray the painted area. So `CONTRAST_PRIOR` is added to both variances. Pixels within `BLEED` of the mask are left out if
+    others remain, because the decoder tints them with the painted area. An image without unmasked pixels is left unchanged.
     """
     kept = _untouched(mask)[..., None].to(source)
     count = kept.sum((1, 2), keepdim=True)
@@ -98,7 +101,7 @@ def matched_color(edited: Tensor, source: Tensor, mask: Tensor) -> Tensor:
 
 
 def _untouched(mask: Tensor) -> Tensor:
-    """The kept pixels [B, H, W] further than `BLEED` from the mask, or all kept ones of a row that has none so far."""
+    """The unmasked pixels [B, H, W] farther than `BLEED` from the mask, or all unmasked ones in rows that have none that far."""
     size = 2 * BLEED + 1
     near = F.max_pool2d(mask[:, None], (size, 1), 1, (BLEED, 0))
     far = F.max_pool2d(near, (1, size), 1, (0, BLEED))[:, 0] == 0
@@ -106,7 +109,7 @@ def _untouched(mask: Tensor) -> Tensor:
 
 
 def _cloned(source: Tensor, edited: Tensor, mask: Tensor) -> Tensor:
-    """seamlessClone of one image; a border of its own lets masks touch the image's edge."""
+    """seamlessClone of one image; an added border allows masks that touch the image's edge."""
     import cv2
 
     inside = (mask >= 0.5).cpu().numpy().astype(np.uint8) * 255
@@ -132,7 +135,7 @@ def _require_image(image: Tensor, name: str) -> None:
     if image.ndim != 4 or image.shape[-1] != 3 or image.numel() == 0:
         raise ValueError(f"the {name} has the shape {tuple(image.shape)}; give an image [batch, height, width, 3].")
     if not bool(torch.isfinite(image).all()):
-        raise ValueError(f"the {name} holds NaN or infinite values; look at the node that made it.")
+        raise ValueError(f"the {name} holds NaN or infinite values; check the node that made it.")
 
 
 def _without_padding(edited: Tensor, source: Tensor) -> Tensor:
@@ -141,7 +144,8 @@ def _without_padding(edited: Tensor, source: Tensor) -> Tensor:
     if tuple(edited.shape[1:3]) not in ((height, width), padded):
         raise ValueError(
             f"the edited image is {edited.shape[2]} x {edited.shape[1]}, the source {width} x {height}. Encoding to a latent "
-            "crops sizes that are no multiple of 8: pad the image before, which is cut back here."
+            "crops sides that are not multiples of 8: give the source at that size, or pad it before encoding (the padding is "
+            "cut off here)."
         )
     return edited[:, :height, :width]
 
@@ -156,5 +160,5 @@ def _common_batch(sizes: dict[str, int]) -> int:
     largest = max(sizes.values())
     if any(size not in (1, largest) for size in sizes.values()):
         told = ", ".join(f"{size} in the {name}" for name, size in sizes.items())
-        raise ValueError(f"the batches do not fit together ({told}); give one of each, or equally many.")
+        raise ValueError(f"the batches do not fit together ({told}); give one of each, or the same number of each.")
     return largest

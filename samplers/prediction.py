@@ -1,6 +1,6 @@
-"""Between what a network predicts (eps, v or x0) and what this pack works with (the denoised image x0).
+"""Convert what a network predicts (eps, v or x0) to the denoised image x0.
 
-All of x and x0 are [B, C, H, W] in the variance-exploding scale; sigma is a scalar or broadcasts against them.
+x and x0 are [B, C, H, W] in the variance-exploding scale; sigma is a scalar, or broadcasts against them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Proximal guidance (Han et al. 2023, arXiv 2306.05414): guidance only where the prompts really differ."""
+"""Proximal guidance (Han et al. 2023, arXiv 2306.05414): guidance only where the prompts' predictions really differ."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Shrinkage = Literal["soft", "hard"]
 
 
 def shrink(difference: Tensor, quantile: float, shrinkage: Shrinkage) -> Tensor:
-    """The proximal step on the guidance direction [B, C, H, W]: small entries become 0.
+    """The proximal step on the guidance direction [B, C, H, W]: sets small entries to 0.
 
-    The threshold is each row's own `quantile` of |difference|. soft: sign(d) max(|d| - threshold, 0), the prox of the L1
-    norm (what the published code does under the name l0; its l1 branch shrinks twice); hard: d where |d| > threshold, the
-    prox of the L0 norm. Scaling the difference scales the result, so that it may be taken in x0 as well as in eps.
+    The threshold is the `quantile` of |difference|, row by row. soft: sign(d) max(|d| - threshold, 0), the proximal operator
+    of the L1 norm (which the published code calls l0; its l1 branch shrinks twice). hard: d where |d| > threshold, the
+    proximal operator of the L0 norm. Both scale with the difference, so it may be taken in x0 as well as in eps.
     """
     threshold = _threshold(difference, quantile)
     if shrinkage == "soft":
@@ -27,10 +27,10 @@ def shrink(difference: Tensor, quantile: float, shrinkage: Shrinkage) -> Tensor:
 def pull_back(
     x: Tensor, trajectory_state: Tensor, difference: Tensor, strength: float, quantile: float, dilation: int
 ) -> Tensor:
-    """Inversion guidance: x + strength (trajectory_state - x) wherever guidance leaves the image as it is.
+    """Inversion guidance: x + strength (trajectory_state - x) wherever guidance leaves the image unchanged.
 
-    x, trajectory_state, difference: [B, C, H, W] of one level. What |difference| marks above its quantile is edited and
-    left alone, with `dilation` latent pixels around it.
+    x, trajectory_state and difference are [B, C, H, W] at the same level. Where |difference| exceeds its quantile, and within
+    `dilation` latent pixels of that, the image is being edited and x is left alone.
     """
     edited = (difference.abs() > _threshold(difference, quantile)).to(x)
     if dilation:

@@ -1,4 +1,4 @@
-"""Which noise levels a sampler visits: timesteps spread over a model's sigma table, looked up, never computed as t - T//N."""
+"""The noise levels that a sampler visits: timesteps looked up in the model's sigma table, never computed as t - T//N."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Spacing = Literal["leading", "trailing", "linspace"]
 Terminal = Literal["clean", "first"]
 
 SAME_LEVEL = 1e-5
-"""Two levels nearer than this, relatively, are one; a sampler hands them on in float32."""
+"""Relative tolerance within which two levels are equal, because samplers pass them on in float32."""
 
 
 @dataclass(frozen=True)
@@ -20,9 +20,9 @@ class Schedule:
     """N steps from noise to image.
 
     Attributes:
-        sigmas: [N+1], not increasing: the level before each step and, last, the level the image is left at.
-        timesteps: N descending rows of the sigma table, one for each step.
-        spacing: how the timesteps were spread.
+        sigmas: [N+1], not increasing: the level before each step and, last, the final level.
+        timesteps: N descending indices into the sigma table, one per step.
+        spacing: how the timesteps are spaced.
         terminal: "clean" ends at sigma 0; "first" ends at the table's first level (SD's `set_alpha_to_one=False`).
     """
 
@@ -37,11 +37,11 @@ class Schedule:
 
     @property
     def ascending_sigmas(self) -> Tensor:
-        """[N+1] from the image to the noise: the levels an inversion visits."""
+        """[N+1], from image to noise: the levels that an inversion visits."""
         return self.sigmas.flip(0)
 
     def window(self, start_step: int, end_step: int) -> Schedule:
-        """The steps `start_step` (counted from the noise end) up to `end_step`, exclusive.
+        """Steps `start_step` (counted from the noise end) to `end_step`, exclusive.
 
         Raises ValueError unless 0 <= start_step < end_step <= N.
         """
@@ -67,14 +67,17 @@ def make_schedule(
     """Spread `steps` timesteps over a sigma table.
 
     Args:
-        sigma_table: [T] ascending, the model's own.
+        sigma_table: [T], ascending; the model's own.
         steps: N, 1 to T.
-        spacing: "leading" (SD's default), "trailing" or "linspace", as diffusers' DDIMScheduler defines them.
+        spacing: "leading" (SD's default), "trailing" or "linspace", as in diffusers' DDIMScheduler.
         terminal: where the last step ends, see `Schedule`.
-        steps_offset: added to every timestep of the leading grid (SD's is 1).
+        steps_offset: added to every timestep of the leading grid (1 for SD).
 
-    Returns a Schedule whose sigmas have the table's dtype and device.
-    Raises ValueError when N is not in 1..T, when a timestep lies beyond the table, or for an unknown name.
+    Returns:
+        A Schedule whose sigmas have the table's dtype and device.
+
+    Raises:
+        ValueError: if N is not in 1..T, a timestep is beyond the table, or a name is unknown.
     """
     if spacing not in get_args(Spacing) or terminal not in get_args(Terminal):
         raise ValueError(
@@ -96,13 +99,16 @@ def make_schedule(
 
 
 def step_at(sigmas: Tensor, sigma: Tensor) -> int:
-    """Which step of the descending `sigmas` [N+1] a network call at `sigma` belongs to; between two levels that of the noisier."""
+    """The step of descending `sigmas` [N+1] that a network call at `sigma` belongs to; between two levels, the noisier one's."""
     return max(0, int((sigmas[:-1] >= sigma * (1 - SAME_LEVEL)).sum()) - 1)
 
 
 def _timesteps(length: int, steps: int, spacing: Spacing, steps_offset: int) -> tuple[int, ...]:
-    """N descending timesteps. Those of diffusers' DDIMScheduler.set_timesteps, but for some N with
-    trailing spacing, where NumPy's floating arange gives N+1 entries or misses a tie: there the exact grid is taken."""
+    """N descending timesteps, as in diffusers' DDIMScheduler.set_timesteps.
+
+    Differs for some N with trailing spacing, where NumPy's floating-point arange gives N+1 entries or misses a tie: this is
+    the exact grid.
+    """
     if spacing == "leading":
         stride = length // steps
         return tuple(index * stride + steps_offset for index in reversed(range(steps)))
