@@ -1,4 +1,4 @@
-"""Which ComfyUI versions the pack runs on, as the table that the README shows.
+"""Which ComfyUI versions the pack runs on, as the table in docs/measured.md.
 
     python dev.py --comfyui VERSION setup     once for each version: fetches its tree
     python dev.py bench versions [--steps 10]
