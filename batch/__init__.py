@@ -1,4 +1,4 @@
-"""Many photos through one ComfyUI workflow: items in, a ledger of what is done, workers, a report.
+"""Run many photos through one ComfyUI workflow: items, a ledger of what is done, workers, a report.
 
-ComfyUI never imports this folder. It needs what ComfyUI's Python has; Ray only where several workers are asked for.
+ComfyUI never imports this folder. It only needs the packages that ComfyUI installs, plus Ray for more than one worker.
 """

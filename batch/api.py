@@ -1,4 +1,4 @@
-"""ComfyUI's HTTP API: queue prompts, ask what became of them, fetch what they made. Standard library only."""
+"""Client for ComfyUI's HTTP API: queue prompts, check their status, fetch their results. Standard library only."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from typing import Any
 Prompt = Mapping[str, Mapping[str, Any]]
 """A graph in ComfyUI's API format: node id -> {"class_type": ..., "inputs": ..., "_meta": {"title": ...}}."""
 
-# Seconds. A busy machine answers late; one that has ended is noticed at once.
+# Seconds. A busy server may take this long to respond; a dead one is noticed immediately.
 ANSWER_TIMEOUT = 600.0
 
-# A server on the loopback is never reached through a proxy, whatever the environment says.
+# A loopback server must never be reached through a proxy, whatever the environment says.
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _OPENER = urllib.request.build_opener()
 
@@ -28,11 +28,11 @@ class ComfyError(Exception):
 
 
 class NoAnswerError(ComfyError):
-    """The server could not be reached, or broke off in the middle of its answer."""
+    """The server could not be reached, or the connection broke during its response."""
 
 
 class AnswerError(ComfyError):
-    """The server answered a request with an error status."""
+    """The server responded to a request with an error status."""
 
     def __init__(self, request: str, status: int, body: str) -> None:
         super().__init__(f"{request} answered {status}: {body}")
@@ -41,7 +41,7 @@ class AnswerError(ComfyError):
 
 
 class PromptRejectedError(ComfyError):
-    """The server refused a prompt before running it. `response` is its answer, with `error` and `node_errors`."""
+    """The server rejected a prompt before running it. `response` has its `error` and `node_errors`."""
 
     def __init__(self, response: dict[str, Any]) -> None:
         super().__init__(json.dumps(response, indent=2))
@@ -57,41 +57,41 @@ class PromptFailedError(ComfyError):
 
     @property
     def message(self) -> str:
-        """What the node said."""
+        """The node's error message."""
         return str(self.event.get("exception_message", "")).strip()
 
 
 class PromptInterruptedError(ComfyError):
-    """The prompt was interrupted before its end."""
+    """The prompt was interrupted before it finished."""
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a prompt that ran to its end left behind."""
+    """The results of a prompt that finished."""
 
     prompt_id: str
     outputs: dict[str, dict[str, Any]]
     """Node id -> the node's `ui` values: `images`, `text`, ..."""
     executed: tuple[str, ...]
-    """The nodes that ran, in this order."""
+    """The nodes that ran, in order."""
     cached: frozenset[str]
-    """The nodes whose earlier results were used instead."""
+    """The nodes whose cached results were used."""
     seconds: float
 
 
 class ComfyApi:
-    """A ComfyUI that answers at `url` (no slash at the end)."""
+    """A running ComfyUI at `url` (without a trailing slash)."""
 
     url: str
 
     def explanation(self) -> str:
-        """What is known of a server that does not answer, to be added to the message: its log, where there is one."""
+        """Text to append to an error message when the server does not respond: the end of its log, if there is one."""
         return ""
 
     def request(self, path: str, payload: object = None, **query: str) -> bytes:
-        """The body of the answer: to a POST of `payload` as JSON, or to a GET where that is None.
+        """Send a POST with `payload` as JSON, or a GET if it is None, and return the body of the response.
 
-        Raises AnswerError for an error status, and NoAnswerError where none comes.
+        Raises AnswerError for an error status, and NoAnswerError if there is no response.
         """
         body = None if payload is None else json.dumps(payload).encode()
         return self._send(path + ("?" + urllib.parse.urlencode(query) if query else ""), body, "application/json")
@@ -114,7 +114,7 @@ class ComfyApi:
         return json.loads(self.request(path, **query))
 
     def post_prompt(self, payload: Mapping[str, Any]) -> str:
-        """POST /prompt: queue a prompt and return its id; PromptRejectedError where the server refuses it."""
+        """POST /prompt: queue a prompt and return its id. Raises PromptRejectedError if the server rejects it."""
         try:
             return json.loads(self.request("/prompt", payload))["prompt_id"]
         except AnswerError as error:
@@ -123,7 +123,7 @@ class ComfyApi:
             raise
 
     def upload(self, name: str, subfolder: str, content: bytes) -> str:
-        """Put a picture into the server's input folder, over one of this name; what Load Image calls it."""
+        """Upload an image to the server's input folder, replacing any of the same name; returns its name for Load Image."""
         boundary = uuid.uuid4().hex
         fields = {"subfolder": subfolder, "overwrite": "true", "type": "input"}
         parts = [
@@ -138,16 +138,16 @@ class ComfyApi:
         return f"{stored['subfolder']}/{stored['name']}".lstrip("/")
 
     def is_queued(self, prompt_id: str) -> bool:
-        """Whether the prompt is running or waits to be run."""
+        """Whether the prompt is running or waiting in the queue."""
         queue = self.get("/queue")
         return any(entry[1] == prompt_id for entry in [*queue["queue_running"], *queue["queue_pending"]])
 
     def history(self, prompt_id: str) -> dict[str, Any] | None:
-        """ComfyUI's record of a finished prompt (`outputs`, `status`), or None while it is not finished."""
+        """ComfyUI's record of a finished prompt (`outputs`, `status`), or None if it has not finished."""
         return self.get(f"/history/{prompt_id}").get(prompt_id)
 
     def fetch(self, image: Mapping[str, str]) -> bytes:
-        """The file that one entry of a node's `images` names."""
+        """The file that an entry of a node's `images` refers to."""
         return self.request("/view", **{key: image[key] for key in ("filename", "subfolder", "type")})
 
     def images(self, result: Result, node: str) -> list[bytes]:
@@ -155,11 +155,11 @@ class ComfyApi:
         return [self.fetch(image) for image in result.outputs.get(node, {}).get("images", [])]
 
     def interrupt(self) -> None:
-        """Interrupt the prompt that is running."""
+        """Interrupt the running prompt."""
         self.request("/interrupt", {})
 
     def finished(self, prompt_id: str) -> dict[str, Any]:
-        """The record of a prompt that ran to its end; raise where it failed or was interrupted."""
+        """The record of a finished prompt. Raises if it failed or was interrupted."""
         history = self.history(prompt_id)
         if history is None:
             raise ComfyError(f"ComfyUI has no record of the prompt {prompt_id}.{self.explanation()}")

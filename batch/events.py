@@ -1,4 +1,4 @@
-"""What a running ComfyUI tells over its websocket. Needs websocket-client, which ComfyUI does not bring."""
+"""The events that a running ComfyUI sends over its websocket. Needs websocket-client, which ComfyUI does not install."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Event:
 
     @property
     def node(self) -> str | None:
-        """The id of the node it is about, as the prompt names it."""
+        """The id, as in the prompt, of the node that the event is about."""
         return self.data.get("display_node") or self.data.get("node")
 
 
 class EventStream:
-    """The websocket of one client of the server."""
+    """The websocket connection of one client."""
 
     def __init__(self, url: str, client_id: str, timeout: float) -> None:
         import websocket
@@ -31,7 +31,7 @@ class EventStream:
         self._socket = websocket.create_connection(f"{address}/ws?clientId={client_id}", timeout=timeout)
 
     def next(self, timeout: float = 1.0) -> Event | None:
-        """The next message, or None where none came for `timeout` seconds; ConnectionError where the server is gone."""
+        """The next message, or None if none arrives within `timeout` seconds. Raises ConnectionError if the server is gone."""
         self._socket.settimeout(timeout)
         try:
             message = self._socket.recv()

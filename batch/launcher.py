@@ -1,9 +1,9 @@
-"""Runs ComfyUI's main.py, and ends it when the process that started it is gone, however that one ended.
+"""Run ComfyUI's main.py, and end it as soon as the parent process ends, in whatever way.
 
     python launcher.py BASE main.py [arguments]
 
-The starter holds the other end of standard input and never writes to it. A killed starter closes it: then the folder
-BASE, where it is not empty text, is removed with this process, so that nothing stays behind.
+The parent holds the other end of standard input and never writes to it, so the pipe closes even if the parent is killed.
+This process then exits and removes the folder BASE (unless it is ""), so that nothing is left behind.
 """
 
 import os
@@ -15,7 +15,7 @@ import threading
 
 
 def end_with_starter(base: str) -> None:
-    """Wait until standard input ends, then end the process at once."""
+    """Wait until standard input closes, then exit immediately."""
     while os.read(0, 1024):
         pass
     if base:
@@ -24,9 +24,9 @@ def end_with_starter(base: str) -> None:
 
 
 def main() -> None:
-    """Run the script as `python main.py` would in the current folder."""
+    """Run the script like `python main.py` in the current folder."""
     base, script = sys.argv[1:3]
-    # Ctrl-C reaches the whole group of the terminal: what becomes of ComfyUI then is its starter's affair.
+    # Ctrl-C reaches the terminal's whole process group; the parent decides what happens to ComfyUI.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=end_with_starter, args=(base,), daemon=True).start()
     sys.argv = sys.argv[2:]

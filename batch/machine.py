@@ -1,4 +1,4 @@
-"""What a server needs of the machine it runs on: an accelerator, a port, links, the end of a process."""
+"""What a server needs from the machine: an accelerator, a free port, links, a way to end a process."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from pathlib import Path
 
 
 def has_accelerator() -> bool:
-    """Whether torch sees something faster than the CPU."""
+    """Whether torch has a device faster than the CPU."""
     import torch  # takes seconds, and is only needed where the caller leaves the choice to us
 
     return torch.accelerator.is_available()
 
 
 def claim_port(port: int) -> int:
-    """A free loopback port where `port` is 0, else that port; OSError where it is not free."""
+    """A free loopback port if `port` is 0, else `port` itself. Raises OSError if it is in use."""
     with socket.socket() as probe:
-        if os.name != "nt":  # there the option would allow a port that is in use
+        if os.name != "nt":  # on Windows this option would allow a port that is in use
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         probe.bind(("127.0.0.1", port))
         return probe.getsockname()[1]
 
 
 def link(path: Path, target: Path) -> None:
-    """Make `path` lead to a file or folder, with what the system allows without further rights."""
+    """Make `path` point to a file or folder, in a way that needs no special privileges."""
     target = target.resolve(strict=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     if os.path.lexists(path):
@@ -50,7 +50,7 @@ def link(path: Path, target: Path) -> None:
 
 
 def end_process(process: subprocess.Popen[bytes]) -> None:
-    """Ask a process to end, and end it where it does not."""
+    """Terminate a process, and kill it if it does not exit."""
     process.terminate()
     try:
         process.wait(timeout=15)

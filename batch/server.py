@@ -29,15 +29,15 @@ LAUNCHER = Path(__file__).resolve().parent / "launcher.py"
 
 
 class StartError(ComfyError):
-    """The server did not come up; the message ends with the last lines of its log."""
+    """The server did not start; the message ends with the last lines of its log."""
 
 
 @dataclass
 class ComfyServer(ComfyApi):
     """A headless ComfyUI on a loopback port, as a context manager.
 
-    It sees only the packs and models that it is given, in a base directory of its own, so that nothing of the
-    ComfyUI tree is written to or loaded besides its code. It ends with the process that started it.
+    It only sees the packs and models it is given, in its own base directory: nothing in the ComfyUI tree is modified, and
+    only its code is loaded from there. It ends with the process that started it.
     """
 
     comfyui: Path
@@ -47,26 +47,26 @@ class ComfyServer(ComfyApi):
     models: Mapping[str, Path] = field(default_factory=dict)
     """Path below models/ -> file or folder, for example {"checkpoints": folder} or {"loras/a.safetensors": file}."""
     arguments: Sequence[str] = ()
-    """Further arguments of ComfyUI's main.py."""
+    """Additional arguments for ComfyUI's main.py."""
     cpu: bool | None = None
-    """Whether to run on the CPU; None: only where torch sees no accelerator."""
+    """Whether to run on the CPU; None: only if torch finds no accelerator."""
     port: int = 0
-    """The port to listen on; 0 chooses a free one, which is then found here."""
+    """The port to listen on; 0 chooses a free one and stores it here."""
     directory: Path | None = None
     """The base directory to use and keep; None: a temporary one."""
     parent: Path | None = None
-    """Where a temporary base directory is made; None: where the system has its temporary files."""
+    """The folder in which to create a temporary base directory; None: the system's."""
     prefix: str = "retrace-comfyui-"
-    """How the name of a temporary base directory begins."""
+    """The prefix of a temporary base directory's name."""
     every_pack_loads: bool = True
-    """Refuse to start where ComfyUI cannot load one of the packs, of which it only warns."""
+    """Fail to start if ComfyUI cannot load one of the packs, instead of only logging a warning as ComfyUI does."""
     show_log: bool = False
-    """Write the server's log to the terminal instead of to server.log in the base directory."""
+    """Write the server's log to the terminal instead of server.log in the base directory."""
     start_timeout: float = 900.0
-    """Seconds until a start counts as failed: the first one on a slow disk or a busy machine takes long."""
+    """Seconds until a start counts as failed; the first start on a slow disk or a busy machine takes long."""
 
     followed: bool = True
-    """Listen to the server's websocket, which `run` and `follow` need; without it, websocket-client is not needed."""
+    """Open the websocket, which `run` and `follow` need and for which websocket-client must be installed."""
 
     url: str = field(init=False)
     base: Path = field(init=False)
@@ -86,7 +86,7 @@ class ComfyServer(ComfyApi):
         self.stop()
 
     def start(self) -> None:
-        """Start the server and return when it answers; leave nothing running where that fails."""
+        """Start the server and return when it responds. If that fails, nothing is left running."""
         with contextlib.ExitStack() as resources:
             self.base = self._make_base(resources)
             self._claim_port()
@@ -104,7 +104,7 @@ class ComfyServer(ComfyApi):
         self._resources.close()
 
     def log(self) -> str:
-        """What the server has logged so far, without colors."""
+        """The server's log so far, without color codes."""
         path = self.base / "server.log"
         text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         return re.sub(r"\x1b\[[0-9;]*m", "", text)
@@ -173,7 +173,7 @@ class ComfyServer(ComfyApi):
             raise StartError("\n".join(["A custom node pack could not be loaded:", *about, self.explanation()]))
 
     def ending(self) -> str:
-        """How a server that does not answer has ended."""
+        """How the server ended, for an error message."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             return f"ComfyUI ended with exit status {self.process.wait(timeout=5)}"
         return "ComfyUI closed the connection"
@@ -186,9 +186,9 @@ class ComfyServer(ComfyApi):
     # --- prompts ---
 
     def queue(self, prompt: Prompt, workflow: Mapping[str, Any] | None = None) -> str:
-        """Queue a prompt and return its id; PromptRejectedError where the server refuses it.
+        """Queue a prompt and return its id. Raises PromptRejectedError if the server rejects it.
 
-        The pictures that it saves carry the `workflow` (UI format): dropped on ComfyUI they open it.
+        `workflow` (UI format) is embedded in the saved images, so that dropping one onto ComfyUI opens it.
         """
         payload: dict[str, Any] = {"prompt": prompt, "client_id": self.client_id}
         if workflow is not None:
@@ -196,15 +196,15 @@ class ComfyServer(ComfyApi):
         return self.post_prompt(payload)
 
     def follow(self, prompt_id: str, timeout: float = 1800.0) -> Iterator[Event]:
-        """The events of a queued prompt, up to and including the last, `executing` with no node.
+        """The events of a queued prompt, up to and including the last one, `executing` without a node.
 
-        Follow prompts in the order in which they were queued: events of another prompt are dropped.
+        Follow prompts in the order in which they were queued: events of other prompts are dropped.
         """
         deadline = time.monotonic() + timeout
         while True:
             event = self._next_event()
             if event is None:
-                # A message can be lost (another client with our id, a prompt that was followed late): ask.
+                # A message can be lost (another client with our id, a prompt followed too late), so check the history.
                 if self.history(prompt_id) is not None:
                     return
             elif event.data.get("prompt_id", prompt_id) == prompt_id:
@@ -221,7 +221,7 @@ class ComfyServer(ComfyApi):
         timeout: float = 1800.0,
         workflow: Mapping[str, Any] | None = None,
     ) -> Result:
-        """Queue a prompt, follow it to its end and return what it made; raise where it failed or was interrupted."""
+        """Queue a prompt, follow it to its end and return its results. Raises if it fails or is interrupted."""
         started = time.monotonic()
         prompt_id = self.queue(prompt, workflow)
         executed: list[str] = []

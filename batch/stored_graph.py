@@ -1,4 +1,4 @@
-"""A stored graph (ComfyUI's UI format), as the templates are: its API format, and a prompt's values on its nodes."""
+"""Stored graphs (ComfyUI's UI format, as in the templates): convert to the API format, and fill in a prompt's values."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ NOTES = ("MarkdownNote", "Note")
 
 
 def widget_names(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[str | None]:
-    """What each of a stored node's widgets_values is for; None: for the frontend alone.
+    """The input that each of a stored node's widgets_values belongs to; None for a value that only the frontend uses.
 
-    Raises ValueError where ComfyUI declares other inputs or another number of widgets for the node's class.
-    It keeps a choice of its own behind a seed (what becomes of it after a run) and behind a file that can be uploaded.
+    The frontend adds its own widget after a seed (control after generate) and after a file that can be uploaded.
+
+    Raises ValueError if ComfyUI declares other inputs or another number of widgets for the node's class.
     """
     declared = object_info[node["type"]]["input"]
     specs = {**declared.get("required", {}), **declared.get("optional", {})}
     names: list[str | None] = []
     for slot in node["inputs"]:
-        # What belongs to one choice of a combo is named "combo.input", and only the combo is declared at the top.
+        # An input that belongs to one choice of a combo is named "combo.input"; only the combo is declared at the top level.
         name = slot["name"].split(".")[0]
         if name not in specs:
-            raise ValueError(f"{titled(node)} has an input {name} that this ComfyUI does not know.")
+            raise ValueError(f"{titled(node)} has an input {name} that this ComfyUI does not have.")
         if "widget" in slot:
             names.append(slot["name"])
             options = [*specs[name], {}][1]
@@ -36,17 +37,17 @@ def widget_names(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> lis
 
 
 def titled(node: Mapping[str, Any]) -> str:
-    """What a stored node is called: its own title, else its class."""
+    """A stored node's name: its title, or its class if it has none."""
     return node.get("title") or node["type"]
 
 
 def api_prompt(
     graph: Mapping[str, Any], object_info: Mapping[str, Any], sources: Mapping[int, Any] | None = None
 ) -> dict[str, dict[str, Any]]:
-    """What the frontend would queue for a stored graph: widgets by name, links as [node, output].
+    """The API prompt that the frontend would queue for a stored graph: widgets by name, links as [node, output].
 
-    `sources` is for a graph with inputs from outside: link id -> what comes over it.
-    Raises ValueError where a stored node has other inputs or widgets than ComfyUI declares for its class.
+    `sources` is for a graph with external inputs: link id -> what the link provides.
+    Raises ValueError if a stored node's inputs or widgets are not those that ComfyUI declares for its class.
     """
     if sources is None:
         sources = {link[0]: [str(link[1]), link[2]] for link in graph["links"]}
@@ -62,9 +63,9 @@ def api_prompt(
 
 
 def filled_in(graph: Mapping[str, Any], prompt: Prompt, object_info: Mapping[str, Any]) -> dict[str, Any]:
-    """The graph as it would be where the prompt's titles and values had been typed into it.
+    """The graph with the prompt's titles and values filled in.
 
-    A node of the prompt is the graph's where both have the same id and class; any other has no place in it.
+    A node of the prompt belongs to the graph's node of the same id and class; other nodes are ignored.
     """
     filled = deepcopy(dict(graph))
     for node in filled["nodes"]:

@@ -1,4 +1,4 @@
-"""Makes ../batch importable as `batch`, by its own path: the pack's root on sys.path would shadow ComfyUI's modules."""
+"""Make ../batch importable as `batch` by its path: with the pack's root on sys.path, it would shadow ComfyUI's modules."""
 
 import importlib.util
 import sys

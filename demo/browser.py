@@ -1,4 +1,4 @@
-"""A Chromium for the browser tests: one that is installed, one that was downloaded before, else one made available now."""
+"""A Chromium for the browser tests: an installed one, an earlier download, or one that is installed or downloaded now."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WINDOWS_PROGRAMS = ("Google/Chrome/Application/chrome.exe", "Microsoft/Edge/Appl
 WINDOWS_FOLDERS = ("PROGRAMFILES", "PROGRAMFILES(X86)", "LOCALAPPDATA")
 
 Run = Callable[[Sequence[str], Mapping[str, str]], "tuple[int, str]"]
-"""(command, further environment) -> exit status and everything that it printed."""
+"""(command, additional environment) -> exit status and output."""
 
 
 class NoBrowserError(Exception):
@@ -26,7 +26,7 @@ class NoBrowserError(Exception):
 
 
 def run(command: Sequence[str], more_environment: Mapping[str, str]) -> tuple[int, str]:
-    """Run a program to its end without a terminal."""
+    """Run a program to completion without a terminal."""
     environment = {**os.environ, **more_environment}
     done = subprocess.run(
         command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -35,10 +35,10 @@ def run(command: Sequence[str], more_environment: Mapping[str, str]) -> tuple[in
 
 
 def find_browser(downloads: Path, may_install: bool, run: Run = run) -> Path:
-    """The program of a Chromium, Chrome or Edge. Raises NoBrowserError.
+    """The executable of a Chromium, Chrome or Edge. Raises NoBrowserError.
 
-    It is the one that CHROMIUM names, or an installed one. Otherwise Playwright's own Chromium is downloaded into
-    `downloads`. Where `may_install` allows it and the user is root on Debian, its package is installed first.
+    The first of: the one that CHROMIUM names; an installed one; Debian's package, installed now if `may_install` and the user
+    is root; Playwright's own Chromium, downloaded into `downloads`.
     """
     if named := os.environ.get("CHROMIUM"):
         if not Path(named).is_file():
@@ -61,7 +61,7 @@ def _installed() -> Iterator[Path]:
     yield from (Path(found) for name in PROGRAMS if (found := shutil.which(name)))
     if sys.platform == "darwin":
         places = [Path(f"/Applications/{name}.app/Contents/MacOS/{name}") for name in MAC_APPLICATIONS]
-    else:  # the variables are set on Windows alone
+    else:  # these variables are set on Windows only
         folders = [Path(os.environ[name]) for name in WINDOWS_FOLDERS if name in os.environ]
         places = [folder / program for folder in folders for program in WINDOWS_PROGRAMS]
     yield from (place for place in places if place.is_file())
@@ -72,16 +72,16 @@ def _is_root_on_debian() -> bool:
 
 
 def _install_package(run: Run) -> str:
-    """Install Debian's package; return how that ended, for a message."""
+    """Install Debian's package; returns the outcome, for a message."""
     for arguments in (["update"], ["install", "--yes", "--no-install-recommends", "chromium"]):
         status, output = run(["apt-get", *arguments], {"DEBIAN_FRONTEND": "noninteractive"})
         if status != 0:
             return f"apt-get {arguments[0]} failed ({_last_line(output)})"
-    return "apt-get installed the package chromium, but no such program"
+    return "apt-get installed the package chromium, but there is no such program"
 
 
 def _downloaded(downloads: Path, run: Run) -> Path:
-    """Playwright's own Chromium below `downloads`, fetched the first time."""
+    """Playwright's own Chromium in `downloads`, downloaded on first use."""
     environment = {"PLAYWRIGHT_BROWSERS_PATH": str(downloads)}
     status, output = run([sys.executable, "-m", "playwright", "install", "chromium"], environment)
     if status != 0:

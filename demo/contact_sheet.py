@@ -1,4 +1,4 @@
-"""Several pictures side by side, each with its name above and a caption below."""
+"""Images side by side, each with its name above and a caption below."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BACKGROUND, _INK, _FAINT = "white", "black", "#555555"
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture (encoded, as ComfyUI serves it) with its texts."""
+    """An image (encoded, as ComfyUI serves it) with its texts."""
 
     png: bytes
     name: str
@@ -23,7 +23,7 @@ class Tile:
 
 
 def contact_sheet(tiles: Sequence[Tile], least_side: int = 320, most_side: int = 768) -> Image.Image:
-    """Lay the tiles out in a row. Small pictures are enlarged by whole factors, so that their pixels stay pixels."""
+    """Lay out the tiles in a row. Small images are enlarged by integer factors, so that their pixels remain visible as squares."""
     pictures = [scaled(Image.open(io.BytesIO(tile.png)).convert("RGB"), least_side, most_side) for tile in tiles]
     column = max(picture.width for picture in pictures)
     tallest = max(picture.height for picture in pictures)
@@ -44,7 +44,7 @@ def contact_sheet(tiles: Sequence[Tile], least_side: int = 320, most_side: int =
 
 
 def scaled(picture: Image.Image, least_side: int, most_side: int) -> Image.Image:
-    """Enlarge a picture that is too small to look at, shrink one that is too large to show three of."""
+    """Enlarge an image that is too small to see, and shrink one that is too large to show three side by side."""
     longest = max(picture.size)
     if longest < least_side:
         factor = -(-least_side // longest)
@@ -54,7 +54,7 @@ def scaled(picture: Image.Image, least_side: int, most_side: int) -> Image.Image
 
 
 def labelled_rows(pictures: Mapping[str, Image.Image]) -> Image.Image:
-    """Pictures side by side, each with its label below; one that is much wider than high has a row of its own."""
+    """Images side by side, each with its label below; one that is much wider than tall gets its own row."""
     wide = {label: picture for label, picture in pictures.items() if picture.width > 1.5 * picture.height}
     rest = {label: picture for label, picture in pictures.items() if label not in wide}
     rows = [labelled_row({label: picture}) for label, picture in wide.items()] + ([labelled_row(rest)] if rest else [])
@@ -67,7 +67,7 @@ def labelled_rows(pictures: Mapping[str, Image.Image]) -> Image.Image:
 
 
 def labelled_row(pictures: Mapping[str, Image.Image], width: int = 640, gap: int = 8) -> Image.Image:
-    """Pictures of one height side by side, no wider than `width`; those of the miniature are at most twice enlarged."""
+    """Images of equal height side by side, at most `width` wide in total; the miniature's are enlarged at most twice."""
     room = width - gap * (len(pictures) - 1)
     shapes = sum(picture.width / picture.height for picture in pictures.values())
     tallest = max(picture.height for picture in pictures.values())
@@ -85,7 +85,7 @@ def labelled_row(pictures: Mapping[str, Image.Image], width: int = 640, gap: int
 
 
 def enlarged(picture: Image.Image, height: int) -> Image.Image:
-    """The picture in this height; one of latent size keeps its pixels as squares, because they are the subject."""
+    """The image at this height; one of latent size keeps its pixels as squares, because they are the point."""
     size = (max(1, round(picture.width * height / picture.height)), height)
     small = picture.height <= 32
     return picture.resize(size, Image.Resampling.NEAREST if small else Image.Resampling.LANCZOS)

@@ -1,4 +1,4 @@
-"""The pictures of the nodes that edit, inpaint, and measure what an edit changed."""
+"""The help pages' pictures for the nodes that edit, inpaint, and measure what an edit changed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def two_prompts(target: str, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
 
 
 def controlled_edit(node_id: str, label: str, words: str, cfg: float, **settings: Any) -> Picture:  # noqa: ANN401  (JSON)
-    """An edit of the photo toward other words, without and with the node that holds it to the photo."""
+    """An edit of the photo toward another prompt, without and with the node that keeps it close to the photo."""
     graph = {
         **INVERTED,
         "target": text(words),
@@ -67,7 +67,7 @@ def inpaint(class_type: str, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
 
 
 def blend_mask(source: str, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
-    """A mask made ready for inpainting."""
+    """A mask prepared for inpainting."""
     base = {"mask": [source, 0], "invert": False, "fill_holes": False, "grow": 0, "feather": 0, "snap": 0.0}
     return node("RetraceBlendMask", **{**base, "latent_size": "maximum", **settings})
 

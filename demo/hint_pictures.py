@@ -1,4 +1,4 @@
-"""The pictures of the nodes that make hints for a ControlNet: edges, normals, poses, depth."""
+"""The help pages' pictures for the nodes that make ControlNet hints: edges, normals, poses, depth."""
 
 from __future__ import annotations
 
@@ -59,6 +59,6 @@ HINTS = (
         },
         (image("photo", "photo"), image("depth", "depth")),
     ),
-    # No pose model is at hand whose weights mean anything: the form of the hint is shown, from given keypoints.
+    # No trained pose model is available, so the picture shows the form of the hint, drawn from given keypoints.
     Picture("RetraceEstimatePose", {"cheering": draw_pose(CHEERING)}, (image("", "cheering"),)),
 )

@@ -1,4 +1,4 @@
-"""The pictures of the nodes that sample, invert, and make an inverted photo come back under guidance."""
+"""The help pages' pictures for the nodes that sample, invert, and reconstruct under guidance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAVED = "trajectories/photo"
 
 
 def advanced_sample(positive: Link, negative: Link, start: Link, start_step: int) -> Node:
-    """ComfyUI's own KSamplerAdvanced on a state of the trajectory."""
+    """ComfyUI's KSamplerAdvanced, starting from a state of the trajectory."""
     schedule = {"steps": STEPS, "scheduler": "ddim_uniform", "start_at_step": start_step, "end_at_step": 10000}
     prompts = {"positive": positive, "negative": negative, "latent_image": start, "cfg": 5.0}
     noise = {"add_noise": "disable", "noise_seed": 0, "return_with_leftover_noise": "disable"}

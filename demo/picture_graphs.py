@@ -1,4 +1,4 @@
-"""All pictures of the help pages, one a node, by families."""
+"""All pictures of the help pages, one per node, grouped by family."""
 
 from __future__ import annotations
 

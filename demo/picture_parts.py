@@ -1,6 +1,6 @@
-"""What the pictures of the help pages are made of: what a picture is, and the nodes and graphs that they share.
+"""Building blocks for the help pages' pictures: what a picture is, and the nodes and graphs that they share.
 
-The graphs are of the API format; all of them edit the shipped picture with the shipped miniature model, in few steps.
+The graphs are in API format. All of them edit the shipped image with the shipped miniature model, in a few steps.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TARGET = "a large green triangle on a purple background"
 
 @dataclass(frozen=True)
 class Shown:
-    """An output of the graph, and what is written under its picture."""
+    """An output of the graph, and the label under its image."""
 
     label: str
     output: Link
@@ -29,7 +29,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Picture:
-    """The picture in one node's help."""
+    """The picture on one node's help page."""
 
     node_id: str
     graph: Graph
@@ -37,7 +37,7 @@ class Picture:
 
 
 def image(label: str, node_id: str, output: int = 0) -> Shown:
-    """An IMAGE as it is."""
+    """An IMAGE, unchanged."""
     return Shown(label, [node_id, output], "IMAGE")
 
 
@@ -47,12 +47,12 @@ def mask(label: str, node_id: str, output: int = 0) -> Shown:
 
 
 def latent(label: str, node_id: str, output: int = 0) -> Shown:
-    """A LATENT as the VAE decodes it."""
+    """A LATENT, decoded by the VAE."""
     return Shown(label, [node_id, output], "LATENT")
 
 
 def node(class_type: str, **inputs: Any) -> Node:  # noqa: ANN401  (JSON)
-    """A node of the API format."""
+    """A node in API format."""
     return {"class_type": class_type, "inputs": inputs}
 
 
@@ -79,7 +79,7 @@ def state(start_step: int, trajectory: Link = PATH) -> Node:
 
 
 def sample(start: Link, positive: Link, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
-    """DDIM from a LATENT; from its first step, if the settings name no other."""
+    """DDIM from a LATENT; from its first step, unless the settings give another."""
     base = {"model": MODEL, "positive": positive, "negative": EMPTY_PROMPT, "latent": start, "seed": 1, "cfg": 1.0}
     rest = {"start_step": 0, "end_step": 1000, "add_noise": False, "eta": 0.0, "same_noise": False, "row_seeds": ""}
     return node("RetraceDDIMSample", **{**base, **rest, **SCHEDULE, **settings})
@@ -93,7 +93,7 @@ def edit(positive: Link = TARGET_PROMPT, **settings: Any) -> Node:  # noqa: ANN4
 
 
 def stock_sample(sampler: Link, sigmas: Link = LEVELS, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
-    """ComfyUI's own SamplerCustom from noise, under the target prompt."""
+    """ComfyUI's SamplerCustom from noise, under the target prompt."""
     prompts = {"positive": TARGET_PROMPT, "negative": EMPTY_PROMPT, "latent_image": ["encode", 0]}
     base = {"model": MODEL, "add_noise": True, "noise_seed": 3, "cfg": 4.0}
     return node("SamplerCustom", **{**base, **prompts, "sampler": sampler, "sigmas": sigmas, **settings})

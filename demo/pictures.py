@@ -1,6 +1,6 @@
-"""Make the pictures of the help pages: every node's own output in a real ComfyUI, on the shipped picture and miniature.
+"""Make the pictures of the help pages: every node's own output in a real ComfyUI, from the shipped image and miniature.
 
-They are written to web/docs/pictures/<node_id>.jpg; with node ids only those.
+They are written to web/docs/pictures/<node_id>.jpg. Node ids as arguments make only those.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ QUALITIES = (88, 80, 70, 60, 50)
 
 
 def chosen() -> Sequence[Picture]:
-    """The pictures that the command line asks for."""
+    """The pictures that were asked for on the command line."""
     parser = argparse.ArgumentParser(prog="dev.py pictures", description=__doc__, allow_abbrev=False)
     known = [picture.node_id for picture in PICTURES]
     parser.add_argument("node_ids", nargs="*", metavar="NODE_ID", help="default: all of them")
@@ -45,7 +45,7 @@ def chosen() -> Sequence[Picture]:
 
 
 def preview(shown: Shown) -> Graph:
-    """The nodes that make an output of the graph a picture to be fetched; the last one is named by the label."""
+    """The nodes that turn an output of the graph into an image to fetch; the last one's id contains the label."""
     if shown.kind == "IMAGE":
         return {f"show {shown.label}": node("PreviewImage", images=shown.output)}
     as_image = {
@@ -57,14 +57,14 @@ def preview(shown: Shown) -> Graph:
 
 
 def draw(server: ComfyServer, picture: Picture) -> Image.Image:
-    """Run the graph and lay out what it showed."""
+    """Run the graph and lay out its results."""
     graph = dict(picture.graph)
     for shown in picture.shown:
         graph |= preview(shown)
     result = server.run(graph, timeout=3600)
     images = {}
     for shown in picture.shown:
-        # ComfyUI leaves out an output that cannot be made as the graph asks, and runs the others.
+        # ComfyUI skips an output whose inputs are invalid, and runs the others.
         pngs = server.images(result, f"show {shown.label}")
         if not pngs:
             raise ComfyError(f"{picture.node_id}: there is no picture {shown.label!r}; the server's log says why.")
@@ -73,7 +73,7 @@ def draw(server: ComfyServer, picture: Picture) -> Image.Image:
 
 
 def jpeg(picture: Image.Image) -> bytes:
-    """The picture in the best of the qualities in which it is small: decoded noise is what a JPEG takes most for."""
+    """The picture at the best quality that is small enough: JPEG spends most of its bytes on decoded noise."""
     encoded = b""
     for quality in QUALITIES:
         file = io.BytesIO()
@@ -85,7 +85,7 @@ def jpeg(picture: Image.Image) -> bytes:
 
 
 def make_server(folder: Path, pictures: Sequence[Picture]) -> ComfyServer:
-    """A ComfyUI with the miniature and, made in `folder`, a checkpoint of the depth layout and an estimator of depth."""
+    """A ComfyUI with the miniature and, created in `folder`, a checkpoint with the depth layout and a depth estimator."""
     subprocess.run([sys.executable, MINIATURE / "layout_files.py", folder], check=True)
     files = (MINIATURE / "tiny_sd15.safetensors", folder / "checkpoints" / "tiny_depth.safetensors")
     models = {f"checkpoints/{file.name}": file for file in files}
@@ -97,7 +97,7 @@ def make_server(folder: Path, pictures: Sequence[Picture]) -> ComfyServer:
 
 
 def main() -> int:
-    """Make them and return the exit status."""
+    """Make the pictures and return the exit status."""
     pictures = chosen()
     FOLDER.mkdir(exist_ok=True)
     try:

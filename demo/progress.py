@@ -1,4 +1,4 @@
-"""The progress of a prompt in the terminal: one line a node, with a bar while it counts steps."""
+"""A prompt's progress in the terminal: one line per node, with a progress bar while it counts steps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BAR = 30
 
 
 class Progress:
-    """Shows the events of a prompt as they come; a context manager, so that the last line is always ended."""
+    """Shows a prompt's events as they arrive; a context manager, so that the last line is always terminated."""
 
     def __init__(self, titles: Mapping[str, str]) -> None:
         self._titles = titles
@@ -32,7 +32,7 @@ class Progress:
             self._show("stopped", end="\n")
 
     def __call__(self, event: Event) -> None:
-        """Take one event of the prompt."""
+        """Handle one event of the prompt."""
         if event.kind == "executing":
             self._change_node(event.node)
         elif event.kind == "progress" and self._node is not None:
@@ -49,7 +49,7 @@ class Progress:
             self._show("...", end="")
 
     def _show(self, state: str, end: str) -> None:
-        # The state is padded so that a shorter one covers the longer one before it.
+        # Padded, so that a shorter state overwrites a longer one.
         name = self._titles.get(self._node or "", self._node or "")
         start = "\r" if self._live else ""
         print(f"{start}  {name:<{self._width}}  {state:<{_BAR + 16}}", end=end, flush=True)

@@ -1,7 +1,7 @@
 """Invert, reconstruct and edit an image in a real ComfyUI, and show the results.
 
 Without options: the shipped image and the shipped miniature model. With --checkpoint and --image: your own Stable
-Diffusion 1.x, 2.x or SDXL checkpoint and photo. The pictures go to demo-output/ in the current folder.
+Diffusion 1.x, 2.x or SDXL checkpoint and photo. The pictures are written to demo-output/ in the current folder.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--source", metavar="TEXT", help="what the image shows")
     parser.add_argument("--target", metavar="TEXT", help="what it should show instead")
     parser.add_argument(
-        "--mask", type=Path, metavar="FILE", help="white where the photo may change; the rest is measured"
+        "--mask", type=Path, metavar="FILE", help="white where the photo may change; the metrics cover the rest"
     )
     parser.add_argument("--size", type=int, metavar="PIXELS", help="side of the square that the photo is resized to")
     parser.add_argument("--output", type=Path, default=Path("demo-output"), metavar="FOLDER")
@@ -61,12 +61,12 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def title(node: Mapping[str, Any]) -> str:
-    """What a node is called in the workflow."""
+    """A node's name in the workflow."""
     return node.get("_meta", {}).get("title") or node["class_type"]
 
 
 def nodes(prompt: Prompt, *, class_type: str | None = None, titled: str | None = None) -> list[str]:
-    """The ids of the nodes of a class or with a title."""
+    """The ids of the nodes of this class or title."""
     return [
         node_id
         for node_id, node in prompt.items()
@@ -75,13 +75,13 @@ def nodes(prompt: Prompt, *, class_type: str | None = None, titled: str | None =
 
 
 def fill_in(prompt: EditablePrompt, node_ids: list[str], name: str, value: object) -> None:
-    """Set an input of these nodes."""
+    """Set an input of the given nodes."""
     for node_id in node_ids:
         prompt[node_id]["inputs"][name] = value
 
 
 def edited_prompt(options: argparse.Namespace) -> EditablePrompt:
-    """The workflow with the names and texts of the command line in place of its own."""
+    """The workflow with the file names and texts of the command line."""
     prompt: EditablePrompt = json.loads(options.workflow.read_text(encoding="utf-8"))
     if options.checkpoint:
         fill_in(prompt, nodes(prompt, class_type="CheckpointLoaderSimple"), "ckpt_name", options.checkpoint.name)
@@ -104,9 +104,9 @@ def make_server(options: argparse.Namespace) -> ComfyServer:
 
 
 def place_images(prompt: EditablePrompt, options: argparse.Namespace, folder: Path) -> None:
-    """Put the photo and its mask where the server looks for them, in the size that the model works in.
+    """Put the photo and its mask into the server's input folder, at the model's resolution.
 
-    A photo of the user's own without a mask leaves the nodes that measure with one without a question: they go.
+    For a photo without a mask, the nodes that measure within a mask are removed.
     """
     side = options.size or (native_side(options.checkpoint) if options.checkpoint else 128)
     shipped = options.image is None
@@ -125,14 +125,14 @@ def place_images(prompt: EditablePrompt, options: argparse.Namespace, folder: Pa
 
 
 def place_image(prompt: EditablePrompt, node_id: str, source: Path, folder: Path, side: int) -> tuple[int, int]:
-    """Put the image of one node where the server looks for it; return its size there."""
+    """Put one node's image into the server's input folder; returns its size there."""
     name = f"{node_id}-{source.stem}.png"
     fill_in(prompt, [node_id], "image", name)
     return save_fitted(source, folder / name, side)
 
 
 def remove_with_dependents(prompt: EditablePrompt, node_id: str) -> None:
-    """Take a node out of the workflow, and every node that cannot be without it."""
+    """Remove a node from the workflow, along with every node that requires it."""
     del prompt[node_id]
     dependents = [other for other, node in prompt.items() if any(is_link(v, node_id) for v in node["inputs"].values())]
     for dependent in dependents:
@@ -141,12 +141,12 @@ def remove_with_dependents(prompt: EditablePrompt, node_id: str) -> None:
 
 
 def is_link(value: object, node_id: str) -> bool:
-    """Whether an input's value is an output of the node."""
+    """Whether an input is connected to an output of this node."""
     return isinstance(value, list) and len(value) == 2 and value[0] == node_id
 
 
 def texts(prompt: Prompt, result: Result) -> Iterator[tuple[str, str]]:
-    """What the nodes have to tell: (title, line) for each line of text among their outputs, in the workflow's order."""
+    """The text outputs of the nodes: (title, line) for each line, in the workflow's order."""
     for node_id, node in prompt.items():
         found = result.outputs.get(node_id, {}).get("text", [])
         for text in [found] if isinstance(found, str) else found:
@@ -154,20 +154,20 @@ def texts(prompt: Prompt, result: Result) -> Iterator[tuple[str, str]]:
 
 
 def collect(server: ComfyServer, prompt: Prompt, result: Result) -> dict[str, bytes]:
-    """The first image of each node that is titled as one of the pictures to show."""
+    """The first image of each node whose title is one of the pictures to show."""
     pictures = {name: server.images(result, node) for name in IMAGE_TITLES for node in nodes(prompt, titled=name)}
     return {name: images[0] for name, images in pictures.items() if images}
 
 
 def workflow_of(prompt: Prompt, options: argparse.Namespace, server: ComfyServer) -> dict[str, Any] | None:
-    """The template as it is run here, for the pictures to carry; a workflow of the user's own has none."""
+    """The template as it was run, to embed in the pictures; None for the user's own workflow."""
     if options.workflow != WORKFLOW:
         return None
     return filled_in(json.loads(TEMPLATE.read_text(encoding="utf-8")), prompt, server.get("/object_info"))
 
 
 def carried(png: bytes) -> PngInfo:
-    """The graph that ComfyUI wrote into a picture it saved, to be written into another one."""
+    """The graph that ComfyUI embedded in an image it saved, for embedding in another image."""
     info = PngInfo()
     for key, text in Image.open(io.BytesIO(png)).info.items():
         if key in ("prompt", "workflow"):
@@ -176,7 +176,7 @@ def carried(png: bytes) -> PngInfo:
 
 
 def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> None:
-    """Write the pictures one by one and side by side. Each carries the graph, and opens it when dropped on ComfyUI."""
+    """Write the pictures one by one and side by side, each with the graph embedded: dropping one onto ComfyUI opens it."""
     folder.mkdir(parents=True, exist_ok=True)
     captions = {"Source": "Source prompt", "Edit": "Target prompt", "Img2img": "Target prompt"}
     tiles = []
@@ -188,7 +188,7 @@ def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> 
 
 
 def print_table(rows: list[tuple[str, str]]) -> None:
-    """Print two columns."""
+    """Print a table of two columns."""
     width = max(len(name) for name, _ in rows)
     print()
     for name, value in rows:

@@ -4,8 +4,8 @@ r"""Edit a photo through a running ComfyUI's API, without its graph: upload, que
         --source "a cat on a sofa" --target "a dog on a sofa"
 
 It needs Python, aiohttp (included with ComfyUI) and a ComfyUI with Retrace running at --server. `edit_graph` is the template
-retrace_edit as a function: change it as you like. In ComfyUI, Export (API) in the workflow menu gives such a graph for any
-workflow.
+retrace_edit as a function: change it as you like. To get such a graph of any workflow, choose Export (API) in ComfyUI's
+workflow menu.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Progress = Callable[[str, int, int], None]
 
 
 class EditError(Exception):
-    """ComfyUI refused or could not finish the prompt; with ComfyUI's own message."""
+    """ComfyUI rejected or could not finish the prompt; contains ComfyUI's own message."""
 
 
 def node(class_type: str, **inputs: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON)
-    """A node of ComfyUI's API format."""
+    """A node in ComfyUI's API format."""
     return {"class_type": class_type, "inputs": inputs}
 
 

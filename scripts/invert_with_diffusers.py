@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def import_pack(name: str = "retrace_pack") -> None:
-    """Import the pack by its path, as ComfyUI does: its folder must not be on sys.path, where `nodes` is ComfyUI's."""
+    """Import the pack by its path, as ComfyUI does: its folder must not be on sys.path, because `nodes` is ComfyUI's there."""
     if name in sys.modules:
         return
     spec = importlib.util.spec_from_file_location(name, ROOT / "__init__.py", submodule_search_locations=[str(ROOT)])
@@ -61,7 +61,7 @@ def denoiser(unet: UNet2DConditionModel, context: Tensor, sigma_table: Tensor, p
 def rebuild(
     unet: UNet2DConditionModel, scheduler: DDIMScheduler, context: Tensor, latent: Tensor, steps: int, iterations: int
 ) -> Tensor:
-    """Invert a latent to noise and sample it back; more iterations make the result more exact."""
+    """Invert a latent to noise and sample it back; more iterations are more exact."""
     sigma_table = noise_levels.sigmas_from_alphas_cumprod(scheduler.alphas_cumprod).to(latent)
     denoise = denoiser(unet, context, sigma_table, scheduler.config["prediction_type"])
     schedule = make_schedule(sigma_table, steps)
