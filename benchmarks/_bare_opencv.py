@@ -1,4 +1,4 @@
-"""The hints as bare OpenCV calls (and NumPy where OpenCV has no call): what benchmarks/preprocessors.py holds ours against."""
+"""The hints as bare OpenCV calls (NumPy where OpenCV has none): the reference for benchmarks/preprocessors.py."""
 
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def references() -> dict[str, Callable[[Array], Array]]:
 
 
 def float_references() -> dict[str, Callable[[Array], Array]]:
-    """The methods that do not go through 8 bits: bare calls on the float image."""
+    """The methods that are not limited to 8 bits: bare calls on the float image."""
 
     def normals(image: Array) -> Array:
         depth = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)

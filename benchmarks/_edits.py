@@ -1,4 +1,4 @@
-"""The edits of the editing benchmark: held-out scenes before and after, and what their pictures are judged by."""
+"""The edits of the editing benchmark: held-out scenes before and after, and the judges of the results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KINDS = ("color", "shape", "background", "added", REWEIGHTED)
 
 @dataclass(frozen=True)
 class Case:
-    """One edit: the scenes before and after, and the words of the local blend, what changes and what stays."""
+    """One edit: the scenes before and after, and the words of the local blend, those that change and those that stay."""
 
     kind: str
     source: Any
@@ -26,7 +26,7 @@ class Case:
 
 
 def make_cases(kind: str, count: int) -> list[Case]:
-    """The first held-out scenes of a kind; a larger count begins with those of a smaller one."""
+    """The first held-out scenes of a kind; a larger count starts with the scenes of a smaller one."""
     rng = np.random.default_rng([5, KINDS.index(kind)])
     return [_case(kind, rng) for _ in range(count)]
 
@@ -52,7 +52,7 @@ def _case(kind: str, rng: np.random.Generator) -> Case:
         return Case(kind, scene, scene.with_object(color=color), first.shape)
     target = scenes.Scene(scene.objects, color, scene.gradient, scene.angle)
     case = Case(kind, scene, target, "", first.shape)
-    # Of a small object nothing is left to judge when it is shrunk.
+    # A small object would leave nothing to judge after shrinking.
     return case if kept_region(case).any() else _case(kind, rng)
 
 
@@ -64,7 +64,7 @@ def picture_of(scene: Any) -> Tensor:  # noqa: ANN401
 
 
 def kept_region(case: Case) -> Tensor:
-    """What must stay, [1, 128, 128] of 0 and 1; beside an added object also the one that was there."""
+    """What must not change, [1, 128, 128] of 0 and 1; for an added object, this includes the original one."""
     import scenes
 
     if case.kind == "background":
@@ -75,7 +75,7 @@ def kept_region(case: Case) -> Tensor:
 
 
 def painted_box(case: Case) -> Tensor:
-    """Where a person would paint for the object to be added: a box a little larger than it, [1, 128, 128] of 0 and 1."""
+    """The area a user would paint for the object to be added: a slightly larger box around it, [1, 128, 128] of 0 and 1."""
     import scenes
 
     added = scenes.object_mask(case.target, 1)
@@ -86,13 +86,13 @@ def painted_box(case: Case) -> Tensor:
 
 
 def new_words(case: Case) -> list[str]:
-    """What the target's prompt calls the new shape, or the added object by its color and shape."""
+    """The target prompt's words for the new shape, or for the added object's color and shape."""
     new = case.target.objects[-1]
     return [new.shape] if case.kind == "shape" else [new.color, new.shape]
 
 
 def kept_elsewhere(case: Case, picture: Tensor) -> Tensor:
-    """`kept_region` without the place where an added object came to be in the picture [128, 128, 3]: the prompt names none."""
+    """`kept_region` minus the place where the added object appeared in the picture [128, 128, 3]: the prompt names no place."""
     kept = kept_region(case)
     return kept * (1 - _grown(_added_object(case, picture))) if case.kind == "added" else kept
 
@@ -121,7 +121,7 @@ def _bytes(picture: Tensor) -> np.ndarray:
 
 
 def succeeded(case: Case, picture: Tensor) -> bool:
-    """Whether the picture [128, 128, 3] shows the wanted attribute."""
+    """Whether the picture [128, 128, 3] shows the requested attribute."""
     from judge import SMALLEST_AREA, judge
 
     if case.kind == "added":
@@ -132,5 +132,5 @@ def succeeded(case: Case, picture: Tensor) -> bool:
 
 
 def object_area(case: Case, picture: Tensor) -> int:
-    """The pixels of the largest region in the first object's color."""
+    """The size in pixels of the largest region in the first object's color."""
     return int(_region_of(case.source.objects[0].color, picture).sum())

@@ -1,4 +1,4 @@
-"""What `same_bytes` runs: every stored workflow on the miniature, and every node in each of its methods and forms."""
+"""The cases of `same_bytes`: every stored workflow on the miniature, and every node with each method and variant."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CHECKPOINTS = {
 
 
 def miniature(name: str, prompt: Prompt) -> Prompt:
-    """A template's prompt on the miniature: its checkpoint, picture and words, and a fifth of the steps."""
+    """A template's prompt adapted to the miniature: its checkpoint, image and prompts, and a fifth of the steps."""
     for node in prompt.values():
         inputs, title = node["inputs"], node["_meta"]["title"]
         size = 32 if name == "retrace_upscale_x4" else 128
@@ -73,7 +73,7 @@ def text(words: str) -> dict[str, Any]:
 
 
 def base(checkpoint: str = "tiny_sd15") -> Prompt:
-    """What the cases start from: a photo with a mask, its latent, a batch of two, and prompts."""
+    """The common start of the cases: a photo with a mask, its latent, a batch of two, and prompts."""
     return {
         "checkpoint": node("CheckpointLoaderSimple", ckpt_name=f"{checkpoint}.safetensors"),
         "photo": node("LoadImage", image="photo.png"),
@@ -118,7 +118,7 @@ INVERT = {**MODEL, **SCHEDULE, "positive": link("source"), "negative": link("emp
 
 
 def cases() -> Iterator[tuple[str, Prompt]]:
-    """Every node beside what the templates ask of it: each method, each form of a schedule, batches, other predictions."""
+    """Every node beyond what the templates use: each method, each schedule variant, batches, other predictions."""
     for name, added in (
         *schedules(), *inversions(), *reconstructions(), *edits(), *inpainting(), *pixels(),
     ):  # fmt: skip

@@ -1,4 +1,4 @@
-"""Graphs in ComfyUI's API format, executed in this process by ComfyUI's own executor, and digests of what nodes return."""
+"""Run graphs in API format in this process with ComfyUI's own executor, and compute digests of the nodes' outputs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Digests = dict[str, str]
 
 
 class Graphs:
-    """ComfyUI's nodes and this pack's, with folders of their own that hold the miniature checkpoints."""
+    """ComfyUI's nodes and this pack's, with separate folders that contain the miniature checkpoints."""
 
     def __init__(self, pack: ModuleType, folder: Path, models: Mapping[str, Path]) -> None:
         import folder_paths
@@ -42,7 +42,7 @@ class Graphs:
             folder_paths.add_model_folder_path(name.split("/")[0], str(link.parent))
         self.pack = pack
         self.input = folder / "input"
-        # What nodes ask of the server while it runs: to whom to send progress.
+        # The part of the server that nodes use at run time: where to send progress.
         self.server = SimpleNamespace(
             client_id=None, last_node_id=None, last_prompt_id="", send_sync=lambda *message: None,
             send_progress_text=lambda *message: None, prompt_queue=None, node_replace_manager=None,
@@ -60,21 +60,21 @@ class Graphs:
     def _executor(self) -> Any:  # noqa: ANN401  (ComfyUI's)
         import execution
 
-        # Declared as a bool, but one of these is meant.
+        # Annotated as bool, but expects one of these.
         kind: Any = execution.CacheType.CLASSIC
         return execution.PromptExecutor(self.server, kind, {"lru": 0, "ram": 16.0, "ram_inactive": 16.0})
 
     def template(self, name: str) -> Prompt:
-        """What the frontend would queue for a stored workflow."""
+        """The prompt that the frontend would queue for a stored workflow."""
         graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
         classes = {node["type"] for node in graph["nodes"]} & set(self.classes)
         api_prompt = importlib.import_module(f"{self.pack.__name__}.batch.stored_graph").api_prompt
         return api_prompt(graph, {name: {"input": self.classes[name].INPUT_TYPES()} for name in classes})
 
     def run(self, prompt: Prompt) -> Digests:
-        """ "node.output" -> the digest of what that output carries, for every output that carries data.
+        """ "node.output" -> digest, for every output that carries data.
 
-        Raises RuntimeError when a node fails.
+        Raises RuntimeError if a node fails.
         """
         self.executor.execute(prompt, "same-bytes", {}, list(prompt))
         if not self.executor.success:
@@ -90,7 +90,7 @@ class Graphs:
 
 
 def digest_of(value: object, pack: ModuleType) -> str:
-    """A digest of the tensors, numbers and texts in a value; empty when there are none (a MODEL, a CLIP)."""
+    """A digest of the tensors, numbers and strings in a value; empty if there are none (a MODEL, a CLIP)."""
     parts = list(_parts(value, pack))
     return hashlib.sha256(b"".join(parts)).hexdigest()[:24] if parts else ""
 
@@ -103,7 +103,7 @@ def _parts(value: object, pack: ModuleType) -> Iterator[bytes]:
         yield repr(value).encode()
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):
-            # A uuid is new in every process.
+            # A uuid differs in every process.
             if key != "uuid" and (inner := list(_parts(value[key], pack))):
                 yield from (str(key).encode(), *inner)
     elif isinstance(value, list | tuple):
@@ -114,7 +114,7 @@ def _parts(value: object, pack: ModuleType) -> Iterator[bytes]:
 
 
 def _stored(trajectory: object, pack: ModuleType) -> Iterator[bytes]:
-    """The trajectory as its file holds it, whatever its fields are named in memory."""
+    """The trajectory as stored in its file, whatever its fields are called in memory."""
     files = importlib.import_module(f"{pack.__name__}.inversion.trajectory_file")
     with tempfile.TemporaryDirectory() as folder:
         path = files.save_trajectory(trajectory, Path(folder), ["it"])

@@ -1,4 +1,4 @@
-"""What the benchmarks share: the pack and ComfyUI in this process, the miniature checkpoints, held-out scenes."""
+"""Shared by the benchmarks: the pack and ComfyUI in this process, the miniature checkpoints, held-out scenes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CHECKPOINTS = ("tiny_sd15", "tiny_sd2_v")
 
 
 def prepare() -> ModuleType:
-    """Import ComfyUI (`COMFYUI_PATH`, on the CPU where there is no GPU) and the pack as `retrace_pack`; returns the pack."""
+    """Import ComfyUI (`COMFYUI_PATH`, on the CPU if there is no GPU) and the pack as `retrace_pack`; returns the pack."""
     for folder in (os.environ["COMFYUI_PATH"], str(TINY)):
         sys.path.insert(0, folder)
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()
-    # What ComfyUI takes on a GPU; what it takes on the CPU by itself makes the miniature half again as slow.
+    # ComfyUI's default on a GPU; its default on the CPU makes the miniature 50 % slower.
     args.use_pytorch_cross_attention = True
     spec = importlib.util.spec_from_file_location(
         "retrace_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
@@ -38,7 +38,7 @@ def prepare() -> ModuleType:
 
 
 def load_tiny(name: str) -> tuple[Any, Any, Any]:
-    """(MODEL, CLIP, VAE) of a miniature checkpoint from the stock loader."""
+    """(MODEL, CLIP, VAE) of a miniature checkpoint, from the stock loader."""
     import comfy.sd
     import layouts
 
@@ -47,7 +47,7 @@ def load_tiny(name: str) -> tuple[Any, Any, Any]:
 
 
 def held_out_scenes(count: int, seed: int) -> tuple[list[Any], Tensor]:
-    """Scenes whose words were kept out of the training, and their pictures as an IMAGE [B, 128, 128, 3]."""
+    """Scenes whose captions were held out of the training, and their pictures as an IMAGE [B, 128, 128, 3]."""
     import scenes
 
     rng = np.random.default_rng(seed)
@@ -63,6 +63,6 @@ def encode_texts(clip: Any, texts: list[str]) -> list[list[Any]]:  # noqa: ANN40
 
 
 def environment() -> str:
-    """What the figures were measured on, in a line."""
+    """One line on what the figures were measured with."""
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"CPU, {torch.get_num_threads()} threads"
     return f"torch {torch.__version__}, {device}"

@@ -1,4 +1,4 @@
-"""The ways to rebuild an image: how each makes its trajectory, and how that is continued."""
+"""The methods of reconstruction: how each makes its trajectory, and how the trajectory is continued."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ WINDOW = ("leading", "clean")
 
 @dataclass(frozen=True)
 class Case:
-    """A loaded checkpoint with the scenes to rebuild."""
+    """A loaded checkpoint and the scenes to reconstruct."""
 
     model: Any
     clip: Any
@@ -43,7 +43,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A trajectory with what it is continued under."""
+    """A trajectory and the conditioning to continue it with."""
 
     trajectory: Any
     negative: Any
@@ -58,7 +58,7 @@ Prepare = Callable[[Case], Prepared]
 
 
 def methods() -> Iterator[tuple[str, Prepare, bool]]:
-    """Name, how it is prepared, and whether a whole batch can be."""
+    """Name, preparation, and whether it can prepare a whole batch."""
     yield "DDIM at cfg 1", lambda part: plain(part, cfg=1.0), True
     yield "DDIM", plain, True
     yield "negative-prompt inversion", negative_prompt, True
@@ -134,7 +134,7 @@ def null_text(part: Case, method: str, inner: int = 10, residual: bool = False, 
 
 
 class SavedBytes:
-    """Counts what autograd keeps of one pass, without the weights."""
+    """Counts the bytes that autograd saves in one pass, excluding the weights."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         self.weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
@@ -145,7 +145,7 @@ class SavedBytes:
         storage = kept.untyped_storage()
         if storage.data_ptr() not in self.weights:
             self.seen[storage.data_ptr()] = storage.nbytes()
-        # Itself it would be kept by the graph and keep the graph, where a pass is not followed by its backward pass.
+        # The tensor itself and the graph would keep each other alive if no backward pass follows.
         return kept.detach()
 
     def next_pass(self, *told: object) -> None:
@@ -154,7 +154,7 @@ class SavedBytes:
 
 
 def continued(prepared: Prepared, positive: list[list[Any]], start: float) -> tuple[Tensor, int]:
-    """Latents of the continuation from a share of the steps (those of the held source where one is), and its work."""
+    """Latents of the continuation from a fraction of the steps (including the held source, if any), and its UNet work."""
     from retrace_pack.nodes.editing import RetraceEditSample  # pyright: ignore[reportMissingImports]
 
     trajectory = prepared.trajectory

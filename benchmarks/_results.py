@@ -1,4 +1,4 @@
-"""Figures that took hours, kept a line each in benchmarks/results/ and not measured again while the checkpoint is the same."""
+"""Results that took hours, one line each in benchmarks/results/, not measured again while the checkpoint stays the same."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FOLDER = Path(__file__).resolve().parent / "results"
 
 
 def digest(checkpoint: str) -> str:
-    """The first digits of a miniature checkpoint's SHA-256."""
+    """The first digits of the SHA-256 of a miniature checkpoint."""
     return hashlib.sha256((TINY / f"{checkpoint}.safetensors").read_bytes()).hexdigest()[:12]
 
 
@@ -26,7 +26,7 @@ def read(name: str) -> Iterator[dict[str, Any]]:
 
 
 def append(name: str, record: Any) -> None:  # noqa: ANN401
-    """Add a dataclass of figures, five digits each."""
+    """Append a dataclass of results, rounded to five digits."""
     line = json.dumps({key: _rounded(value) for key, value in asdict(record).items()})
     with (FOLDER / f"{name}.jsonl").open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")

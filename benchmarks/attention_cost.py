@@ -1,9 +1,9 @@
-"""What prompt-to-prompt adds to a step: time and memory of the patched step over the plain one, both with two rows and cfg.
+"""The cost of prompt-to-prompt: time and memory of a patched step versus a plain one, both with two rows and cfg.
 
     python dev.py bench attention_cost [--size 512] [--rounds 3]
 
-Random weights in SD1.5's full-size layout. Everything is on: cross- and self-attention replaced, a local blend that gathers maps.
-Processor time on a CPU, so that other work beside it does not count; wall time on a GPU.
+Random weights in SD1.5's full-size layout. Everything is on: cross- and self-attention replaced, and a local blend that
+collects maps. CPU time on a CPU, so that other processes do not matter; wall time on a GPU.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def with_prompt_to_prompt(model: Any) -> Any:  # noqa: ANN401
 
 
 def step(model: Any, size: int) -> float:  # noqa: ANN401
-    """Seconds of one step of euler with two rows, positive and negative together."""
+    """Seconds of one euler step with two rows, positive and negative together."""
     import comfy.sample
     import comfy.samplers
 
@@ -91,7 +91,7 @@ def now() -> float:
 
 
 def peak_memory() -> int:
-    """Bytes at the peak so far."""
+    """Peak memory so far, in bytes."""
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated()
     return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

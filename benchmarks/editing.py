@@ -2,14 +2,14 @@
 
     python dev.py bench editing [--edits 200] [--kind color] [--inversion REGEX] [--editor REGEX] [--sheet FILE]
 
-Held-out scenes of a miniature checkpoint, 50 steps. Success: the wanted attribute is what the picture shows; for "reweighted",
-that the object's area never falls as the factor of the word "large" rises. What must stay is all outside the object's masks
-before and after, grown by eight pixels; for a background the object, shrunk by eight. Its PSNR is measured against the picture
-and set against that of the VAE's own round trip, "elsewhere" without the place that an added object took, which the prompt
-does not name; SSIM measures structure.
+Held-out scenes of a miniature checkpoint, 50 steps. An edit succeeds if the picture shows the requested attribute; for
+"reweighted", if the object's area never shrinks as the factor of the word "large" grows. What must stay is everything
+outside the object's masks before and after, grown by eight pixels; for a background, it is the object, shrunk by eight. Its
+PSNR is measured against the picture, and compared with that of the VAE's own round trip. "elsewhere" excludes the place of
+an added object, which the prompt does not name. SSIM measures structure.
 
-All of it takes hours on a CPU. What was measured is kept, five edits a line, in benchmarks/results/editing.jsonl and not
-measured again as long as the checkpoint and the settings are the same; the table is made of what is there.
+A full run takes hours on a CPU. Results are stored, five edits a line, in benchmarks/results/editing.jsonl and are not
+measured again while the checkpoint and the settings stay the same; the table is made from what is there.
 """
 
 from __future__ import annotations
@@ -51,8 +51,9 @@ FROM_NOISE, FIRST_INVERSION = "from noise", "ddim"
 
 @dataclass(frozen=True)
 class Blend:
-    """Of the local blend. The maps are 8 x 8 at half of the latent and 16 x 16 in full; the blend grows its regions by one
-    pixel, which at 0.3, the reference's threshold, would open it everywhere."""
+    """Settings of the local blend. The maps are 8 x 8 at half of the latent and 16 x 16 in full. The blend grows its regions
+    by one pixel, which at the reference's threshold, 0.3, would open it everywhere.
+    """
 
     threshold: float = 0.6
     start: float = 0.2
@@ -63,7 +64,9 @@ class Blend:
 
 @dataclass(frozen=True)
 class Settings:
-    """Of Prompt to Prompt, for a kind of edit; `emphasis` is the factor of the new words and the fraction of the steps with it."""
+    """Settings of Prompt to Prompt for a kind of edit; `emphasis` is the factor of the new words, and the fraction of the steps
+    in which it applies.
+    """
 
     cross: float
     own: float
@@ -93,19 +96,19 @@ BEST_INVERSION = {
     "background": "edit friendly",
     "added": "edit friendly",
 }
-"""What goes best with a local blend."""
+"""The inversion that works best with a local blend."""
 
 Place = tuple[str, float, str, str, str, str, int]
 
 
 def settings_text(editor: str, kind: str) -> str:
-    """What a record was made with, so that other settings are measured again."""
+    """The settings of a record as text, so that other settings are measured again."""
     return str(SETTINGS[editor][kind]) if editor in SETTINGS else ""
 
 
 @dataclass(frozen=True)
 class Record:
-    """The means over one group of edits. What must stay in dB; areas in pixels, one for each factor."""
+    """Means over one group of edits: fidelity of what must stay in dB, areas in pixels, one for each factor."""
 
     weights: str
     cfg: float
@@ -131,11 +134,11 @@ class Record:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--edits", type=int, default=200, help="of all kinds together")
+    parser.add_argument("--edits", type=int, default=200, help="number of edits, all kinds together")
     parser.add_argument("--kind", choices=KINDS, action="append")
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default=CHECKPOINTS[0])
     parser.add_argument("--cfg", type=float, default=CFG)
-    parser.add_argument("--inversion", default="", help="only those in whose name this regular expression is found")
+    parser.add_argument("--inversion", default="", help="only inversions whose name matches this regular expression")
     parser.add_argument("--editor", default="", help="likewise")
     parser.add_argument(
         "--sheet", type=Path, help="repeat thirty edits; write source, ground truth and edit of each here"
@@ -160,7 +163,7 @@ def main() -> None:
 
 
 class Bench:
-    """A checkpoint with the pack's nodes, called as ComfyUI calls them."""
+    """A checkpoint with the pack's nodes, called the way ComfyUI calls them."""
 
     def __init__(self, checkpoint: str, cfg: float) -> None:
         self.model, self.clip, self.vae = load_tiny(checkpoint)
@@ -168,7 +171,7 @@ class Bench:
         self.negative = encode_texts(self.clip, [""])
 
     def measure_missing(self, kind: str, group: int, inversions: str, editors: str) -> None:
-        """Every inversion with every editor on one group of edits, that has no record yet."""
+        """Measure every inversion with every editor on one group of edits, except those already recorded."""
         known = {Record(**figures).place for figures in read(RESULTS)}
         cases = make_cases(kind, (group + 1) * GROUP)[-GROUP:]
 
@@ -221,7 +224,7 @@ class Bench:
         )  # fmt: skip
 
     def fidelity(self, case: Case, rebuilt: Rebuilt, edited: Tensor) -> tuple[float, float, float, float]:
-        """PSNR of what must stay, of it elsewhere, of it in the VAE's round trip; and its SSIM."""
+        """PSNR of what must stay, of the same elsewhere, and in the VAE's round trip; and SSIM."""
         from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
 
         kept, elsewhere = kept_region(case), kept_elsewhere(case, edited[0])
@@ -231,7 +234,7 @@ class Bench:
         return ours.mean_psnr, others.mean_psnr, vae.mean_psnr, float(np.mean(ours.ssim))
 
     def invert(self, case: Case, inversion: str) -> tuple[Rebuilt, Prepared, float]:
-        """The source as a scene to rebuild, its inversion, and the seconds that took."""
+        """The source as a scene to reconstruct, its inversion, and how many seconds the inversion took."""
         picture = picture_of(case.source)
         rebuilt = Rebuilt(
             self.model, self.clip, self.vae, [case.source], picture, self.vae.encode(picture), self.cfg
@@ -241,12 +244,12 @@ class Bench:
         return rebuilt, prepared, time.perf_counter() - started
 
     def edit(self, case: Case, prepared: Prepared, editor: str, factor: float | None = None) -> tuple[Tensor, int]:
-        """The target's samples [1, C, H, W] and the UNet evaluations of all rows."""
+        """The target's samples [1, C, H, W], and the UNet evaluations of all rows."""
         reweight = "" if factor is None else f"{case.source.objects[0].size}:{factor}"
         return EDITORS[editor](self, case, prepared, reweight)
 
     def patch(self, case: Case, settings: Settings, reweight: str = "") -> tuple[Any, Any]:
-        """The model and conditioning of Prompt to Prompt."""
+        """The model and conditioning from Prompt to Prompt."""
         from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt  # pyright: ignore[reportMissingImports]
 
         blend = settings.blend or Blend()
@@ -271,12 +274,12 @@ class Bench:
 
 
 def numbered(words: list[str], number: float) -> str:
-    """As Prompt to Prompt reads it: word:number, ..."""
+    """Words in the format that Prompt to Prompt reads: word:number, ..."""
     return ", ".join(f"{word}:{number:g}" for word in words)
 
 
 def table(weights: str, cfg: float) -> Iterator[str]:
-    """A line for each inversion, editor and kind, over all the groups that were measured."""
+    """A line for each inversion, editor and kind, over all groups measured so far."""
     found: dict[tuple[str, str, str], list[Record]] = {}
     for figures in read(RESULTS):
         record = Record(**figures)
@@ -306,7 +309,7 @@ def row_text(records: list[Record]) -> str:
 
 
 def write_sheet(path: Path, bench: Bench) -> None:
-    """Columns of source, ground truth and an edit by prompt-to-prompt with local blend; ten of each in a row, thirty in all."""
+    """Columns of source, ground truth, and an edit by prompt-to-prompt with local blend; ten in each row, thirty in all."""
     from PIL import Image
 
     counts = {"color": 8, "shape": 8, "background": 7, "added": 7}
@@ -322,7 +325,7 @@ def write_sheet(path: Path, bench: Bench) -> None:
 
 
 def _from_noise(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
-    """Plain sampling of the target prompt: what success is measured against."""
+    """Plain sampling of the target prompt: the baseline for success."""
     from retrace_pack.nodes.ddim_sample import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
 
     positive = encode_texts(bench.clip, [case.target.caption])

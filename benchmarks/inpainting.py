@@ -1,11 +1,11 @@
-"""Inpainting held-out scenes: how visible the seam is and how often the prompt's object is right, beside core's own way.
+"""Inpainting on held-out scenes: how visible the seam is and how often the object is right, compared with stock nodes.
 
     python dev.py bench inpainting [--scenes 100] [--steps 50] [--margin 24]
 
-Each scene's object is replaced, inside a box around it on the latent's grid, by another of another color and shape. Core's
-way is SetLatentNoiseMask, euler on ddim_uniform and ImageCompositeMasked; ours are Latent Blend Sample (matched, trajectory,
-trajectory with inherit_noise: "inherited") and Pixel Composite. "unrestricted" samples the same prompts from the same noise
-without any picture. All in one run.
+Each scene's object is replaced, inside a box around it that is aligned with the latent's grid, by an object of another color
+and shape. The stock nodes are SetLatentNoiseMask, euler on ddim_uniform, and ImageCompositeMasked; ours are Latent Blend
+Sample (matched, trajectory, and trajectory with inherit_noise: "inherited") and Pixel Composite. "unrestricted" samples the
+same prompts from the same noise without any picture. All are measured in one run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ METHODS = ("core", "matched", "trajectory", "inherited", "unrestricted")
 
 @dataclass(frozen=True)
 class Task:
-    """A picture [1, 128, 128, 3], the box to be repainted [1, 128, 128], and what should be there."""
+    """A picture [1, 128, 128, 3], the box to repaint [1, 128, 128], and the object that should appear there."""
 
     picture: Tensor
     mask: Tensor
@@ -39,7 +39,10 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument(
-        "--margin", type=int, default=24, help="pixels of the box around the object, three latent pixels"
+        "--margin",
+        type=int,
+        default=24,
+        help="width of the box around the object in pixels (24 are three latent pixels)",
     )
     parser.add_argument("--checkpoint", default="tiny_sd15")
     options = parser.parse_args()
@@ -59,7 +62,7 @@ def main() -> None:
 
 
 def table(jumps: dict[str, list[float]], right: dict[str, list[tuple[bool, bool]]], changed: dict[str, float]) -> str:
-    """What was measured so far, as Markdown."""
+    """The results so far, as Markdown."""
     rows = ["| | seam | color right | shape right | both right | largest change outside |", "|" + " --- |" * 6]
     for method in METHODS:
         color, shape = (100 * rate for rate in np.mean(right[method], axis=0))

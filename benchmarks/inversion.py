@@ -1,9 +1,9 @@
-"""How exactly DDIM inversion gives an image back, by fixed-point iterations and by guidance.
+"""How exactly DDIM inversion reconstructs an image, by fixed-point iterations and guidance.
 
     python dev.py bench inversion [--scenes 16]
 
-Held-out scenes of both miniature checkpoints, 50 steps. PSNR (dB) of the decoded reconstruction against the VAE's own
-round trip, and against the image itself.
+Held-out scenes of both miniature checkpoints, 50 steps. PSNR (dB) of the decoded reconstruction, against the VAE's own round
+trip and against the image itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def measure(name: str, count: int) -> list[str]:
-    """The table's rows for one checkpoint."""
+    """The rows of the table for one checkpoint."""
     from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
     from retrace_pack.nodes.ddim_sample import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore[reportMissingImports]

@@ -1,10 +1,10 @@
-"""What autograd keeps of one pass through a full-size UNet: the memory of null-text optimization, without a GPU.
+"""What autograd saves in one pass through a full-size UNet: the memory that null-text optimization needs, without a GPU.
 
     python dev.py bench memory
 
-The layouts of SD1.5 (512 x 512) and SDXL (1024 x 1024) in bfloat16 on the meta device, where nothing is computed: the shapes
-alone tell the bytes. Attention is the fused one. "whole" keeps every activation; "checkpointed" keeps the inputs of the
-residual and transformer blocks, and at any time what one of them needs while it is computed again.
+The layouts of SD1.5 (512 x 512) and SDXL (1024 x 1024) in bfloat16 on the meta device, which computes nothing: shapes alone
+determine the bytes. Attention is fused. "whole" saves every activation; "checkpointed" saves the inputs of the residual and
+transformer blocks, plus what one block at a time needs while it is recomputed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ GIB = 2**30
 
 @dataclass
 class Kept:
-    """Distinct storages that a pass keeps, by what they belong to."""
+    """The distinct storages that a pass saves, by module."""
 
     weights: set[int]
     all: dict[int, int] = field(default_factory=dict)
@@ -86,7 +86,7 @@ def meta_model(layout: Any) -> Any:  # noqa: ANN401  (ComfyUI's model classes)
 
 
 def details(layout: Any) -> dict[str, Any]:  # noqa: ANN401
-    """What ComfyUI reads off a checkpoint's keys, for the two layouts."""
+    """What ComfyUI derives from a checkpoint's keys, for the two layouts."""
     shared = {
         "use_spatial_transformer": True, "legacy": False, "dtype": torch.bfloat16, "num_res_blocks": [2, 2, 2, 2],
         "num_head_channels": 64, "num_heads": -1,
@@ -126,7 +126,7 @@ def one_pass(model: Any, side: int) -> Kept:  # noqa: ANN401
 def fused_attention(
     chosen: Callable[..., Tensor], q: Tensor, k: Tensor, v: Tensor, heads: int, *_: object, **__: object
 ) -> Tensor:
-    """The kernel that PyTorch takes by itself; the meta device would take the one that keeps the whole attention matrix."""
+    """PyTorch's default kernel; the meta device would choose the one that saves the whole attention matrix."""
     batch, tokens, width = q.shape
     split = [tensor.view(batch, -1, heads, width // heads).transpose(1, 2) for tensor in (q, k, v)]
     out = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(*split)[0]

@@ -1,10 +1,10 @@
-"""What DDIM inversion costs beyond the UNet calls that it makes.
+"""The cost of DDIM inversion beyond its UNet calls.
 
     python dev.py bench overhead [--size 256] [--steps 4]
 
-Random weights in SD1.5's full-size layout. Both times are taken in the same run: a wrapper around the UNet adds up the
-time inside it, the rest (guider, conditioning, step arithmetic, previews, keeping the states) is overhead.
-ComfyUI's own euler sampler on the same levels is measured beside it, since most of the rest is the host's.
+Random weights in SD1.5's full-size layout. Both times come from the same run: a wrapper around the UNet sums the time spent
+inside it, and the rest (guider, conditioning, step arithmetic, previews, storing the states) is overhead.
+ComfyUI's own euler sampler on the same levels is measured as well, because most of the overhead is the host's.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
-"""How fast the hints are: each method against bare OpenCV, a batch against a loop, ours against controlnet_aux.
+"""How fast the hints are: each method versus bare OpenCV, a batch versus a loop, ours versus controlnet_aux.
 
     python benchmarks/preprocessors.py [--sizes 512 4096] [--repeats 15] [--methods canny blur ...]
 
-The three measurements, each paired (both sides in turn, in one process) and told as the median of the ratios, of the wall
-clock and ("cpu") of this process's processor time; on a busy machine the second is the one to read:
+All three measurements are paired (both sides alternate in one process) and reported as the median of the ratios, of wall time
+and ("cpu") of this process's CPU time; on a busy machine, read the latter:
 
-1. one image: our method from float tensor to float hint, against `reference(...)` between the same two conversions,
+1. one image: our method from float tensor to float hint, versus `reference(...)` between the same two conversions,
    where `reference` is the method written as bare OpenCV calls (and NumPy where OpenCV has no call);
-2. a batch of 64: on all cores, against a loop over its images;
-3. the methods that controlnet_aux (PyPI, 0.0.10) has too, if it can be imported, from float tensor to float hint.
+2. a batch of 64 on all cores, versus a loop over its images;
+3. the methods that controlnet_aux (PyPI, 0.0.10) also has, if it can be imported, from float tensor to float hint.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BATCH = 64
 
 
 def pack(name: str) -> Any:  # noqa: ANN401
-    """A module of the pack, imported by its path as ComfyUI does it."""
+    """A module of the pack, imported by its path as ComfyUI does."""
     if "retrace_pack" not in sys.modules:
         spec = importlib.util.spec_from_file_location(
             "retrace_pack", ROOT / "__init__.py", submodule_search_locations=[str(ROOT)]
@@ -48,7 +48,7 @@ def pack(name: str) -> Any:  # noqa: ANN401
 
 
 def picture(size: int) -> Array:
-    """[size, size, 3] float32 in 0..1 with what a photo has: shading, shapes, edges and some noise."""
+    """[size, size, 3] float32 in 0..1 with the features of a photo: shading, shapes, edges and some noise."""
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.random((12, 12, 3), np.float32), (size, size), interpolation=cv2.INTER_CUBIC)
     for _ in range(40):
@@ -64,7 +64,7 @@ def picture(size: int) -> Array:
 
 @dataclass(frozen=True)
 class Pair:
-    """Seconds of both sides (median) and the ratios ours/theirs: of the wall clock and of the processor time."""
+    """Seconds of both sides (median), and the ratios ours/theirs of wall time and CPU time."""
 
     ours: float
     theirs: float
@@ -73,11 +73,11 @@ class Pair:
 
 
 def paired(ours: Callable[[], object], theirs: Callable[[], object], repeats: int) -> Pair:
-    """Both in turn, after one warm-up; the ratios are medians over the turns."""
+    """Run both alternately, after a warm-up; the ratios are medians over the turns."""
     wall: tuple[list[float], list[float]] = ([], [])
     cpu: tuple[list[float], list[float]] = ([], [])
     for turn in range(repeats + 1):
-        # The order changes from turn to turn, so that neither always finds the caches warm.
+        # Alternate the order, so that neither side always finds warm caches.
         for side in (0, 1) if turn % 2 else (1, 0):
             start, start_cpu = time.perf_counter(), time.process_time()
             (ours, theirs)[side]()
@@ -91,7 +91,7 @@ def paired(ours: Callable[[], object], theirs: Callable[[], object], repeats: in
 
 
 def measure_methods(sizes: list[int], repeats: int, wanted: list[str]) -> None:
-    """Table 1: each method against its bare calls between the same conversions."""
+    """Table 1: each method versus its bare calls between the same conversions."""
     methods, pixels, batch = pack("preprocessors.methods"), pack("preprocessors.pixels"), pack("preprocessors.batch")
     bare, of_floats = references(), float_references()
     print(f"\n{'method':20}{'size':>6}{'ours ms':>10}{'bare ms':>10}{'ratio':>8}{'cpu':>8}   (target 1.15)")
@@ -99,7 +99,7 @@ def measure_methods(sizes: list[int], repeats: int, wanted: list[str]) -> None:
         images = picture(size)[None]
         turns = repeats if size <= 1024 else max(3, repeats // 3)
         for name in wanted or list(methods.METHODS):
-            # A bound shuffler keeps its flow from image to image; here both sides recompute it.
+            # A bound shuffler caches its flow between images; here both sides recompute it.
             hint = methods.METHODS[name]
             masks = disc(size)[None] if name == "inpaint" else None
 
@@ -123,7 +123,7 @@ def measure_methods(sizes: list[int], repeats: int, wanted: list[str]) -> None:
 
 
 def measure_batch(repeats: int, wanted: list[str]) -> None:
-    """Table 2: a batch of 64 at once against one after another."""
+    """Table 2: a batch of 64 at once versus one image after another."""
     methods, batch = pack("preprocessors.methods"), pack("preprocessors.batch")
     images = np.repeat(picture(512)[None], BATCH, axis=0)
     print(f"\n{'batch of 64, 512x512':24}{'batch ms':>10}{'loop ms':>10}{'speed-up':>10}{'cpu':>8}")
@@ -146,14 +146,14 @@ def measure_batch(repeats: int, wanted: list[str]) -> None:
 
 
 def measure_controlnet_aux(sizes: list[int], repeats: int) -> None:
-    """Table 3: against controlnet_aux, each from a float tensor to a float tensor of the same size."""
+    """Table 3: versus controlnet_aux, each from a float tensor to a float tensor of the same size."""
     try:
         from controlnet_aux import CannyDetector, ContentShuffleDetector  # pyright: ignore[reportMissingImports]
         from controlnet_aux.open_pose import PoseResult, draw_poses  # pyright: ignore[reportMissingImports]
         from controlnet_aux.open_pose.body import BodyResult, Keypoint  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         print(
-            f"\ncontrolnet_aux is not measured: {error}. Install controlnet-aux 0.0.10 in a venv of its own and use it."
+            f"\ncontrolnet_aux is not measured: {error}. Install controlnet-aux 0.0.10 in a separate venv and use that one."
         )
         return
     methods, batch = pack("preprocessors.methods"), pack("preprocessors.batch")

@@ -1,4 +1,4 @@
-"""How often tiny_sd draws what it is asked for; see tests/tiny_sd/evaluate.py."""
+"""How often tiny_sd draws what the prompt asks for; see tests/tiny_sd/evaluate.py."""
 
 import runpy
 

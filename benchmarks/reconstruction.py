@@ -1,15 +1,16 @@
-"""Which way gives an image back under guidance, what it costs, and what it leaves of the edit.
+"""Which method reconstructs an image under guidance, what it costs, and how editable the result remains.
 
     python dev.py bench reconstruction [--scenes 64] [--checkpoint tiny_sd15] [--only REGEX] [--plot FILE]
 
-Held-out scenes of the miniature checkpoints, 50 steps, cfg 7.5. PSNR (dB) is that of the decoded reconstruction against the
-VAE's own round trip and against the image; MSE is that of the latent. UNet work counts a forward pass 1 and a backward pass
-2, for one image, inversion and reconstruction together. "kept" is what the trajectory holds, "graph" what autograd keeps of
-one pass. "all at cfg 1" inverts and rebuilds there, and edits at 7.5. The edit changes the object's color, from step 10 of
-50: how often a judge by pixels reads the new color, and the PSNR outside the object against the VAE round trip.
+Held-out scenes of the miniature checkpoints, 50 steps, cfg 7.5. PSNR (dB) is that of the decoded reconstruction, against the
+VAE's own round trip and against the image; MSE is that of the latent. UNet work counts a forward pass as 1 and a backward pass
+as 2, per image, inversion and reconstruction together. "kept" is the size of the trajectory, "graph" is what autograd saves in
+one pass. "all at cfg 1" inverts and reconstructs at cfg 1, and edits at 7.5. The edit changes the object's color from step 10
+of 50 on: measured are how often a pixel-based judge sees the new color, and the PSNR outside the object against the VAE round
+trip.
 
-All of it takes hours on a CPU. What was measured is kept, eight scenes a line, in benchmarks/results/reconstruction.jsonl and
-not measured again as long as the checkpoint is the same; the table is made of what is there.
+A full run takes hours on a CPU. Results are stored, eight scenes a line, in benchmarks/results/reconstruction.jsonl and are
+not measured again while the checkpoint stays the same; the table is made from what is there.
 """
 
 from __future__ import annotations
@@ -66,8 +67,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenes", type=int, default=64)
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, action="append")
-    parser.add_argument("--only", default="", help="only methods in whose name this regular expression is found")
-    parser.add_argument("--plot", type=Path, help="write the fidelity of every method over its work as a picture here")
+    parser.add_argument("--only", default="", help="only methods whose name matches this regular expression")
+    parser.add_argument(
+        "--plot", type=Path, help="write a plot of every method's fidelity against its work to this file"
+    )
     options = parser.parse_args()
     prepare()
     print(f"{environment()}; {options.scenes} held-out scenes, {STEPS} steps, cfg {CFG}", flush=True)
@@ -82,7 +85,7 @@ def main() -> None:
 
 
 def measure_missing(name: str, scenes: int, only: str) -> None:
-    """Every method on every group of scenes that have no record yet, group by group."""
+    """Measure every method on every group of scenes, group by group, except those already recorded."""
     weights, known = digest(name), {record.place for record in records()}
     with torch.inference_mode():
         model, clip, vae = load_tiny(name)
@@ -103,7 +106,7 @@ def records() -> Iterator[Record]:
 
 
 def table(name: str, scenes: int) -> list[tuple[Record, int]]:
-    """One record a method, the means over the groups of the first scenes, with how many those are."""
+    """One record per method: the means over the groups of the first scenes, and how many scenes those are."""
     weights, rows = digest(name), []
     for method, *_ in methods():
         found = [each for each in records() if each.weights == weights and each.method == method]
@@ -158,7 +161,7 @@ def measure(case: Case, prepare_part: Prepare, batched: bool, weights: str, meth
 
 
 def edit(part: Case, prepared: Prepared) -> Tensor:
-    """Latents of the scenes with the next color of the palette, at the guidance of the table."""
+    """Latents of the scenes in the next color of the palette, at the table's guidance."""
     targets = part.prompts([recolored(scene).caption for scene in part.scenes])
     return continued(replace(prepared, cfg=CFG), targets, EDIT_START)[0]
 
@@ -172,7 +175,7 @@ def recolored(scene: Any) -> Any:  # noqa: ANN401
 
 
 def judge_edits(case: Case, edited: Tensor, roundtrip: Tensor) -> tuple[float, float]:
-    """The share of pictures with the new color, and the mean PSNR outside the object."""
+    """The fraction of pictures with the new color, and the mean PSNR outside the object."""
     import scenes
     from judge import judge
 
@@ -187,7 +190,7 @@ def judge_edits(case: Case, edited: Tensor, roundtrip: Tensor) -> tuple[float, f
 
 
 def plot(tables: dict[str, list[tuple[Record, int]]], path: Path) -> None:
-    """Fidelity over work, a mark for each method, the checkpoints beside each other."""
+    """Fidelity against work, a mark for each method, the checkpoints side by side."""
     from PIL import Image, ImageDraw, ImageFont
 
     canvas = Image.new("RGB", (760 * len(tables), 520), (250, 250, 248))

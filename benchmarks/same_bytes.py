@@ -1,4 +1,4 @@
-"""Is every result still the same to the last bit? Records what every template and every node gives on fixed seeds, or checks it.
+"""Check that results are bit-identical: records the outputs of every template and every node with fixed seeds, or compares.
 
     python dev.py bench same_bytes --record     before a change that must not alter results
     python dev.py bench same_bytes --check      after it
@@ -37,7 +37,7 @@ def record(graphs: Graphs, chosen: str) -> dict[str, dict[str, str]]:
 
 
 def differences(before: Mapping[str, Mapping[str, str]], after: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """A line for each output that is not as it was, or is not there on one side."""
+    """A line for each output that differs or exists on one side only."""
     lines = []
     for case in sorted(before.keys() | after.keys()):
         old, new = before.get(case, {}), after.get(case, {})
@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="only cases whose name contains this text (with --check)")
     parser.add_argument("--recording", type=Path, default=RECORDING)
     options = parser.parse_args()
-    # Sums are taken in the same order.
+    # One thread, so that sums are always taken in the same order.
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     logging.disable(logging.WARNING)
@@ -84,7 +84,7 @@ def main() -> int:
 
 
 def photo_with_mask(path: Path) -> None:
-    """The demo's picture with the box around its object transparent, as the mask editor leaves it."""
+    """The demo's image with the box around its object made transparent, as the mask editor would save it."""
     import numpy as np
     from PIL import Image
 

@@ -1,10 +1,10 @@
-"""How exactly second-order inversion gives an image back, beside DDIM inversion.
+"""How exactly second-order inversion reconstructs an image, compared with DDIM inversion.
 
     python dev.py bench second_order [--scenes 8] [--seed 2026] [--checkpoint tiny_sd15]
 
-Held-out scenes of the miniature checkpoints, 25 steps, cfg 1 both ways. PSNR (dB) of the decoded reconstruction against the
-VAE's own round trip, mean and lowest; UNet evaluations of both ways together. Each noise is sampled by this pack's own rule
-and by ComfyUI's stock sampler of it. Variants were chosen on the scenes of seed 11.
+Held-out scenes of the miniature checkpoints, 25 steps, cfg 1 in both directions. PSNR (dB) of the decoded reconstruction
+against the VAE's own round trip, mean and lowest; UNet evaluations of both directions together. Each trajectory is continued
+by this pack's own rule and by ComfyUI's stock sampler for it. Variants were chosen on the scenes of seed 11.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from torch import Tensor
 
 STEPS = 25
 STOCK = {"dpm++ 2m": "dpmpp_2m", "res 2m": "res_multistep", "ddim": "euler"}
-# (scheduler, further evaluations of each of the first two levels); "to the first level" leaves out the step to level 0.
+# (scheduler, additional evaluations at each of the first two levels); "to the first level" omits the step to level 0.
 SCHEDULES = (("ddim_uniform", 2), ("karras", 2), ("karras to the first level", 0))
 
 
 @dataclass(frozen=True)
 class Scenes:
-    """A checkpoint with the conditioning and the latents of what it should rebuild."""
+    """A checkpoint with the conditioning and latents of the scenes to reconstruct."""
 
     model: Any
     vae: Any
@@ -59,7 +59,7 @@ def load(name: str, count: int, seed: int) -> Scenes:
 
 
 def measure(name: str, scenes: Scenes) -> None:
-    """Print the table's rows for one checkpoint."""
+    """Print the rows of the table for one checkpoint."""
     from retrace_pack.inversion.ddim import invert_ddim  # pyright: ignore[reportMissingImports]
     from retrace_pack.inversion.multistep import invert_multistep  # pyright: ignore[reportMissingImports]
     from retrace_pack.samplers.multistep import sample_multistep  # pyright: ignore[reportMissingImports]
@@ -99,7 +99,7 @@ def measure(name: str, scenes: Scenes) -> None:
 
 
 def levels(scenes: Scenes, schedule: str) -> Tensor:
-    """The descending levels of `STEPS` steps of a ComfyUI scheduler."""
+    """The descending levels of a ComfyUI scheduler with `STEPS` steps."""
     from comfy.samplers import calculate_sigmas
 
     scheduler, _, end = schedule.partition(" ")
@@ -108,7 +108,7 @@ def levels(scenes: Scenes, schedule: str) -> Tensor:
 
 
 def walk(scenes: Scenes, latent: Tensor, sigmas: Tensor, loop: Any) -> tuple[Tensor, int]:  # noqa: ANN401
-    """What `loop(denoise, x)` makes of a latent inside the guider, and the UNet evaluations for one image."""
+    """The result of `loop(denoise, x)` on a latent inside the guider, and the UNet evaluations per image."""
     from retrace_pack.host.guided import run_loop  # pyright: ignore[reportMissingImports]
 
     result, evaluations = run_loop(guidance(scenes), latent, sigmas, lambda run: loop(run.denoise, run.latent))

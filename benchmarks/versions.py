@@ -1,10 +1,10 @@
-"""Which ComfyUI versions the pack runs on, as the table in docs/measured.md.
+"""Which ComfyUI versions the pack runs on: the table in docs/measured.md.
 
     python dev.py --comfyui VERSION setup     once for each version: fetches its tree
     python dev.py bench versions [--steps 10]
 
-Every tree in .dev/ is started with the pack and the miniature model. A version serves when it lists every node, when the main
-template's graph inverts and rebuilds a picture in it, and when its pictures are those of the newest version.
+Each tree in .dev/ is started with the pack and the miniature model. A version is supported if it lists every node, if the main
+template inverts and reconstructs a picture in it, and if its pictures match those of the newest version.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ SAMPLERS = ("Invert", "Rebuild", "Edit under the target prompt", "Img2img at the
 
 
 def trees() -> dict[str, Path]:
-    """Version -> the tree that dev.py has fetched, the newest first."""
+    """Version -> the tree that dev.py has fetched, newest first."""
     found = {path.name.removeprefix("ComfyUI-"): path for path in (ROOT / ".dev").glob("ComfyUI-*.*.*")}
     return {version: found[version] for version in sorted(found, key=lambda v: [*map(int, v.split("."))], reverse=True)}
 
 
 def main_prompt(steps: int) -> dict[str, Any]:
-    """The main template's graph in API format, on the miniature, in fewer steps."""
+    """The main template's graph in API format, on the miniature, with fewer steps."""
     prompt = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
     for node in prompt.values():
         if node["_meta"]["title"] in SAMPLERS:
@@ -55,7 +55,7 @@ def titled(prompt: dict[str, Any], title: str) -> str:
 
 
 def try_version(tree: Path, steps: int) -> tuple[int, str, np.ndarray]:
-    """Start one version; returns how many nodes it lists, the reconstruction's PSNR and the edited picture."""
+    """Start one version; returns how many nodes it lists, the reconstruction's PSNR, and the edited picture."""
     packs = {"retrace": ROOT, "tiny_sd": TINY}
     with ComfyServer(tree, custom_nodes=packs, models={"checkpoints": TINY}, start_timeout=900) as server:
         for name in ("demo.png", "demo_mask.png"):
@@ -72,7 +72,7 @@ def try_version(tree: Path, steps: int) -> tuple[int, str, np.ndarray]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("versions", nargs="*", help="only these, the first is compared with; all by default")
+    parser.add_argument("versions", nargs="*", help="only these, compared with the first; default: all")
     options = parser.parse_args()
     print("| ComfyUI | nodes listed | main template, reconstruction | edit, largest difference to the first row |")
     print("| --- | --- | --- | --- |")
