@@ -30,6 +30,10 @@ def test_otsu_takes_the_middle_of_a_gap():
     assert otsu_threshold(torch.tensor([0.1] * 50 + [0.9] * 50)) == pytest.approx(0.5, abs=0.02)
 
 
+def test_otsu_lies_between_neighboring_bins_of_the_histogram():
+    assert otsu_threshold(torch.tensor([100.9] * 50 + [101.1] * 50) / 256) == pytest.approx(101 / 256, abs=1e-6)
+
+
 def test_a_mean_map_is_stretched_and_normalized_by_image():
     small, large = torch.rand(2, 4, 6), torch.rand(2, 8, 12) * torch.tensor([1.0, 50.0]).view(2, 1, 1)
     mean = mean_map([small, large], (32, 48))
@@ -81,6 +85,13 @@ def test_diffedit_equals_the_references_formula():
     assert torch.equal(map_to_mask(difference_map(first, second), 0.5, 0, 0), expected.float())
     assert 0.04 < float(expected.float().mean()) < 0.5
     assert float(difference_map(first, first).abs().max()) == 0
+
+
+def test_each_image_has_its_own_limit_of_differences():
+    first, second = torch.randn(2, 3, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0)).unbind()
+    second[:, 1] *= 20
+    alone = [difference_map(first[:, [row]], second[:, [row]]) for row in (0, 1)]
+    torch.testing.assert_close(difference_map(first, second), torch.cat(alone))
 
 
 def test_rows_take_from_the_source_in_the_named_chunks():

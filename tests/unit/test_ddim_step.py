@@ -54,13 +54,15 @@ def test_clipping_equals_diffusers(sigma_table, sd_scheduler, relative, recomput
 
 
 @pytest.mark.parametrize(("ratio", "maximum"), [(0.9, 1.0), (0.995, 1.5), (0.8, 4.0)])
-def test_dynamic_thresholding_equals_diffusers(sigma_table, sd_scheduler, relative, ratio, maximum):
+@pytest.mark.parametrize(("index", "size"), [(20, 3.0), (45, 0.1)])
+def test_dynamic_thresholding_equals_diffusers(sigma_table, sd_scheduler, relative, ratio, maximum, index, size):
+    """Also of an image so small that its quantile lies below 1, which is left as it is."""
     reference = sd_scheduler(thresholding=True, dynamic_thresholding_ratio=ratio, sample_max_value=maximum)
     reference.set_timesteps(50)
     schedule = make_schedule(sigma_table, 50, terminal="first")
-    output, x = randn(1), 3 * randn(2)
-    expected = reference.step(output, int(reference.timesteps[20]), x).prev_sample
-    ours = our_step(schedule, 20, output, x, "epsilon", quantile=ratio, quantile_max=maximum)
+    output, x = randn(1), size * randn(2)
+    expected = reference.step(output, int(reference.timesteps[index]), x).prev_sample
+    ours = our_step(schedule, index, output, x, "epsilon", quantile=ratio, quantile_max=maximum)
     assert relative(ours, expected) < 1e-4
 
 

@@ -149,6 +149,13 @@ def test_p13_a_residual_is_the_last_change_in_the_papers_scale(sigma_table):
         torch.testing.assert_close(torch.stack(residuals), torch.stack(changes), rtol=1e-9, atol=1e-12)
 
 
+def test_p13_the_mean_is_that_of_all_iterations(sigma_table):
+    sigmas = make_schedule(sigma_table, 12).ascending_sigmas[3:5]
+    plain = [invert_ddim(denoise, randn(4), sigmas, path=PATH, fixed_point_iterations=n).states[1] for n in (1, 2, 3)]
+    mean = invert_ddim(denoise, randn(4), sigmas, path=PATH, fixed_point_iterations=3, acceleration="mean").states[1]
+    torch.testing.assert_close(mean, torch.stack(plain).mean(0), rtol=1e-12, atol=1e-12)
+
+
 def test_p13_anderson_brings_it_nearest_for_the_same_number_of_evaluations(sigma_table):
     schedule = make_schedule(sigma_table, 12)
     errors, calls = {}, []

@@ -31,6 +31,24 @@ def test_a_state_has_the_noise_it_was_made_with(path):
         assert torch.allclose(path.noise_of(path.add_noise(randn(0), randn(1), s), randn(0), s), randn(1), atol=1e-12)
 
 
+def test_a_state_is_made_of_image_and_noise_as_the_path_says():
+    s = torch.tensor(0.25, dtype=torch.float64)
+    expected = {
+        VarianceExploding(): randn(0) + 0.25 * randn(1),
+        RectifiedFlow(): 0.75 * randn(0) + 0.25 * randn(1),
+        RectifiedFlow(noise_scale=8.0): 0.75 * randn(0) + 2 * randn(1),
+    }
+    for path, state in expected.items():
+        torch.testing.assert_close(path.add_noise(randn(0), randn(1), s), state)
+
+
+def test_the_signal_rises_by_the_logarithm_of_its_ratio_to_the_noise(path):
+    low, mid = (0.5 * level for level in levels(path))
+    rise = (path.a(low) / path.b(low)).log() - (path.a(mid) / path.b(mid)).log()
+    assert rise > 0
+    torch.testing.assert_close(path.log_snr_rise(mid, low), rise)
+
+
 def test_without_noise_a_step_is_eulers(path):
     """x + (s_next - s) d with d = (x - x0) / s, downwards to any level and to the image itself."""
     low, high = levels(path)
