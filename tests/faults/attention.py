@@ -85,7 +85,7 @@ FAULTS = (
         "torch.where(mask.to(x) > 0.5, x, x[:1])",
         "torch.where(mask.to(x) > 0.5, x[:1], x)",
         CONTROLLERS,
-        "the inside of the mask is the source's",
+        "what is inside the mask is the source's",
     ),
     Fault(
         "attention/local_blend.py",

@@ -16,7 +16,7 @@ FAULTS = (
         "for pixels in (~source, source)",
         "for pixels in (source, ~source)",
         BACKBONE,
-        "inside and outside of MasaCtrl's mask are swapped",
+        "what is inside MasaCtrl's mask is swapped with what is outside",
     ),
     Fault(
         "host/self_attention.py",

@@ -116,7 +116,9 @@ FAULTS = (
         PROXIMAL,
         "what is edited is pulled back",
     ),
-    Fault("samplers/proximal.py", "    if dilation:\n", "    if dilation > 1:\n", PROXIMAL, "a dilation of 1 is none"),
+    Fault(
+        "samplers/proximal.py", "    if dilation:\n", "    if dilation > 1:\n", PROXIMAL, "a dilation of 1 is ignored"
+    ),
     Fault(
         "samplers/proximal.py",
         "torch.quantile(rows, quantile, dim=1)",
