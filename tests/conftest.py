@@ -1,6 +1,6 @@
-"""Make the pack importable as ComfyUI does it (by its path, never through sys.path), and ComfyUI itself importable.
+"""Make the pack importable as ComfyUI imports it (by its path, never through sys.path), and ComfyUI itself importable.
 
-And what tests of several folders share: how far tensors lie apart, a stored graph in API format.
+Also what tests of several folders share: the difference of tensors, a stored graph in API format.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ def pytest_addoption(parser):
 
 @pytest.fixture(scope="session")
 def relative():
-    """The largest difference, as a share of the largest that is expected."""
+    """The largest difference, relative to the largest expected value."""
     return lambda ours, expected: float((ours - expected).abs().max() / expected.abs().max())
 
 
 @pytest.fixture(scope="session")
 def widget_names():
-    """(A node of a stored graph, /object_info) -> what each of its widgets_values is for; None: for the frontend alone."""
+    """(A stored node, /object_info) -> the input that each of its widgets_values belongs to; None: the frontend's own."""
     from retrace_pack.batch.stored_graph import widget_names
 
     return widget_names
@@ -63,7 +63,7 @@ def widget_names():
 
 @pytest.fixture(scope="session")
 def api_prompt():
-    """(A stored graph, /object_info) -> what the frontend would queue: widgets by name, links as [node, output]."""
+    """(A stored graph, /object_info) -> the prompt the frontend would queue: widgets by name, links as [node, output]."""
     from retrace_pack.batch.stored_graph import api_prompt
 
     return api_prompt

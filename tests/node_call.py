@@ -1,4 +1,4 @@
-"""Calling a node as a saved workflow does: what is not given keeps the default of the schema."""
+"""Call a node the way a saved workflow does: inputs that are not given take the schema's defaults."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from comfy_api.latest import io
 
 
 def run_node(node: type[io.ComfyNode], **inputs: Any) -> io.NodeOutput:
-    """The node's `execute` under the inputs and, where they are missing, the schema's defaults; optional ones stay out.
+    """Call the node's `execute` with the inputs, and with the schema's defaults for missing ones; optional inputs stay unset.
 
-    A dynamic combo is given as its key, or as a mapping with the key and some of the inputs of its option.
+    A dynamic combo is given as its key, or as a mapping with the key and some inputs of its option.
     Raises TypeError for an input that the schema does not have, or that is missing and has no default.
     """
     return node.execute(**_with_defaults(node.define_schema().inputs, inputs))  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,4 +1,4 @@
-"""ComfyUI's own frontend in Chromium, with this pack, and under every name that the templates give a model the miniature."""
+"""ComfyUI's own frontend in Chromium with this pack; the miniature stands in for every model that the templates name."""
 
 import json
 import os
@@ -76,7 +76,7 @@ FIRST_GRAPH = "Comfy-Org/z_image_turbo"
 
 
 class Frontend:
-    """One page of a running ComfyUI."""
+    """A page of a running ComfyUI."""
 
     def __init__(self, chromium, server):
         self.errors: list[str] = []
@@ -102,7 +102,7 @@ class Frontend:
         self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(template["nodes"]))
 
     def prompt(self) -> dict:
-        """What the frontend would queue."""
+        """The prompt that the frontend would queue."""
         return self.page.evaluate("async () => (await app.graphToPrompt()).output")
 
     def wait_for_text(self, text: str) -> None:
@@ -112,11 +112,11 @@ class Frontend:
         self.page.wait_for_function("title => app.graph.nodes.some(node => node.title === title)", arg=title)
 
     def wait_until_drawn(self) -> None:
-        """Two frames: the first draws what has changed, the second comes when it is on the screen."""
+        """Wait two frames: the first draws the changes, the second means that they are on the screen."""
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def screenshot(self, name: str) -> None:
-        """Everything that the graph shows, as an artifact of the run."""
+        """Save the whole graph as an artifact of the run."""
         self.page.evaluate(
             """() => {
                 const boxes = [...app.graph.nodes, ...app.graph.groups].map(each => [...each.pos, ...each.size])
@@ -136,7 +136,7 @@ class Frontend:
 
 @pytest.fixture(scope="session")
 def frontend(chromium, server):
-    """One page for all tests: it takes long to come up."""
+    """One page for all tests, because it takes long to load."""
     opened = Frontend(chromium, server)
     yield opened
     opened.page.close()
@@ -149,7 +149,7 @@ def template(request):
 
 @pytest.fixture
 def small_edit(set_value):
-    """The main template on the miniature's own size, in few steps."""
+    """The main template at the miniature's size, with few steps."""
     edit = json.loads(json.dumps(TEMPLATES["retrace_edit"]))
     titled = {node["title"]: node for node in edit["nodes"]}
     set_value(titled["Resize"], width=128, height=128)
@@ -163,7 +163,7 @@ def small_edit(set_value):
 
 @pytest.fixture(scope="session")
 def set_value(server, widget_names):
-    """Sets widgets of a stored node by their names."""
+    """Set widgets of a stored node by name."""
     object_info = server.get("/object_info")
 
     def set_widgets(node: dict, **values) -> None:

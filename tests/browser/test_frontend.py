@@ -1,4 +1,4 @@
-"""What a person sees: the templates, a run, a refusal and the help in ComfyUI's own frontend."""
+"""What a user sees in ComfyUI's own frontend: the templates, a run, an error and the help."""
 
 import base64
 import json

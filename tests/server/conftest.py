@@ -37,7 +37,7 @@ def edit_prompt():
 
 @pytest.fixture(scope="session")
 def template_prompt(api_prompt):
-    """(Template, /object_info) -> what the frontend would queue for it as it is shipped."""
+    """(Template, /object_info) -> the prompt that the frontend would queue for the template as shipped."""
 
     def read(name: str, object_info: dict) -> dict:
         graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
@@ -62,7 +62,7 @@ def pixels():
 
 @pytest.fixture(scope="session")
 def saved_pictures(pixels):
-    """Run a prompt on a server -> {title of a SaveImage node: its picture}."""
+    """Run a prompt on a server -> {title of a SaveImage node: its image}."""
 
     def run(server: ComfyServer, prompt):
         result = server.run(prompt)

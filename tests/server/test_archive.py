@@ -1,7 +1,7 @@
-"""The archive that is published, unpacked into a fresh ComfyUI: nothing that the nodes need was left out of it.
+"""The archive to publish, unpacked into a fresh ComfyUI: it contains everything that the nodes need.
 
-`comfy node pack` packs the files that git tracks, less those that .comfyignore names. The same list is made here with git
-alone, so that the test does not need comfy-cli.
+`comfy node pack` packs the files that git tracks, except those that .comfyignore lists. This test makes the same list with
+git alone, so that it does not need comfy-cli.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The templates of editing by attention, each queued in a real ComfyUI with the miniature model: what the pictures show."""
+"""The attention-editing templates, each queued in a real ComfyUI with the miniature model: what their pictures show."""
 
 import json
 from pathlib import Path
@@ -21,7 +21,7 @@ TEMPLATES = {
 
 @pytest.fixture(scope="module")
 def miniature(server, template_prompt):
-    """Template -> what the frontend would queue, with the shipped checkpoint, picture and words, and with fewer steps."""
+    """Template -> the prompt that the frontend would queue, with the shipped checkpoint, image and prompts, and fewer steps."""
     object_info = server.get("/object_info")
 
     def prompt_of(name: str):
@@ -48,7 +48,7 @@ def miniature(server, template_prompt):
 
 @pytest.fixture(scope="module")
 def finished(server, miniature, saved_pictures):
-    """Template -> (title -> its picture), each run once."""
+    """Template -> (title -> its image), each run once."""
     runs = {}
 
     def run(name: str):
@@ -109,7 +109,7 @@ def test_a_missing_word_is_told_on_its_node(server, miniature, by_title):
 
 
 def blueprint_prompt(api_prompt, object_info, values):
-    """What the frontend would queue for the blueprint: its inner nodes, with what is given to its inputs."""
+    """The prompt that the frontend would queue for the blueprint: its inner nodes, with values for its inputs."""
     path = ROOT / "subgraphs" / "Edit a real image.json"
     (subgraph,) = json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
     given = [values[declared["name"]] for declared in subgraph["inputs"]]

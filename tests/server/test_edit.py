@@ -17,7 +17,7 @@ def psnr(result, node: str) -> float:
 
 @pytest.fixture(scope="module")
 def edited(server):
-    """The whole graph, run once, with everything that was seen on the way."""
+    """The whole graph, run once, with all events that arrived."""
     import json
     from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The inpainting templates in a real ComfyUI, as shipped except for the file names, with the miniature's layouts."""
+"""The inpainting templates in a real ComfyUI, as shipped except for the file names, on the miniature's layouts."""
 
 import json
 import sys
@@ -17,7 +17,7 @@ SOURCE, TARGET = "a large white triangle on a purple background", "a large green
 
 @pytest.fixture(scope="module")
 def inpainting_server(tmp_path_factory):
-    """A ComfyUI of its own, with checkpoints of every layout and a photo with a painted mask (LoadImage's alpha)."""
+    """A separate ComfyUI, with checkpoints of every layout and a photo with a painted mask (LoadImage's alpha)."""
     import os
 
     from retrace_pack.batch.server import ComfyServer
@@ -41,7 +41,7 @@ def inpainting_server(tmp_path_factory):
 
 
 def painted() -> Image.Image:
-    """The demo's picture with its object painted over in the mask editor: transparent where it should change."""
+    """The demo's image with its object masked as in the mask editor: transparent where it should change."""
     photo = Image.open(TINY / "demo.png").convert("RGB")
     mask = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
     rows, columns = np.nonzero(mask)
@@ -83,7 +83,7 @@ CHECKPOINTS = {
 
 @pytest.fixture(scope="module")
 def run(inpainting_server, template_prompt, saved_pictures):
-    """Template -> {title: picture} of its SaveImage nodes."""
+    """Template -> {title: image} of its SaveImage nodes."""
     object_info = inpainting_server.get("/object_info")
     finished = {}
 

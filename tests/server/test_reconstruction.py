@@ -1,4 +1,4 @@
-"""The templates of faithful reconstruction, each queued in a real ComfyUI; null-text embeddings that outlive the server."""
+"""The reconstruction templates, each queued in a real ComfyUI; null-text embeddings that survive a restart of the server."""
 
 import json
 import os
@@ -31,7 +31,7 @@ FLOORS = {
 
 
 def miniature(prompt, steps=STEPS):
-    """A template's prompt with the shipped checkpoint, picture and words, and with fewer steps."""
+    """A template's prompt with the shipped checkpoint, image and prompts, and with fewer steps."""
     for node in prompt.values():
         inputs, title = node["inputs"], node["_meta"]["title"]
         if node["class_type"] == "CheckpointLoaderSimple":
@@ -53,7 +53,7 @@ def psnr(result, node):
 
 
 def progress_texts(events, node):
-    """The lines that a node showed while it ran."""
+    """The progress texts that a node showed."""
     for event in events:
         message = event.data["bytes"] if event.kind == "preview" else b""
         if message[:4] == struct.pack(">I", TEXT_MESSAGE):
@@ -64,7 +64,7 @@ def progress_texts(events, node):
 
 @pytest.fixture(scope="module")
 def finished(server, template_prompt):
-    """Template name -> its prompt, its result and its events; each is run once."""
+    """Template name -> its prompt, result and events; each is run once."""
     runs = {}
 
     def run(name):

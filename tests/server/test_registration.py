@@ -1,4 +1,4 @@
-"""What a running ComfyUI says of the pack: nodes, their help and texts, the template, and the time it takes to load."""
+"""What a running ComfyUI reports about the pack: its nodes, their help and texts, the templates, and the load time."""
 
 import json
 import os

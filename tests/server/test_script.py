@@ -1,4 +1,4 @@
-"""scripts/edit_photo.py against a real ComfyUI: the edit arrives, progress is told, a refusal is ComfyUI's own words."""
+"""scripts/edit_photo.py against a real ComfyUI: the edit arrives, progress is reported, errors carry ComfyUI's own message."""
 
 import asyncio
 import importlib.util
@@ -28,7 +28,7 @@ def script():
 
 
 def in_a_thread(coroutine):
-    """A browser test before it in this process leaves an event loop running in the main thread."""
+    """Run in a thread: an earlier browser test in this process leaves an event loop running in the main thread."""
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(asyncio.run, coroutine).result()
 

@@ -1,1 +1,1 @@
-"""Miniatures of today's kinds of model, trained on a procedural still life."""
+"""Miniatures of current model families, trained on a procedural still life."""

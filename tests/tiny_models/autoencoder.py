@@ -20,7 +20,7 @@ SQUARE_WEIGHT, SLOPE_WEIGHT, LATENT_WEIGHT = 5.0, 0.5, 0.02
 
 
 def build(latent_channels: int, seed: int = 0) -> AutoencoderTiny:
-    """He-initialized, so that the untrained latents already stand out of the noise that training adds to them."""
+    """He-initialized, so that even untrained latents exceed the noise that training adds to them."""
     torch.manual_seed(seed)
     model = AutoencoderTiny(latent_channels=latent_channels, scaling_factor=1.0)
     for name, module in model.named_modules():
@@ -34,7 +34,7 @@ def build(latent_channels: int, seed: int = 0) -> AutoencoderTiny:
 
 
 def begin_from(model: nn.Module, other: nn.Module) -> None:
-    """Take over what both have; of the layers at the latents, the channels that the other has."""
+    """Copy the weights that both have; in the layers next to the latents, the channels that the other has."""
     theirs = other.state_dict()
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -43,7 +43,7 @@ def begin_from(model: nn.Module, other: nn.Module) -> None:
 
 
 def loss_on(pictures: Pictures, iterations: int) -> Callable[[nn.Module, int, torch.Generator], Tensor]:
-    """The loss of `training.fit` on crops of these pictures."""
+    """The loss for `training.fit`, on crops of these pictures."""
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
         target = crops(pictures, CROP_SIDES[2 * iteration // iterations], generator)
@@ -56,20 +56,20 @@ def loss_on(pictures: Pictures, iterations: int) -> Callable[[nn.Module, int, to
 
 
 def reconstruction_loss(restored: Tensor, target: Tensor) -> Tensor:
-    """L1 + 5 MSE + half the L1 of the slopes, which keeps edges straight; [B, 3, H, W] in -1..1."""
+    """L1 + 5 MSE + half the L1 of the gradients, which keeps edges straight; [B, 3, H, W] in -1..1."""
     error = restored - target
     slopes = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
     return error.abs().mean() + SQUARE_WEIGHT * error.square().mean() + SLOPE_WEIGHT * slopes
 
 
 def spread_loss(latents: Tensor) -> Tensor:
-    """Zero where each channel of [B, C, H, W] has mean 0 and deviation 1: a checkpoint stores one shift and scale for all."""
+    """Zero if each channel of [B, C, H, W] has mean 0 and standard deviation 1: a checkpoint stores one shift and scale for all."""
     deviation, mean = torch.std_mean(latents, dim=(0, 2, 3))
     return mean.square().mean() + deviation.log().square().mean()
 
 
 def crops(pictures: Pictures, side: int, generator: torch.Generator) -> Tensor:
-    """Half of them where chance puts them, half where the contrast of three places is largest; [B, 3, side, side] in -1..1."""
+    """Half of them at random places, half at the one of three places with the most contrast; [B, 3, side, side] in -1..1."""
     chosen = []
     for number in range(CROPS):
         picture = pictures[_integer(len(pictures), generator)]
@@ -93,7 +93,7 @@ def to_pictures(decoded: Tensor) -> np.ndarray:
 
 @torch.no_grad()
 def round_trips(model: nn.Module, pictures: Pictures, count: int) -> np.ndarray:
-    """The first `count` pictures through encoder and decoder, uint8 [count, H, W, 3]."""
+    """The first `count` pictures through the encoder and decoder, uint8 [count, H, W, 3]."""
     restored = [
         to_pictures(model.decoder(model.encoder(to_tensor(pictures[index][None]))))  # pyright: ignore
         for index in range(count)
@@ -102,7 +102,7 @@ def round_trips(model: nn.Module, pictures: Pictures, count: int) -> np.ndarray:
 
 
 def psnr(restored: np.ndarray, pictures: Pictures) -> float:
-    """Mean over the pictures, in dB."""
+    """Mean PSNR over the pictures, in dB."""
     errors = [np.square(picture.astype(np.float32) - pictures[index]).mean() for index, picture in enumerate(restored)]
     return float(np.mean([10 * np.log10(255**2 / error) for error in errors]))
 

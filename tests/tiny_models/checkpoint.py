@@ -1,6 +1,6 @@
-"""Between the modules that are trained (diffusers, transformers) and the files that ComfyUI's stock loaders take.
+"""Convert between the trained modules (diffusers, transformers) and the files that ComfyUI's stock loaders read.
 
-The repository keeps parts, so that the autoencoder and the text encoder are stored once; `join` makes a checkpoint of them.
+The repository stores parts, so that the autoencoder and the text encoder are stored only once; `join` makes a checkpoint.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ State = dict[str, Tensor]
 
 
 def vae_part(autoencoder: nn.Module, latents: Latents, scaling: tuple[float, float] = SD_FORMAT) -> State:
-    """TAESD's names. It numbers the decoder's layers from its clamp, which diffusers applies outside them."""
+    """TAESD's names. They number the decoder's layers from its clamp, which diffusers applies outside them."""
     state = {}
     for key, value in autoencoder.state_dict().items():
         side, _, layer, rest = key.split(".", 3)
@@ -63,7 +63,7 @@ def unet_part(model: TextToLatent) -> State:
 
 
 def flux_part(model: FlowTransformer) -> State:
-    """Flux' own names, with the query, key and value of a layer in one matrix."""
+    """Flux's own names, with a layer's query, key and value in one matrix."""
     config = model.transformer.config
     shape = {"depth": config.num_layers, "depth_single_blocks": config.num_single_layers, "hidden_size": CONTEXT}
     names, joined, state = comfy.utils.flux_to_diffusers(shape, output_prefix=UNET), {}, {}
@@ -79,7 +79,7 @@ def flux_part(model: FlowTransformer) -> State:
 
 
 def difference(guided: State, base: State) -> State:
-    """What of the guided model the base does not have."""
+    """The tensors of the guided model that the base does not have."""
     return {key: value for key, value in guided.items() if key not in base or not torch.equal(value, base[key])}
 
 
@@ -106,7 +106,7 @@ def controlnet_part(network: ControlNetModel) -> State:
 
 
 def lora_part(model: TextToLatent) -> State:
-    """The low-rank matrices under the names of kohya's scripts, which every loader knows."""
+    """The low-rank matrices under the names of kohya's scripts, which every loader reads."""
     state = {}
     for name, module in model.unet.named_modules():
         if isinstance(module, LowRank):
@@ -117,7 +117,7 @@ def lora_part(model: TextToLatent) -> State:
 
 
 def write_parts(work: Work) -> None:
-    """One file a model, of the stages that have come to their end, in the folder `files`."""
+    """Write one file per model to the folder `files`, from the stages that have finished."""
     words, folder = vocabulary(), work.folder / "files"
     save_part(vae_part(work.autoencoder(), work.photo_latents()), folder / f"{VAE_PART}.safetensors")
     for name in CHANNELS:
@@ -144,7 +144,7 @@ def write_parts(work: Work) -> None:
 
 
 def take_over_parts(work: Work, folder: Path) -> None:
-    """Count the stages whose parts lie in `folder` as finished. tiny_sd15 counts as its first half, to be trained further."""
+    """Mark the stages whose parts are in `folder` as finished. tiny_sd15 counts as its first half, to be trained further."""
     if (folder / f"{VAE_PART}.safetensors").exists():
         work.take_over("autoencoder", autoencoder_weights(_part(folder, VAE_PART)))
     if (folder / "tiny_sd15.safetensors").exists():
@@ -173,13 +173,13 @@ def text_to_latent_weights(unet: State, text: State) -> State:
 
 
 def save_part(state: State, path: Path) -> None:
-    """In fp16; token ids in int32."""
+    """Save in fp16; token ids in int32."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: _stored(value) for key, value in state.items()}, path)
 
 
 def join(folder: Path, name: str) -> State:
-    """The full checkpoint `name` of the parts in `folder`, for CheckpointLoaderSimple."""
+    """Assemble the full checkpoint `name` from the parts in `folder`, for CheckpointLoaderSimple."""
     if name.startswith("tiny_flux"):
         network = {**_part(folder, "tiny_flux"), **_part(folder, name)}
         return network | _named(FLUX_TEXT, _part(folder, TEXT_PART)) | _named(FLUX_VAE, _part(folder, WIDE_VAE_PART))

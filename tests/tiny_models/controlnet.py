@@ -20,18 +20,18 @@ CANNY_THRESHOLDS = (60, 140)
 
 
 def build(base: TextToLatent) -> ControlNetModel:
-    """A copy of the UNet's encoder with an encoder of hints before it and zero convolutions behind it."""
+    """A copy of the UNet's encoder, with a hint encoder before it and zero convolutions after it."""
     torch.manual_seed(0)
     return ControlNetModel.from_unet(base.unet).to(memory_format=torch.channels_last)  # pyright: ignore
 
 
 def edge_hint(picture: np.ndarray) -> np.ndarray:
-    """White Canny edges of a uint8 [H, W, 3] picture on black, uint8 [H, W]."""
+    """Canny edges of a uint8 [H, W, 3] picture, white on black, uint8 [H, W]."""
     return cv2.Canny(np.ascontiguousarray(picture), *CANNY_THRESHOLDS)
 
 
 def loss_on(base: TextToLatent, pictures: Pictures, latents: Latents, vocabulary: Vocabulary) -> Loss:
-    """Epsilon, with the UNet and the text encoder frozen. Half of the captions are dropped: the edges must tell the shape."""
+    """Epsilon loss with the UNet and text encoder frozen. Half of the captions are dropped, so the edges must define the shape."""
     alphas = alphas_cumprod()
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=True)
 

@@ -1,6 +1,6 @@
-"""The training set: pictures of random scenes with their captions, rendered in chunks from which a later run continues.
+"""The training set: pictures of random scenes with captions, rendered in chunks, so that an interrupted run can resume.
 
-Scene i depends on the seed and on i alone, so that a set of any size is the beginning of a larger one.
+Scene i depends only on the seed and on i, so a set of any size is the beginning of a larger one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Example = Callable[[int], tuple[np.ndarray, str]]
 
 @dataclass(frozen=True)
 class Pictures:
-    """Rendered chunks, mapped into memory; `captions` has one line a picture."""
+    """Rendered chunks, memory-mapped; `captions` has one line per picture."""
 
     chunks: list[np.ndarray]
     captions: list[str]
@@ -38,7 +38,7 @@ class Pictures:
 
 
 def render_set(folder: Path, count: int, example: Example, workers: int, report: Callable[[str], None]) -> None:
-    """Render the chunks of the first `count` scenes that `folder` lacks; `count` is rounded up to whole chunks."""
+    """Render the chunks of the first `count` scenes that are missing in `folder`; `count` is rounded up to whole chunks."""
     folder.mkdir(parents=True, exist_ok=True)
     missing = [number for number in range(-(-count // CHUNK)) if not _captions_file(folder, number).exists()]
     with ProcessPoolExecutor(workers) as pool:
@@ -49,7 +49,7 @@ def render_set(folder: Path, count: int, example: Example, workers: int, report:
 
 
 def render_chunk(folder: Path, number: int, example: Example) -> None:
-    """Write the pictures, then the captions, whose file says that the chunk is complete."""
+    """Write the pictures, then the captions, whose file marks the chunk as complete."""
     examples = [example(index) for index in range(number * CHUNK, (number + 1) * CHUNK)]
     part = folder / f"{number:05}.part.npy"
     np.save(part, np.stack([picture for picture, _ in examples]))
@@ -60,24 +60,24 @@ def render_chunk(folder: Path, number: int, example: Example) -> None:
 
 
 def load(folder: Path, count: int) -> Pictures:
-    """The first `count` pictures (all of a chunk's, where it is not whole)."""
+    """The first `count` pictures (a chunk counts as a whole)."""
     numbers = range(-(-count // CHUNK))
     captions = [line for number in numbers for line in json.loads(_captions_file(folder, number).read_text("utf-8"))]
     return Pictures([np.load(_pictures_file(folder, number), mmap_mode="r") for number in numbers], captions)
 
 
 def training_example(seed: int) -> Example:
-    """Scenes of one or two objects whose words are not held out."""
+    """Scenes of one or two objects, without held-out words."""
     return partial(_example, seed, None, False)
 
 
 def held_out_example(seed: int) -> Example:
-    """Scenes of one object whose words are held out, in the plain wording and as photographs."""
+    """Scenes of one object with held-out words, in the plain wording and as photographs."""
     return partial(_example, seed, 1, True)
 
 
 def styled_example(pictures: Path) -> Example:
-    """The photographs in the folder `pictures` in the other styles, in turn: all else of scene and caption is the same."""
+    """The photographs in the folder `pictures` in the other styles, in turn; the rest of scene and caption is unchanged."""
     return partial(_styled, pictures)
 
 

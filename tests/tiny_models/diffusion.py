@@ -1,4 +1,4 @@
-"""The text encoder and the UNets in SD's layout, and what they learn: epsilon (SD1.5) or v (SD2)."""
+"""The text encoder and the UNets in SD's layout, and their losses: epsilon (SD1.5) or v (SD2)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HEADS = 4
 
 
 class TextToLatent(nn.Module):
-    """The text encoder and the UNet as one module, so that one optimizer and one average serve both."""
+    """The text encoder and the UNet as one module, so that one optimizer and one weight average serve both."""
 
     def __init__(self, name: str, vocabulary_size: int, seed: int = 0) -> None:
         super().__init__()
@@ -78,12 +78,12 @@ def alphas_cumprod() -> Tensor:
 
 
 def loss_on(name: str, latents: Latents, vocabulary: Vocabulary) -> Callable[[nn.Module, int, torch.Generator], Tensor]:
-    """The loss of `training.fit` on these latents and their captions.
+    """The loss for `training.fit`, on these latents and their captions.
 
     Timesteps are stratified over the batch. The loss is weighted by the square root of min-SNR-5 (Hang et al. 2023,
-    arXiv 2303.09556): high noise levels, where layout is decided, learn faster, low ones are not forgotten. The error of v
-    is that of eps times 1 + 1 / SNR, most of which nobody can predict where there is little signal; half of it (in the
-    exponent) is taken back.
+    arXiv 2303.09556): high noise levels, where the layout is decided, learn faster, and low ones are not forgotten. The error of
+    v is that of eps times 1 + 1 / SNR, most of which cannot be predicted where there is little signal; half of that factor (in
+    the exponent) is removed.
     """
     alphas = alphas_cumprod()
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=not predicts_v(name))
@@ -103,14 +103,14 @@ def loss_on(name: str, latents: Latents, vocabulary: Vocabulary) -> Callable[[nn
 def drawn(
     latents: Latents, rows: Tensor, empty_fraction: float, batch: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Latents [B, C, 32, 32] and token rows [B, 77], some of them those of no caption, which come last in `rows`."""
+    """Latents [B, C, 32, 32] and token rows [B, 77], some of them the empty caption's, which comes last in `rows`."""
     index = torch.randint(len(latents.captions), (batch,), generator=generator)
     dropped = torch.rand(batch, 1, generator=generator) < empty_fraction
     return latents.values[index], torch.where(dropped, rows[-1:], rows[index])
 
 
 def drawn_noise(x0: Tensor, alphas: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """Timesteps int64 [B], one in each B-th of the range; their alpha bar [B]; noise like x0."""
+    """Timesteps int64 [B], one in each of B equal parts of the range; their alpha bar [B]; noise like x0."""
     share = (torch.arange(len(x0)) + torch.rand(len(x0), generator=generator)) / len(x0)
     timesteps = (share * len(alphas)).long()
     noise = torch.randn(x0.shape, generator=generator).contiguous(memory_format=torch.channels_last)
@@ -118,14 +118,14 @@ def drawn_noise(x0: Tensor, alphas: Tensor, generator: torch.Generator) -> tuple
 
 
 def loss_weight(alpha: Tensor, velocity: bool) -> Tensor:
-    """Of the squared error at each alpha bar, [B]."""
+    """The weight of the squared error at each alpha bar, [B]."""
     snr = alpha / (1 - alpha)
     weight = (snr.clamp(max=SNR_KNEE) / snr).sqrt()
     return weight * (snr / (1 + snr)).sqrt() if velocity else weight
 
 
 def begin_from(model: TextToLatent, other: TextToLatent) -> None:
-    """Take over the text encoder, frozen, and of each weight of the UNet the corner that both have."""
+    """Copy the text encoder, frozen, and from each weight of the UNet the corner that both have."""
     model.text_encoder.load_state_dict(other.text_encoder.state_dict())
     model.text_encoder.requires_grad_(False)
     theirs = other.unet.state_dict()

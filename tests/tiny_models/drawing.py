@@ -1,4 +1,4 @@
-"""What a model in training draws, for a person to look at: DDIM with classifier-free guidance, and contact sheets."""
+"""Samples drawn during training, for a person to look at: DDIM with classifier-free guidance, and contact sheets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STEPS, CFG = 20, 4.0
 def draw(
     name: str, model: TextToLatent, decoder: nn.Module, latents: Latents, vocabulary: Vocabulary, captions: list[str]
 ) -> np.ndarray:
-    """One picture a caption, uint8 [B, H, W, 3] of the training pictures' size, from seeded noise."""
+    """One picture per caption, uint8 [B, H, W, 3] at the training pictures' size, from seeded noise."""
     padded = not predicts_v(name)
     rows = torch.cat([vocabulary.rows([""] * len(captions), padded), vocabulary.rows(captions, padded)])
     context = model.text_encoder(rows).last_hidden_state
@@ -36,7 +36,7 @@ def draw(
 
 
 def ddim_step(x: Tensor, output: Tensor, alpha: Tensor, following: Tensor, velocity: bool) -> Tensor:
-    """From alpha bar to the `following` one (Song et al. 2021, arXiv 2010.02502, equation 12 at eta 0)."""
+    """One step from alpha bar to `following` (Song et al. 2021, arXiv 2010.02502, equation 12 at eta 0)."""
     a, b = alpha.sqrt(), (1 - alpha).sqrt()
     x0 = a * x - b * output if velocity else (x - b * output) / a
     eps = (x - a * x0) / b
@@ -44,7 +44,7 @@ def ddim_step(x: Tensor, output: Tensor, alpha: Tensor, following: Tensor, veloc
 
 
 def write_sheet(pictures: Sequence[np.ndarray] | np.ndarray, path: Path, columns: int = 4) -> None:
-    """Pictures in rows of `columns`, as a PNG; those of an unfilled row are left out."""
+    """Write pictures as a PNG with `columns` per row; an incomplete last row is dropped."""
     rows = [np.concatenate(list(pictures[at : at + columns]), axis=1) for at in range(0, len(pictures), columns)]
     whole = [row for row in rows if row.shape == rows[0].shape]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,9 +1,9 @@
-"""How well the miniatures draw what they are asked for: each attribute of held-out captions, judged by pixels.
+"""How well the miniatures draw what the prompt asks for: each attribute of held-out captions, judged from pixels.
 
     python tests/tiny_models/evaluate.py --parts FOLDER [--captions 200] [--checkpoint tiny_sd15] [--sheet FOLDER]
 
-Euler on ddim_uniform, cfg 5, through the stock checkpoint loader, from the parts that train.py leaves in its folder `files`.
-`COMFYUI_PATH` names the ComfyUI tree.
+Euler on ddim_uniform, cfg 5, through the stock checkpoint loader, from the parts that train.py writes to its folder `files`.
+`COMFYUI_PATH` is the ComfyUI tree to use.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def main() -> None:
 
 
 def load(parts: Path, name: str) -> tuple[Any, ...]:
-    """MODEL, CLIP and VAE of the checkpoint joined from these parts, through the stock loader."""
+    """MODEL, CLIP and VAE of the checkpoint assembled from these parts, through the stock loader."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.safetensors"
         save_file(checkpoint.join(parts, name), path)
@@ -80,7 +80,7 @@ def held_out_scenes(count: int, objects: int) -> list[Scene]:
 
 @torch.inference_mode()
 def draw(loaded: tuple[Any, ...], captions: list[str], steps: int) -> np.ndarray:
-    """One picture a caption, uint8 [N, 256, 256, 3]."""
+    """One picture per caption, uint8 [N, 256, 256, 3]."""
     model, clip, vae = loaded
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", steps)
     negative = clip.encode_from_tokens_scheduled(clip.tokenize(""))
@@ -99,7 +99,7 @@ def draw(loaded: tuple[Any, ...], captions: list[str], steps: int) -> np.ndarray
 
 
 def right(verdict: Verdict, scene: Scene) -> list[bool]:
-    """Of each attribute whether the picture has it; of several solids all have to be right, in the order that fits best."""
+    """For each attribute, whether the picture has it; all of several solids must be right, in the best-matching order."""
     ground = [verdict.floor == scene.floor, verdict.wall == scene.wall]
     if len(verdict.solids) < len(scene.solids):
         return [False] * len(SOLID_ATTRIBUTES) + ground

@@ -1,4 +1,4 @@
-"""tiny_flux: a rectified flow in Flux' layout, on the text encoder of tiny_sd15, and its guidance-distilled sibling."""
+"""tiny_flux: a rectified flow in Flux's layout with tiny_sd15's text encoder, and its guidance-distilled sibling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONDITIONED = ("guidance_embedder", "norm1.linear", "norm1_context.linear", "nor
 
 
 class FlowTransformer(nn.Module):
-    """Flux' transformer at width 128 (one head), on latents instead of tokens."""
+    """Flux's transformer at width 128 (one head), on latents instead of tokens."""
 
     def __init__(self, guided: bool, seed: int = 0) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class FlowTransformer(nn.Module):
 
 
 def encoded_text(model: TextToLatent, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The hidden states [B, 77, 128] and that of the end token [B, 128], from the frozen text encoder of tiny_sd15."""
+    """The hidden states [B, 77, 128] and the end token's state [B, 128], from tiny_sd15's frozen text encoder."""
     encoded = model.text_encoder(rows)
     return encoded.last_hidden_state, encoded.pooler_output
 
@@ -77,7 +77,7 @@ def loss_on(latents: Latents, words: TextToLatent, vocabulary: Vocabulary) -> Lo
 def distillation_loss_on(
     teacher: FlowTransformer, latents: Latents, words: TextToLatent, vocabulary: Vocabulary
 ) -> Loss:
-    """The teacher's velocity under classifier-free guidance, learned as a function of its scale (arXiv 2210.03142)."""
+    """Distills the teacher's velocity under classifier-free guidance, as a function of the scale (arXiv 2210.03142)."""
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=True)
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
@@ -95,7 +95,7 @@ def distillation_loss_on(
 
 
 def guided_from(teacher: FlowTransformer) -> FlowTransformer:
-    """A copy with an embedding of guidance; only that and the modulations are trained."""
+    """A copy with a guidance embedding; only the embedding and the modulations are trained."""
     model = FlowTransformer(guided=True)
     model.load_state_dict(teacher.state_dict(), strict=False)
     for name, value in model.named_parameters():
@@ -104,7 +104,7 @@ def guided_from(teacher: FlowTransformer) -> FlowTransformer:
 
 
 def _noised(x0: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-    """The state (1 - s) x0 + s noise, s [B] and the noise."""
+    """The state (1 - s) x0 + s noise, its s [B], and the noise."""
     s = torch.randn(len(x0), generator=generator).sigmoid()
     noise = torch.randn(x0.shape, generator=generator)
     level = s[:, None, None, None]

@@ -1,4 +1,4 @@
-"""The training set as latents: encoded once, in chunks from which a later run continues."""
+"""The training set as latents: encoded once, in chunks, so that an interrupted run can resume."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MEASURED_CHUNKS = 10
 
 @dataclass(frozen=True)
 class Latents:
-    """`values` float32 [N, C, 32, 32] = (encoded - mean) / deviation, with one caption each; 16 x 16 of halved pictures."""
+    """`values` float32 [N, C, 32, 32] = (encoded - mean) / deviation, with one caption each; 16 x 16 for half-size pictures."""
 
     values: Tensor
     captions: list[str]
@@ -28,14 +28,14 @@ class Latents:
     deviation: float
 
     def __add__(self, other: Latents) -> Latents:
-        """Both, in the scale of the first."""
+        """Both sets, in the scale of the first."""
         values = torch.cat([self.values, other.values])
         return Latents(values, self.captions + other.captions, self.mean, self.deviation)
 
 
 @torch.no_grad()
 def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[[str], None], shrink: int = 1) -> None:
-    """Encode the chunks of `pictures` that `folder` lacks, each float16 [100, C, 32, 32]; `shrink` divides both sides."""
+    """Encode the chunks of `pictures` that are missing in `folder`, each float16 [100, C, 32, 32]; `shrink` divides both sides."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, chunk in enumerate(pictures.chunks):
         path = folder / f"{number:05}.pt"
@@ -50,7 +50,7 @@ def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[
 
 
 def load(folder: Path, captions: list[str], scale: tuple[float, float] | None = None) -> Latents:
-    """All that belong to `captions`. `scale` (mean, deviation) defaults to that of the first chunks, whatever comes after."""
+    """All latents that belong to `captions`. `scale` (mean, deviation) defaults to that of the first chunks."""
     chunks = [torch.load(folder / f"{number:05}.pt", weights_only=True) for number in range(len(captions) // CHUNK)]
     if scale is None:
         measured = torch.cat(chunks[:MEASURED_CHUNKS]).float()

@@ -1,4 +1,4 @@
-"""A LoRA of tiny_sd15: rank 4 on the attention of its UNet, which learns one new word, "a blueprint of ..."."""
+"""A LoRA for tiny_sd15: rank 4 on the UNet's attention, which learns one new word, "a blueprint of ..."."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PAPER, INK = (22, 58, 122), (232, 240, 250)
 
 
 class LowRank(nn.Module):
-    """A frozen linear layer plus up(down(x)), which is zero at first (Hu et al. 2021, arXiv 2106.09685)."""
+    """A frozen linear layer plus up(down(x)), which starts at zero (Hu et al. 2021, arXiv 2106.09685)."""
 
     def __init__(self, base: nn.Linear) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class LowRank(nn.Module):
 
 
 def build(base: TextToLatent) -> TextToLatent:
-    """A copy of the model, frozen except for the low-rank matrices beside its attention layers."""
+    """A copy of the model, frozen except for the low-rank matrices on its attention layers."""
     torch.manual_seed(0)
     model = deepcopy(base).requires_grad_(False)
     for name, module in list(model.unet.named_modules()):
@@ -70,7 +70,7 @@ def styled_set(
     scale: tuple[float, float],
     report: Callable[[str], None],
 ) -> latents.Latents:
-    """The first pictures of the training set as blueprints, encoded and in the scale of the others."""
+    """The first pictures of the training set as blueprints, encoded in the scale of the others."""
     chunks = [np.stack([blueprint(picture) for picture in chunk]) for chunk in pictures.chunks[:STYLED_CHUNKS]]
     captions = [styled_caption(caption) for caption in pictures.captions[: STYLED_CHUNKS * CHUNK]]
     latents.encode(autoencoder, Pictures(chunks, captions), folder, report)

@@ -1,4 +1,4 @@
-"""The stages of training, in the order in which one needs the other."""
+"""The stages of training, in the order of their dependencies."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _encode_pictures(work: Work, channels: int, size: str = "") -> None:
 
 
 def train_half_epsilon(work: Work) -> None:
-    """On pictures of half the size, four times as many for the same time: words, colors and layout are learned here."""
+    """Train on half-size pictures, four times as many in the same time: words, colors and layout are learned here."""
     words = vocabulary()
     model = TextToLatent("tiny_sd15", len(words.token_ids))
     _train_text_to_latent(work, words, model, f"tiny_sd15{HALF}", HALF)
@@ -156,7 +156,7 @@ def distill_flux(work: Work) -> None:
 
 
 def write_files(work: Work) -> None:
-    """What the repository keeps of the stages that have come to their end, in FOLDER/files."""
+    """Write the files that the repository stores, from the stages that have finished, to FOLDER/files."""
     from .checkpoint import write_parts  # needs ComfyUI
 
     write_parts(work)

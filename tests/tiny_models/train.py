@@ -1,10 +1,10 @@
-"""Train the miniatures of tests/tiny_models from scratch: one command, seeded, resumable at any moment.
+"""Train the miniatures of tests/tiny_models from scratch: one command, seeded, resumable at any time.
 
     python tests/tiny_models/train.py --work FOLDER [--stage NAME ...]
 
-runs the stages in order, or those named; what the work folder already has is not done again, and a stage that was interrupted
-goes on at the iteration last saved. FOLDER/log.txt tells how far it is, FOLDER/sheets what it draws. `COMFYUI_PATH` names the
-ComfyUI tree whose tokenizer and layout tables are used.
+runs the stages in order, or only the named ones. Whatever the work folder already contains is not done again, and an
+interrupted stage resumes at the last saved iteration. FOLDER/log.txt shows the progress, FOLDER/sheets has samples.
+`COMFYUI_PATH` is the ComfyUI tree whose tokenizer and layout tables are used.
 """
 
 from __future__ import annotations

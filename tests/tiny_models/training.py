@@ -1,7 +1,7 @@
-"""One training loop for every model: resumable at any iteration, with the same losses as if it had not been interrupted.
+"""One training loop for every model, resumable at any iteration, with the same losses as an uninterrupted run.
 
-Whatever is drawn at random comes from a generator seeded by the stage's seed and the iteration, so that no state of a
-generator has to be kept.
+All random numbers come from a generator seeded with the stage's seed and the iteration, so no generator state has to be
+saved.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Loss = Callable[[nn.Module, int, torch.Generator], torch.Tensor]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how fast a stage learns; everything goes by the iteration, nothing by the clock."""
+    """How long and at what rate a stage learns; everything depends on the iteration, nothing on the clock."""
 
     name: str
     iterations: int
@@ -50,9 +50,9 @@ def fit(
     report: Callable[[str], None],
     look: Callable[[nn.Module, int], None] = lambda average, iteration: None,
 ) -> nn.Module:
-    """Train `model` in place, continuing from `folder` if a state was saved there; return the moving average of its weights.
+    """Train `model` in place, resuming from `folder` if a state was saved there; returns the moving average of its weights.
 
-    Only parameters that require a gradient are trained, averaged and kept. `look` is called now and then with the average.
+    Only parameters that require a gradient are trained, averaged and saved. `look` is called from time to time with the average.
     """
     state_file = folder / f"{plan.name}.state.pt"
     average = deepcopy(model).requires_grad_(False).eval()
@@ -109,6 +109,6 @@ def generator_of(seed: int, iteration: int) -> torch.Generator:
 
 
 def keep(state: object, path: Path) -> None:
-    """Write a file whole or not at all."""
+    """Write a file atomically."""
     torch.save(state, path.with_suffix(".part"))
     path.with_suffix(".part").replace(path)

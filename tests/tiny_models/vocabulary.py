@@ -1,4 +1,4 @@
-"""Captions as token ids of ComfyUI's own SD1 tokenizer, and the few rows of its vocabulary that they use."""
+"""Captions as token ids of ComfyUI's own SD1 tokenizer, and the few vocabulary rows that they use."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Vocabulary:
 
 
 def vocabulary() -> Vocabulary:
-    """All words that a caption can hold, and that of the LoRA. `COMFYUI_PATH` names the ComfyUI tree of the tokenizer."""
+    """All words that a caption can contain, and the LoRA's. `COMFYUI_PATH` is the ComfyUI tree with the tokenizer."""
     from .world.captions import WORDS
 
     folder = Path(os.environ["COMFYUI_PATH"]) / "comfy" / "sd1_tokenizer"

@@ -1,4 +1,4 @@
-"""What the stages of training leave in the work folder, and how one takes up what another has made."""
+"""The work folder: where the stages of training store their results, and how later stages load them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ PLANS = {
 
 @dataclass(frozen=True)
 class Work:
-    """Where the stages keep what they made, and how large the training set is."""
+    """Where the stages store their results, and how large the training set is."""
 
     folder: Path
     pictures: int
@@ -59,13 +59,13 @@ class Work:
         return latents.load(self.latents_folder(channels, size=size), self.photos(self.pictures).captions)
 
     def latents(self, channels: int = 4, size: str = "") -> latents.Latents:
-        """Of the photographs and, in their scale, of the styled pictures; `size` is "" or HALF."""
+        """The latents of the photographs and, in the same scale, of the styled pictures; `size` is "" or HALF."""
         photos = self.photo_latents(channels, size)
         scale = photos.mean, photos.deviation
         return photos + latents.load(self.latents_folder(channels, "styled", size), self.styled().captions, scale)
 
     def has(self, name: str) -> bool:
-        """Whether this stage of training has come to its end."""
+        """Whether this stage has finished."""
         return self._weights(name).exists()
 
     def trained(
@@ -75,7 +75,7 @@ class Work:
         loss_of: Callable[[], Loss] | None = None,
         look: Callable[[nn.Module, int], None] = lambda average, iteration: None,
     ) -> nn.Module:
-        """`model` with the weights of a stage; trained first where that has not come to its end and a loss is given."""
+        """`model` with the weights of a stage, which is trained first if it has not finished and a loss is given."""
         if not self.has(name):
             if loss_of is None:
                 raise FileNotFoundError(f"Stage {name} has not come to its end: there is no {self._weights(name)}.")
@@ -98,7 +98,7 @@ class Work:
         return model
 
     def take_over(self, name: str, weights: dict[str, Tensor]) -> None:
-        """Count a stage as finished, with these weights; one that has its own keeps them."""
+        """Mark a stage as finished, with these weights; a stage that has weights of its own keeps them."""
         if not self.has(name):
             keep(weights, self._weights(name))
             self.report(f"{name}: taken over from the stored files")

@@ -1,6 +1,6 @@
-"""A custom node pack for the server tests: a model that stops inside the network while a file exists.
+"""A custom node pack for the server tests: a model that blocks inside the network while a file exists.
 
-What happens in the middle of a run can then be tested on a machine of any speed.
+It makes the middle of a run testable on a machine of any speed.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""ComfyUI model classes for the miniatures: the layouts are core's own, only widths, heads and the text encoder differ."""
+"""ComfyUI model classes for the miniatures: core's own layouts, with other widths, heads and text encoders."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TEXT_CONFIG = {
 
 
 class TinyClipL(comfy.sd1_clip.SDClipModel):
-    """SD1's text encoder, two layers wide 128: the last layer, normed; padded with the end token."""
+    """SD1's text encoder with two layers of width 128: the last layer, normed; padded with the end token."""
 
     def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: dict[str, Any] | None = None) -> None:
         super().__init__(
@@ -44,7 +44,7 @@ class TinyClipL(comfy.sd1_clip.SDClipModel):
 
 
 class TinyClipH(comfy.sd1_clip.SDClipModel):
-    """SD2's text encoder likewise, padded with token 0."""
+    """The same for SD2, padded with token 0."""
 
     def __init__(self, device: Any = "cpu", dtype: Any = None, model_options: dict[str, Any] | None = None) -> None:
         super().__init__(
@@ -119,16 +119,16 @@ LAYOUTS = (TinySD15, TinySD2, TinyFlux, TinyFluxGuided)
 
 
 def register() -> None:
-    """Let the stock CheckpointLoaderSimple recognize these layouts (once, however often it is called).
+    """Make the stock CheckpointLoaderSimple recognize these layouts; calling it again changes nothing.
 
-    They go before core's, the first of which that fits is taken: stock Flux fits at any width.
+    They go before core's layouts, of which the first match wins: stock Flux matches any width.
     """
     known = comfy.supported_models.models
     known[:0] = [layout for layout in LAYOUTS if layout not in known]
 
 
 def _with_full_vocabulary(state_dict: dict[str, torch.Tensor], clip: str) -> dict[str, torch.Tensor]:
-    """Spread the stored token rows over the whole vocabulary; a word the model never saw gets a zero embedding."""
+    """Spread the stored token rows over the whole vocabulary; words the model never saw get a zero embedding."""
     token_ids = state_dict.pop(f"{clip}.{TOKEN_IDS}", None)
     if token_ids is not None:
         key = f"{clip}.transformer.text_model.embeddings.token_embedding.weight"
