@@ -1,4 +1,4 @@
-"""What changes x after a step of Edit Sample, and in which order; how a MODEL carries such a change."""
+"""The changes to x after a step of Edit Sample, their order, and how a MODEL carries them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..samplers.proximal import pull_back
 from .guidance_patches import GuidanceDirection
 
 Change = Callable[[int, Tensor, Tensor], Tensor]
-"""(step, x after it, its sigma) -> the x to go on with."""
+"""(step, x and sigma after the step) -> the x to continue with."""
 
 KEY = "retrace_after_step"
 
@@ -41,23 +41,23 @@ def model_changes(transformer_options: dict[str, Any]) -> ModelChanges:
 
 
 def add_change(model: ModelPatcher, change: Change) -> None:
-    """Add a change after those of the patches before it; the MODEL is changed in place."""
+    """Add a change after those of earlier patches; modifies the MODEL in place."""
     options = model.model_options["transformer_options"]
     before = model_changes(options)
     options[KEY] = replace(before, changes=(*before.changes, change))
 
 
 def apply_changes(model: ModelPatcher) -> None:
-    """Declare that the sampler of the coming run applies the changes; the MODEL is changed in place."""
+    """Declare that the sampler of the next run applies the changes; modifies the MODEL in place."""
     options = model.model_options["transformer_options"]
     options[KEY] = replace(model_changes(options), applied=True)
 
 
 @dataclass(frozen=True)
 class AddResiduals:
-    """Adds what each step of the null-text optimization missed the trajectory by.
+    """Adds by how much each step of the null-text optimization missed the trajectory.
 
-    states, residuals: [n, B, C, H, W] of the levels that the steps end at, in the order of the steps.
+    states, residuals: [n, B, C, H, W] at the levels where the steps end, in the order of the steps.
     """
 
     states: Tensor
@@ -69,7 +69,7 @@ class AddResiduals:
 
 @dataclass(frozen=True, kw_only=True)
 class PullBack:
-    """Inversion guidance, see `samplers.proximal.pull_back`: at levels up to `below_sigma`."""
+    """Inversion guidance at levels up to `below_sigma`, see `samplers.proximal.pull_back`."""
 
     strength: float
     below_sigma: float
@@ -77,7 +77,7 @@ class PullBack:
     dilation: int
 
     def toward(self, states: Tensor, direction: GuidanceDirection) -> Change:
-        """The change of a run, whose steps end at `states` [n, B, C, H, W] and whose guidance `direction` keeps."""
+        """The change for a run whose steps end at `states` [n, B, C, H, W]; `direction` provides its guidance direction."""
 
         def change(step: int, x: Tensor, sigma: Tensor) -> Tensor:
             if direction.difference is None or sigma > self.below_sigma:
@@ -89,9 +89,9 @@ class PullBack:
 
 @dataclass(frozen=True)
 class HoldSource:
-    """Keeps row 0, the source, on the trajectory; states: [n, 1, C, H, W] that the steps end at.
+    """Keeps row 0, the source, on the trajectory. states: [n, 1, C, H, W] at the levels where the steps end.
 
-    With one row alone there is no edit beside the source, and holding it would leave nothing to sample.
+    With a single row there is no edit beside the source, and holding it would leave nothing to sample.
     """
 
     states: Tensor
@@ -101,7 +101,7 @@ class HoldSource:
 
 
 def in_turn(changes: Sequence[Change], sigmas: Tensor) -> AfterStep:
-    """All changes, one after the other, in a loop over the descending `sigmas` [n+1]."""
+    """Apply all changes in order, in a loop over the descending `sigmas` [n+1]."""
 
     def after_step(step: int, x: Tensor) -> Tensor:
         for change in changes:

@@ -1,4 +1,4 @@
-"""What other nodes add to a model or a CONDITIONING that follows the noise level only downwards."""
+"""Refuse additions to a model or CONDITIONING that only work while the noise level falls."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from .guided import Guidance
 
 
 def require_ascending(guidance: Guidance) -> None:
-    """Raise ValueError, naming the input, for what goes wrong in a run whose noise level rises.
+    """Raise ValueError, naming the input, for anything that fails in a run whose noise level rises.
 
-    EasyCache and LazyCache compare a step with the one above it. Keyframes advance to lower levels only, so that a run from
-    below would meet the last one at every level; a strength that does not change is fine.
+    EasyCache and LazyCache compare each step with the level above it. Keyframes only advance as the level falls, so a rising run
+    would get the last keyframe at every level; a constant strength is fine.
     """
     cache = guidance.model.model_options["transformer_options"].get("easycache")
     if cache is not None:

@@ -1,4 +1,4 @@
-"""Attention to words, and predictions of noise, at the states of a trajectory."""
+"""Attention to words, and noise predictions, at the states of a trajectory."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def read_word_maps(
     tokens: Sequence[int],
     levels: Sequence[int],
 ) -> list[Tensor]:
-    """The attention [B, h, w] to the tokens together: one map for each resolution, summed over heads, layers and levels.
+    """The total attention [B, h, w] to the tokens: one map per resolution, summed over heads, layers and levels.
 
     It is read in the layers at a quarter of the latent's side and at twice that size.
     Raises ValueError for a model without a backbone that can be edited.
@@ -48,14 +48,14 @@ def read_word_maps(
 
 
 def read_noise(model: ModelPatcher, trajectory: Trajectory, positive: Conditioning, levels: Sequence[int]) -> Tensor:
-    """The noise that the model predicts in the states, [len(levels), B, C, H, W], from the noise end."""
+    """The noise that the model predicts at the states, [len(levels), B, C, H, W], from the noise end."""
     return _evaluate(model, trajectory, positive, levels)
 
 
 def _evaluate(model: ModelPatcher, trajectory: Trajectory, positive: Conditioning, levels: Sequence[int]) -> Tensor:
     """The ODE's direction at each of the states under the prompt alone, [len(levels), B, C, H, W], from the noise end.
 
-    Raises ValueError when the model overflows.
+    Raises ValueError if the model overflows.
     """
     order = sorted(levels, reverse=True)
     sigmas = torch.cat([trajectory.sigmas[order], torch.zeros(1)])
@@ -76,7 +76,7 @@ def _evaluate(model: ModelPatcher, trajectory: Trajectory, positive: Conditionin
 
 @dataclass
 class _MapReader:
-    """Reads without changing anything; `maps` holds the sums by the layers' resolution."""
+    """Reads maps without changing anything; `maps` has the sums by layer resolution."""
 
     tokens: tuple[int, ...]
     maps: dict[int, Tensor] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What an edit of attention may know of a network: layers, image and text tokens, prompts, and how an edit is installed."""
+"""What an attention edit may know about a network: layers, image and text tokens, prompts, and how to install an edit."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ QUARTER = 2
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with attention.
+    """A layer with attention.
 
     Attributes:
-        index: its position in the order in which the layers run, from 0.
-        resolution: how many times the latent's side was halved before it; 0 is the latent's own size.
+        index: its position in execution order, from 0.
+        resolution: how often the latent's side was halved before it; 0 is the latent's own size.
     """
 
     index: int
@@ -44,10 +44,10 @@ class AttentionCall:
 
     Attributes:
         layer: the layer.
-        q: the queries of the image tokens, [rows * tiles, pixels, heads * dim]; tiles where another node cuts them.
+        q: queries of the image tokens, [rows * tiles, pixels, heads * dim]; there are tiles if another node splits them.
         k, v: keys and values, [rows, tokens, heads * dim].
-        image, text: which of the keys are image tokens and which are text tokens; empty where the call has none of them.
-        heads: the number of heads.
+        image, text: which keys are image tokens and which are text tokens; empty if the call has none.
+        heads: number of heads.
         map_size: height and width of the layer's map.
         attend: the network's own attention.
         options: ComfyUI's transformer_options.
@@ -67,7 +67,7 @@ class AttentionCall:
     def text_probabilities(self, row: int, count: int | None = None) -> Tensor:
         """The attention of a row's pixels to its first `count` text tokens: float32 [heads, pixels, count].
 
-        The text tokens after those are left out of the softmax.
+        Later text tokens are excluded from the softmax.
         """
         text = self.k[row, self.text][:count]
         queries = self._split_heads(self.q[row]).float()
@@ -94,7 +94,7 @@ FeatureEdit = Callable[[Tensor, Tensor, Options], Tensor]
 
 @dataclass(frozen=True)
 class LayerEdit:
-    """An edit of a layer's attention to the image's tokens or to the text's, be they one call of the network or two."""
+    """An edit of a layer's attention to the image tokens or to the text tokens, which one network call may combine."""
 
     layer: Layer
     attends_to: AttendsTo
@@ -105,25 +105,25 @@ class RunningEdit(Protocol):
     """The state of an edit while a sampler runs."""
 
     def begin(self, run: SamplingRun, positive: Sequence[dict[str, Any]]) -> None:
-        """Called before a run: refuses a batch or a conditioning that does not fit, by ValueError, and clears the last run."""
+        """Called before a run: clears the last run, and raises ValueError for a batch or conditioning that does not fit."""
         ...
 
     def end(self) -> None:
-        """Called after a run, whether it succeeded or failed: releases its tensors."""
+        """Called after a run, successful or not: releases the edit's tensors."""
         ...
 
 
 class Backbone(Protocol):
-    """A network whose attention can be edited, with the text encoders that belong to it."""
+    """A network whose attention can be edited, and its text encoders."""
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """All layers with attention, in the order in which they run."""
+        """All layers with attention, in execution order."""
         ...
 
     @property
     def structure_layers(self) -> tuple[Layer, ...]:
-        """The layers whose attention Plug and Play replaces; it replaces the features of the block before the first of them."""
+        """The layers whose attention Plug and Play replaces; features are replaced in the block before the first of them."""
         ...
 
     def prompt_tokens(self, clip: CLIP, text: str) -> PromptTokens:
@@ -131,26 +131,26 @@ class Backbone(Protocol):
         ...
 
     def encode_rows(self, clip: CLIP, texts: Sequence[str]) -> list[list[Any]]:
-        """One CONDITIONING whose rows are the texts. Raises ValueError for a CLIP that gives several conditionings a text."""
+        """One CONDITIONING whose rows are the texts. Raises ValueError for a CLIP that returns several conditionings per text."""
         ...
 
     def install(
         self, model: ModelPatcher, node: str | None, running: RunningEdit, edits: Sequence[LayerEdit]
     ) -> ModelPatcher:
-        """A clone of the model whose attention is edited in every run, over whatever other nodes replaced by then.
+        """A clone of the model whose attention is edited in every run, on top of whatever other nodes have replaced by then.
 
         `node`: see `SamplingRun`.
         """
         ...
 
     def replace_features(self, model: ModelPatcher, edit: FeatureEdit) -> None:
-        """Edit the features of the block before the first of `structure_layers`; the model is changed in place.
+        """Edit the features of the block before the first of `structure_layers`; modifies the model in place.
 
-        Raises ValueError where another node already replaces them.
+        Raises ValueError if another node already replaces them.
         """
         ...
 
 
 def nearest_resolution(layers: Sequence[Layer], wanted: int = QUARTER) -> int:
-    """The layers' resolution nearest to the wanted one; of two equally near, the one with larger maps."""
+    """The layer resolution nearest to `wanted`; on a tie, the one with larger maps."""
     return min({layer.resolution for layer in layers}, key=lambda resolution: (abs(resolution - wanted), resolution))

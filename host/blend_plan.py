@@ -1,4 +1,4 @@
-"""What a blended run keeps, from where, and in which part of the picture."""
+"""What a blended run keeps: the source of the unmasked area, and the masks."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ of the references; "background": all of the background at the first level, where
 
 @dataclass(frozen=True, kw_only=True)
 class BlendPlan:
-    """What a blended run keeps and from where. Raises ValueError when the source wants a trajectory that is not there.
+    """What a blended run keeps, and its source. Raises ValueError if the source needs a trajectory and there is none.
 
     Attributes:
         source: see `samplers.blending`.
-        mask: MASK, 1 where the image is repainted, any size; or None: only the LATENT's noise_mask counts.
+        mask: MASK of any size, 1 where the image is repainted; or None, if only the LATENT's noise_mask counts.
         over_time, dilations: see `samplers.blending.masks_over_time`.
-        trajectory: the background of the source "trajectory".
+        trajectory: the background for the source "trajectory".
     """
 
     source: Source
@@ -44,7 +44,7 @@ class BlendPlan:
             raise ValueError("kept_from is 'trajectory', but there is no trajectory; connect DDIM Invert.")
 
     def start(self, strength: float, inherit_noise: bool) -> Start:
-        """What a run of this strength begins from. Raises ValueError where there is no noise to inherit."""
+        """What a run of this strength starts from. Raises ValueError if there is no noise to inherit."""
         if inherit_noise:
             if self.source != "trajectory":
                 raise ValueError(
@@ -58,10 +58,10 @@ class BlendPlan:
     def background(
         self, model: ModelPatcher, sigmas: Tensor, noise: Tensor, latent: Tensor, path: Path, *, given_sigmas: bool
     ) -> Background:
-        """What is kept, at every level of a run from `noise` and `latent` [B, C, H, W] in the network's scale.
+        """The background at every level of a run from `noise` and `latent` [B, C, H, W] in the network's scale.
 
-        `given_sigmas` says whether the run takes its SIGMAS from another node. Raises ValueError when the model, the latent or
-        the levels do not fit the trajectory, or when there is no noise.
+        `given_sigmas`: whether the run gets its SIGMAS from another node. Raises ValueError if the model, the latent or the levels
+        do not fit the trajectory, or if there is no noise.
         """
         if self.source == "trajectory":
             assert self.trajectory is not None
@@ -93,9 +93,9 @@ class BlendPlan:
         return NoisedImage(latent, noise, path)
 
     def masks(self, steps: int, latent: Tensor, denoise_mask: Tensor | None) -> Tensor:
-        """[N+1, B, 1, H, W]: the plan's mask and the LATENT's noise_mask, whichever keeps more, over the N steps.
+        """The masks of the N steps, [N+1, B, 1, H, W]: the plan's mask or the LATENT's noise_mask, whichever keeps more.
 
-        Raises ValueError when there is neither, or nothing is repainted.
+        Raises ValueError if there is neither, or if nothing would be repainted.
         """
         if self.mask is None and denoise_mask is None:
             raise ValueError("there is no mask; connect one, or give the latent one with Set Latent Noise Mask.")
@@ -110,10 +110,10 @@ class BlendPlan:
 
 
 def _latent_mask(mask: Tensor | None, latent: Tensor) -> Tensor:
-    """A MASK of any size as [B, 1, h, w] for a latent [B, C, h, w]; all ones without one.
+    """A MASK of any size as [B, 1, h, w] for a latent [B, C, h, w]; all ones if there is none.
 
-    Pixels are averaged per latent pixel; a mask that has the latent's size already is taken as it is. Raises ValueError when
-    neither the mask nor the latent has one row and the batches differ.
+    The pixels of each latent pixel are averaged; a mask of the latent's size is used as it is. Raises ValueError if the batches
+    differ and neither is 1.
     """
     batch, _, height, width = latent.shape
     if mask is None:

@@ -8,11 +8,11 @@ from comfy.model_patcher import ModelPatcher
 
 
 def own_clone(model: ModelPatcher) -> ModelPatcher:
-    """A clone whose parent is the patcher that the loader made.
+    """A clone whose parent is the loader's own patcher.
 
-    ComfyUI goes on with the parent of a loaded patcher that dies, and loses the weights if both die in one garbage
-    collection. That happens to a clone of a clone when what a traceback held is collected; the loader's output
-    holds the first patcher.
+    When a loaded patcher is garbage-collected, ComfyUI continues with its parent; if both are collected at once, it loses the
+    weights. That happens to a clone of a clone when the objects of a traceback are collected; the loader's output keeps the
+    first patcher alive.
     """
     clone: Any = model.clone()
     first = model

@@ -38,7 +38,7 @@ def only_row(conditioning: Conditioning, name: str) -> tuple[Tensor, dict[str, A
 
 
 def covers_a_part(settings: dict[str, Any]) -> bool:
-    """Whether ComfyUI gives the network a crop of the latent for an entry with these settings, instead of the whole."""
+    """Whether, with these settings of an entry, ComfyUI gives the network a crop of the latent instead of the whole."""
     return settings.get("area") is not None or bool(settings.get("set_area_to_bounds"))
 
 
@@ -55,8 +55,8 @@ def interpolate_conditioning(source: Conditioning, empty: Conditioning, amount: 
 def stack_rows(conditionings: list[Conditioning], names: list[str]) -> Conditioning:
     """One CONDITIONING whose rows are the given ones, in order; pooled embeddings are stacked.
 
-    Prompts of different length are repeated to a common one, which attention does not notice. Raises ValueError for
-    settings (a ControlNet, an area, SDXL's sizes) that are not the same in all: the rows are evaluated together.
+    Prompts of different length are repeated to a common length, which does not change the attention to them. Raises ValueError for
+    settings (a ControlNet, an area, SDXL's sizes) that are not the same in all, because the rows are evaluated together.
     """
     entries = [only_entry(conditioning, name) for conditioning, name in zip(conditionings, names, strict=True)]
     for name, (_, settings) in zip(names, entries, strict=True):
@@ -73,7 +73,7 @@ def stack_rows(conditionings: list[Conditioning], names: list[str]) -> Condition
 
 
 def _differing(settings: dict[str, Any], others: dict[str, Any]) -> list[str]:
-    """The names of the settings that only one has, or that are not the same; the pooled embedding is the row's own."""
+    """The names of the settings that differ or that only one has; the pooled embedding belongs to the row."""
     names = sorted((settings.keys() | others.keys()) - {POOLED})
     return [name for name in names if not _same(settings.get(name), others.get(name))]
 

@@ -1,4 +1,4 @@
-"""Whether a CONDITIONING fits the model and the levels of a run: one check, before the network is evaluated."""
+"""Check before the network is evaluated that a CONDITIONING fits the model and the levels of a run."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from .naming import named
 
 
 def initial_noise(latent: Latent, samples: Tensor, seed: int) -> Tensor:
-    """Core's noise for the samples of a LATENT: a row taken out of a batch (its batch_index) gets what it has in there."""
+    """ComfyUI's noise for a LATENT's samples; a row taken out of a batch (batch_index) gets the noise it has in the batch."""
     return comfy.sample.prepare_noise(samples, seed, latent.get("batch_index"))  # pyright: ignore  (nested for nested ones)
 
 

@@ -1,4 +1,4 @@
-"""Edits of attention that last for one run of a sampler."""
+"""Attention edits that last for one run of a sampler."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WithEdits = Callable[[Options, Any, SamplingRun], Options]
 def edit_every_run(model: ModelPatcher, node: str | None, running: RunningEdit, with_edits: WithEdits) -> ModelPatcher:
     """A clone of the model that installs its edits at the start of every run and removes them at its end.
 
-    By then upstream and downstream nodes have replaced what they replace, so that their order does not matter.
+    By then, upstream and downstream nodes have made their own replacements, so their order does not matter.
     `node`: see `SamplingRun`.
     """
     patched = own_clone(model)

@@ -1,7 +1,7 @@
-"""The one place where a gradient is taken through a model that ComfyUI holds.
+"""Gradients through a model that ComfyUI holds.
 
-The executor runs every prompt under `torch.inference_mode()`, and whatever is loaded there is an inference tensor, which
-autograd refuses to save. No weight is copied for it where that can be helped: a normal tensor over the same storage will do.
+The executor runs every prompt under `torch.inference_mode()`, so everything loaded there is an inference tensor, which autograd
+refuses to save. Weights are not copied if that can be avoided: a normal tensor over the same storage is enough.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from .unet import CHECKPOINTED
 
 @contextmanager
 def differentiable(networks: Sequence[nn.Module], device: torch.device, checkpointed: bool = False) -> Iterator[None]:
-    """Within it autograd runs through the networks, with respect to their inputs; their weights stay frozen.
+    """A context in which autograd runs through the networks, with respect to their inputs; their weights stay frozen.
 
-    Every parameter and buffer is replaced by a normal tensor over the same storage. A weight that is kept off the `device`
-    and streamed in passes through a buffer that the next layer overwrites, so that its layer takes a copy. With
-    `checkpointed` only the inputs of the residual and transformer blocks are kept for the backward pass and the rest is
-    computed again. Everything is put back on the way out, also when an exception or an interrupt ends the block.
+    Every parameter and buffer is replaced by a normal tensor over the same storage. A weight that is kept off the `device` and
+    streamed in passes through a buffer that the next layer overwrites, so its layer makes a copy. With `checkpointed`, only the
+    inputs of the residual and transformer blocks are saved for the backward pass; the rest is recomputed. Everything is restored
+    on exit, even after an exception or an interrupt.
     """
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
@@ -42,7 +42,7 @@ def differentiable(networks: Sequence[nn.Module], device: torch.device, checkpoi
 
 
 def resident(model: ModelPatcher) -> ModelPatcher:
-    """The model as one whose weights are loaded for the whole run: dynamic VRAM may evict them while autograd needs them."""
+    """The model, marked to keep its weights loaded for the whole run: dynamic VRAM might evict them while autograd needs them."""
     return model.get_non_dynamic_delegate() if isinstance(model, ModelPatcherDynamic) else model
 
 
@@ -57,10 +57,10 @@ def with_differentiable_attention(model_options: dict[str, Any]) -> dict[str, An
 
 
 def with_separate_skips(model_options: dict[str, Any]) -> dict[str, Any]:
-    """A copy of the options under which a UNet's skip connections are tensors apart from what its next block is given.
+    """A copy of the options in which a UNet's skip connections do not share memory with the next block's input.
 
-    ComfyUI adds a ControlNet's output to a skip connection in place, when autograd or a checkpoint already keeps it as the
-    input of that block.
+    ComfyUI adds a ControlNet's output to a skip connection in place, when autograd or a checkpoint has already saved it as that
+    block's input.
     """
     transformer_options = model_options.get("transformer_options", {})
     patches = transformer_options.get("patches", {})
@@ -70,7 +70,7 @@ def with_separate_skips(model_options: dict[str, Any]) -> dict[str, Any]:
 
 
 def normal_tensors(value: Any) -> Any:  # noqa: ANN401  (ComfyUI's conditioning: dictionaries and lists of anything)
-    """A copy of ComfyUI's processed conditioning in which every tensor is one that autograd may save."""
+    """A copy of ComfyUI's processed conditioning whose tensors can all be saved by autograd."""
     if isinstance(value, Tensor):
         return value.clone() if value.is_inference() else value
     if isinstance(value, dict):

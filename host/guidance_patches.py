@@ -1,4 +1,4 @@
-"""MODEL patches on how guidance is mixed. Each is one more of ComfyUI's pre-cfg functions, so that several go together."""
+"""MODEL patches of guidance. Each adds one of ComfyUI's pre-cfg functions, so several can be combined."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def with_proximal_guidance(model: ModelPatcher, quantile: float, shrinkage: Shri
 
 
 class GuidanceDirection:
-    """Keeps the last difference between the prompt's and the negative's x0 of one run, for hooks that modify x after the step."""
+    """Keeps the latest difference between the x0 of prompt and negative in a run, for hooks that modify x after the step."""
 
     def __init__(self) -> None:
         self.difference: Tensor | None = None
 
     def watch(self, model: ModelPatcher) -> None:
-        """Listen to the model, which is changed in place."""
+        """Listen to the model, which is modified in place."""
         model.set_model_sampler_pre_cfg_function(self._keep)
 
     def _keep(self, arguments: dict[str, Any]) -> list[Tensor]:

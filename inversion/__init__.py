@@ -1,1 +1,1 @@
-"""Image to noise: the Trajectory and the methods that make one. Plain functions over tensors; no ComfyUI here."""
+"""Image to noise: the Trajectory, and the methods that make one. Plain functions over tensors, without ComfyUI."""

@@ -17,12 +17,12 @@ def invert_bdia(
 ) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with N model calls.
 
-    The paper's step solved for the noisier state, x_{i+1} = D(x_i: i -> i+1) + (x_{i-1} - D(x_i: i -> i-1)) / gamma, D
-    being the DDIM step and x in unit variance. It divides by gamma at every step, so errors grow as gamma^-N: a small
-    gamma blows up (0.5 over 50 steps by 1e15). 1 is the stable choice.
+    The paper's step solved for the noisier state: x_{i+1} = D(x_i: i -> i+1) + (x_{i-1} - D(x_i: i -> i-1)) / gamma, where D
+    is the DDIM step and x has unit variance. Because every step divides by gamma, errors grow as gamma^-N: 0.5 amplifies them
+    by 1e15 over 50 steps. 1 is the stable choice.
 
-    Its pairs are (x_i, x_{i-1}) at every level, see `exact`.
-    Raises ValueError when gamma is not in (0, 1] or the sigmas do not ascend.
+    The pairs are (x_i, x_{i-1}) at every level, see `exact`.
+    Raises ValueError if gamma is not in (0, 1] or the sigmas do not ascend.
     """
     _require_gamma(gamma)
     sigmas = exact_levels("BDIA inversion", sigmas, "ascend")
@@ -39,13 +39,13 @@ def sample_bdia(
     gamma: float = 1.0,
     callback: StepCallback | None = None,
 ) -> Tensor:
-    """Walk a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with n - 1 model calls.
+    """Take a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with n - 1 model calls.
 
-    x_{i-1} = gamma x_{i+1} + D(x_i: i -> i-1) - gamma D(x_i: i -> i+1), x in unit variance. The pair already holds where
-    step 0 leads, so the callback is called at the steps 1 to n - 1. Exact from any level of `invert_bdia`.
+    x_{i-1} = gamma x_{i+1} + D(x_i: i -> i-1) - gamma D(x_i: i -> i+1), with x in unit variance. The pair already contains the
+    result of step 0, so the callback is called for steps 1 to n - 1. Exact from any level of `invert_bdia`.
 
     Returns x at the last level, float64 [B, C, H, W].
-    Raises ValueError when gamma is not in (0, 1], the pair is not one or the sigmas do not descend.
+    Raises ValueError if gamma is not in (0, 1], `pair` is not a state pair, or the sigmas do not descend.
     """
     _require_gamma(gamma)
     require_pair("BDIA sampling", pair)
@@ -54,9 +54,9 @@ def sample_bdia(
 
 
 def _rule(weight: float, path: Path) -> TwoStepRule:
-    """x_new - D(x: to new) = weight (x_old - D(x: to old)): the paper's step downwards with gamma, upwards with 1/gamma.
+    """x_new - D(x: to new) = weight (x_old - D(x: to old)): the paper's step, with weight gamma downward and 1/gamma upward.
 
-    The difference carries over from one level to another, so it is taken in the paper's scale, unit variance.
+    The difference is carried from one level to another, so it is taken in the paper's scale, unit variance.
     """
 
     def rule(x_old: Tensor, x: Tensor, denoised: Tensor, sigma_old: Tensor, sigma: Tensor, sigma_new: Tensor) -> Tensor:
@@ -69,4 +69,4 @@ def _rule(weight: float, path: Path) -> TwoStepRule:
 
 def _require_gamma(gamma: float) -> None:
     if not 0 < gamma <= 1:
-        raise ValueError(f"BDIA: gamma is {gamma}; give more than 0 and at most 1 (1 is stable, a small one blows up).")
+        raise ValueError(f"BDIA: gamma is {gamma}; give more than 0 and at most 1 (1 is stable, small values blow up).")

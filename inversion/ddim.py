@@ -1,4 +1,4 @@
-"""DDIM inversion: the probability flow ODE walked from the image to the noise, every state kept."""
+"""DDIM inversion: integrate the probability flow ODE from image to noise, keeping every state."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def invert_ddim(
     held instead of eps, see `Path.preimage`), so that the state approaches the exact preimage of the DDIM step back;
     `acceleration` combines the iterations, see `inversion.fixed_point`.
 
-    Raises ValueError when the sigmas do not ascend or `fixed_point_iterations` is negative.
+    Raises ValueError if the sigmas do not ascend or `fixed_point_iterations` is negative.
     """
     if fixed_point_iterations < 0:
         raise ValueError(f"DDIM inversion: fixed_point_iterations is {fixed_point_iterations}; give 0 or more.")

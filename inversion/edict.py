@@ -1,8 +1,8 @@
 """EDICT, exact diffusion inversion via coupled transformations (Wallace et al. 2022, arXiv 2211.12446).
 
-Two copies of the image walk together, each stepped by the eps that the network predicts for the other, then mixed. Every
-such step can be solved for its input. Mixing keeps the copies together; undoing it parts them, by mixing^-2 a step. A copy
-that has stepped already is shown to the network at the level of the other as the same unit-variance state.
+Two copies of the image are sampled together: each takes a step with the eps that the network predicts for the other, then
+they are mixed. Every such step can be solved for its input. Mixing keeps the copies together; undoing it drives them apart,
+by mixing^-2 per step. A copy that has already stepped is rescaled to the other's level, at unit variance, for the network.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ def invert_edict(
 ) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with 2 N model calls.
 
-    The steps of `sample_edict` solved for their input, in reverse order. Its pairs are the two copies at every level, see
+    The steps of `sample_edict`, solved for their input, in reverse order. The pairs are the two copies at every level, see
     `exact`.
-
-    Raises ValueError when mixing is not in (0.5, 1) or the sigmas do not ascend.
+    Raises ValueError if mixing is not in (0.5, 1) or the sigmas do not ascend.
     """
     _require_mixing(mixing)
     sigmas = exact_levels("EDICT inversion", sigmas, "ascend")
@@ -63,14 +62,14 @@ def sample_edict(
     mixing: float = 0.93,
     callback: StepCallback | None = None,
 ) -> Tensor:
-    """Walk a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with 2 n model calls.
+    """Take a pair [2, B, C, H, W] at sigmas[0] down the levels sigmas [n+1], with 2 n model calls.
 
-    The paper's coupled step, p being `mixing` and DDIM the step from i to i-1 with a given eps:
-    x' = DDIM(x, eps(y, i)), y' = DDIM(y, eps(x', i)), then x = p x' + (1 - p) y', y = p y' + (1 - p) x. The roles of x
-    and y in the first two swap at every other step, those of the mixing never (so in the published code).
+    The paper's coupled step, where p is `mixing` and DDIM is the step from i to i-1 with a given eps:
+    x' = DDIM(x, eps(y, i)), y' = DDIM(y, eps(x', i)), then x = p x' + (1 - p) y', y = p y' + (1 - p) x. The roles of x and y
+    in the first two are swapped at every other step, those in the mixing never, as in the published code.
 
     Returns the first copy at the last level, float64 [B, C, H, W].
-    Raises ValueError when mixing is not in (0.5, 1), the pair is not one or the sigmas do not descend.
+    Raises ValueError if mixing is not in (0.5, 1), `pair` is not a state pair, or the sigmas do not descend.
     """
     _require_mixing(mixing)
     require_pair("EDICT sampling", pair)
@@ -92,15 +91,15 @@ def sample_edict(
 
 
 def _order(level: int) -> tuple[int, int]:
-    """Which copy steps first, and which second, on the way down from the `level`-th level above the image.
+    """Which copy steps first and which second, on the way down from the `level`-th level above the image.
 
-    For an even number of steps this is the published code's alternation, which counts from the noise end.
+    For an even number of steps this matches the published code, which alternates starting from the noise end.
     """
     return level % 2, (level + 1) % 2
 
 
 def _mix(states: list[Tensor], mixing: float) -> list[Tensor]:
-    """Draw the copies together; both are at one level, so the scale does not matter."""
+    """Pull the copies together; both are at the same level, so the scale does not matter."""
     x = mixing * states[0] + (1 - mixing) * states[1]
     return [x, mixing * states[1] + (1 - mixing) * x]
 
@@ -113,4 +112,4 @@ def _unmix(pair: Tensor, mixing: float) -> list[Tensor]:
 
 def _require_mixing(mixing: float) -> None:
     if not 0.5 < mixing < 1:
-        raise ValueError(f"EDICT: mixing is {mixing}; give more than 0.5 and less than 1 (the paper's is 0.93).")
+        raise ValueError(f"EDICT: mixing is {mixing}; give more than 0.5 and less than 1 (0.93 in the paper).")

@@ -1,8 +1,9 @@
-"""Edit-friendly DDPM inversion (Huberman-Spiegelglas et al. 2023, arXiv 2304.06140), and its second-order form of
+"""Edit-friendly DDPM inversion (Huberman-Spiegelglas et al. 2023, arXiv 2304.06140), and the second-order variant of
 LEDITS++ (Brack et al. 2023, arXiv 2311.16711).
 
-The image is noised independently at every level; what each stochastic step must add to its deterministic part to lead
-from one of those states to the next is kept. Sampling with these noise maps gives the image again, whatever the guidance.
+The image is noised independently at every level. For each pair of successive states, the noise map is what a stochastic step
+must add to its deterministic part to get from one to the other. Sampling with these maps reconstructs the image, whatever
+the guidance.
 """
 
 from __future__ import annotations
@@ -32,20 +33,24 @@ def invert_edit_friendly(
 ) -> Inversion:
     """Invert x [B, C, H, W] along ascending levels sigmas [N+1], with N model calls, from the noise end down.
 
-    The states are x noised to each level with an independent noise, drawn from level 1 up. The step from state i+1 has the mean mu;
-    map_i = x_i - mu, and x_i is set to mu + map_i, exactly the sum computed in sampling, so rounding does not accumulate.
+    The states are x noised to each level with independent noise, drawn from level 1 up. The step from state i+1 has the mean mu;
+    map_i = x_i - mu, and x_i is set to mu + map_i, the same sum that sampling computes, so rounding does not accumulate.
 
-    The map of the last step is kept too. The published code stores z and therefore zeroes that of a step to sigma 0,
-    where sigma_t is 0, which leaves a small error; the difference in units of the state is well defined there.
+    The last step's map is kept too. The published code stores z, so it has to zero the map of a step to sigma 0, where sigma_t is
+    0; that leaves a small error. In units of the state, the difference is well defined there.
 
     Args:
-        order: 1 is DDIM's step with `eta`; 2 is SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095), for which eta
-            is 1. Its first step and one to sigma 0 are of first order.
-        eta: more than 0, at most 1 (DDPM's variance).
-        callback: called at each step from the noise end, (step, x before it, sigma before it, x0).
+        noise: draws the noise of each level.
+        order: 1 is DDIM's step with `eta`; 2 is SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv 2211.01095), which requires eta 1.
+            Its first step, and a step to sigma 0, are of first order.
+        eta: above 0, at most 1 (DDPM's variance).
+        callback: called for each step from the noise end, (step, x and sigma before the step, x0).
 
-    States and maps have the dtype and device of x.
-    Raises ValueError when the sigmas do not ascend, or for an order or eta that is not offered.
+    Returns:
+        States and maps with the dtype and device of x.
+
+    Raises:
+        ValueError: if the sigmas do not ascend, or for an unsupported order or eta.
     """
     _require_solver(order, eta)
     exact_levels("Edit-friendly inversion", sigmas, "ascend")
@@ -77,20 +82,21 @@ def sample_edit_friendly(
     states: Tensor | None = None,
     callback: StepCallback | None = None,
 ) -> Tensor:
-    """Walk x [B, C, H, W] down the levels sigmas [n+1] with stored noise, n model calls; returns x at the last level.
+    """Take x [B, C, H, W] down the levels sigmas [n+1] with stored noise, with n model calls; returns x at the last level.
 
     Args:
-        noise_maps: [n, B, C, H, W], of `invert_edit_friendly` and in its order: noise_maps[k] belongs to the step that
-            ends at the k-th level from the image. A start in the middle takes the first n of them.
+        noise_maps: [n, B, C, H, W] from `invert_edit_friendly`, in the same order: noise_maps[k] belongs to the step that ends
+            at the k-th level from the image. To start in the middle, pass the first n.
         order, eta: those of the inversion.
-        previous: (state, sigma) of the level before the start. Order 2 evaluates the network there once more, for the x0
-            that its first step extrapolates from, so that a start in the middle is exact as well; without it that step
-            is of first order, as it is at the noise end. Order 1 has no use for it.
-        states: [n, 1 or B, C, H, W], the inversion's own in the order of the maps, which a walk that differs from them by
-            rounding alone is kept to, see `inversion.snap`.
+        previous: (state, sigma) one level above the start. Order 2 evaluates the network there once more, for the x0 that its
+            first step extrapolates from; this makes a start in the middle exact. Without it, that step is of first order, as it
+            is at the noise end. Order 1 ignores it.
+        states: [n, 1 or B, C, H, W], the inversion's own, in the order of the maps. Rows of x that differ from them only by
+            rounding are reset to them, see `inversion.snap`.
 
-    Raises ValueError when the sigmas do not descend, the maps are not one for each step, `previous` does not lie above
-    the start, or for an order or eta that is not offered.
+    Raises:
+        ValueError: if the sigmas do not descend, the number of maps is not n, `previous` is not above the start, or for an
+            unsupported order or eta.
     """
     _require_solver(order, eta)
     exact_levels("Edit-friendly sampling", sigmas, "descend")
@@ -102,7 +108,7 @@ def sample_edit_friendly(
     if previous is not None and not previous[1] > sigmas[0]:
         raise ValueError(
             f"Edit-friendly sampling: the previous level {float(previous[1]):.4f} does not lie above the first, "
-            f"{float(sigmas[0]):.4f}; give the state one level nearer to the noise."
+            f"{float(sigmas[0]):.4f}; give the state one level closer to the noise."
         )
     earlier = (denoise(*previous), previous[1]) if order == 2 and previous is not None else None
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
@@ -125,10 +131,10 @@ def _mean(
     eta: float,
     previous: tuple[Tensor, Tensor] | None,
 ) -> Tensor:
-    """The deterministic part of a stochastic step: DDIM's without its noise, to which order 2 gives an extrapolated x0.
+    """The deterministic part of a stochastic step: DDIM's without its noise; order 2 replaces x0 by an extrapolated one.
 
-    On the variance-exploding path at eta 1 that is (s'/s)^2 x + (1 - (s'/s)^2) D, the mean of SDE-DPM-Solver++. `previous` is
-    the x0 predicted one level before and that level, or None for first order.
+    On the variance-exploding path with eta 1 it is (s'/s)^2 x + (1 - (s'/s)^2) D, the mean of SDE-DPM-Solver++. `previous` is
+    the x0 predicted one level above, with that level, or None for first order.
     """
     if previous is not None and sigma_next > 0:
         denoised_before, sigma_before = previous

@@ -30,7 +30,7 @@ predicted for x. Upwards the old level lies below, downwards above."""
 
 
 def in_float64(denoise: Denoise) -> Denoise:
-    """`denoise` for float64 states: evaluated in float32, its result brought to the state's dtype and device."""
+    """`denoise` for float64 states: evaluated in float32, with the result converted to the state's dtype and device."""
 
     def denoise_in_float32(x: Tensor, sigma: Tensor) -> Tensor:
         return denoise(x.float(), sigma.float()).to(x)
@@ -41,7 +41,7 @@ def in_float64(denoise: Denoise) -> Denoise:
 def exact_levels(method: str, sigmas: Tensor, direction: Literal["ascend", "descend"]) -> Tensor:
     """`sigmas` [N+1] in float64 on the CPU.
 
-    Raises ValueError unless they strictly ascend (from image to noise) or descend, none but the image's being 0.
+    Raises ValueError unless they strictly ascend (image to noise) or descend (noise to image), with 0 only at the image.
     """
     ascending = sigmas if direction == "ascend" else sigmas.flip(0)
     if sigmas.ndim != 1 or len(sigmas) < 2 or not bool((ascending[1:] > ascending[:-1]).all()) or ascending[0] < 0:

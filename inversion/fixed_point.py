@@ -1,4 +1,4 @@
-"""How the iterations of a fixed point z = g(z) are combined: as they come, averaged, or by Anderson acceleration."""
+"""How the iterations of a fixed point z = g(z) are combined: plainly, by averaging, or with Anderson acceleration."""
 
 from __future__ import annotations
 
@@ -33,9 +33,11 @@ def next_estimate(
 
 
 def _anderson(queries: Tensor, answers: Tensor) -> Tensor:
-    """The affine combination of the last answers [m, B, C, H, W] whose combined residual g(z) - z is smallest, row by row
-    (Anderson 1965; Walker and Ni 2011, eq. 1.1 with beta 1)."""
-    # float64 is computed on the CPU: not every device supports it, and a few residuals are small beside the network.
+    """The affine combination of the last answers [m, B, C, H, W] with the smallest combined residual g(z) - z, row by row.
+
+    Anderson 1965; Walker and Ni 2011, eq. 1.1 with beta 1.
+    """
+    # In float64 on the CPU, because not every device supports it; a few residuals cost little next to the network.
     residuals = (answers - queries).flatten(2).transpose(0, 1).cpu().double()
     gram = residuals @ residuals.transpose(1, 2)
     scale = gram.diagonal(dim1=1, dim2=2).mean(dim=1).clamp(min=torch.finfo(torch.float64).tiny)

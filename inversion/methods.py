@@ -1,5 +1,5 @@
-"""The registry of inversion methods. A method is data: whoever runs, offers or reads one looks here, and nobody branches on its
-name.
+"""The registry of inversion methods. A method is data: code that runs, offers or reads a method looks it up here and never
+branches on its name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Family = Literal["ddim", "exact", "noise maps"]
 
 @dataclass(frozen=True)
 class Number:
-    """A setting that is a number from `low` to `high`, whole where `default` is; a user moves it by `step`."""
+    """A numeric setting from `low` to `high`, an integer if `default` is one; `step` is the increment in the user interface."""
 
     default: float
     low: float
@@ -44,7 +44,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Choice:
-    """A setting that is chosen by name; `options` holds the value that the method gets for each name."""
+    """A setting chosen by name; `options` maps each name to the value that the method gets."""
 
     default: str
     options: Mapping[str, Any]
@@ -58,20 +58,20 @@ class Choice:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """How an image is inverted, and how its trajectory is walked back.
+    """How an image is inverted, and how its trajectory is sampled back.
 
     Attributes:
-        family: which methods it is an alternative to.
-        stores: what a trajectory keeps of it for the way back.
-        invert: (denoise, x, ascending sigmas, *, path, callback, **settings) -> Inversion; where `draws_noise`, also with
+        family: the methods that it is an alternative to.
+        stores: what a trajectory stores for the way back.
+        invert: (denoise, x, ascending sigmas, *, path, callback, **settings) -> Inversion; if `draws_noise`, also with
             `noise`, a NoiseSource.
-        sample: the way back down the descending sigmas, whose arguments depend on `stores`; each takes `callback` and the
-            settings in `kept`:
+        sample: the way back down the descending sigmas. Its arguments depend on `stores`; each form also takes `callback` and
+            the settings in `kept`:
             plain: (denoise, x, sigmas, *, after_step, ...); pair: (denoise, pair, sigmas, *, path, ...);
             noise maps: (denoise, x, sigmas, *, path, noise_maps, previous, states, ...), see `sample_edit_friendly`.
-        settings: those of `invert`, by name.
-        kept: the names of the settings that `sample` needs as well; a trajectory stores their values.
-        draws_noise: whether `invert` noises the image, and so takes a seed.
+        settings: the settings of `invert`, by name.
+        kept: the names of the settings that `sample` also needs; a trajectory stores their values.
+        draws_noise: whether `invert` adds random noise, and therefore needs a seed.
         ascends: whether `invert` evaluates the network at rising levels.
     """
 
@@ -85,7 +85,7 @@ class Method:
     ascends: bool = True
 
     def arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The keyword arguments of `invert` for settings as a user gives them, among which may be those of other methods."""
+        """The keyword arguments of `invert`, from settings in user form; settings of other methods are ignored."""
         return {name: setting.value_of(given[name]) for name, setting in self.settings.items()}
 
 
@@ -151,5 +151,5 @@ def methods_of(family: Family) -> dict[str, Method]:
 
 
 def settings_of(family: Family) -> dict[str, Number | Choice]:
-    """The settings of all methods of a family; one of the same name is the same setting."""
+    """The settings of all methods of a family; settings of the same name are the same."""
     return {name: setting for method in methods_of(family).values() for name, setting in method.settings.items()}

@@ -1,4 +1,4 @@
-"""A new file that appears whole, under a name of its own, whoever else writes to the folder; or not at all."""
+"""Create a new file under a free name, completely or not at all, whoever else writes to the folder."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SUFFIX = ".retrace-part"
 
 
 def write_new_file(folder: Path, names: Iterable[str], content: bytes) -> Path:
-    """Write `content` to `folder` under the first of `names` that no file has, and return its path.
+    """Write `content` to `folder` under the first of `names` that is free, and return its path.
 
-    The content is first written and flushed to the disk under a temporary name. A temporary file that a killed process
-    left in the folder is removed; that of a live process is not. File modes follow the umask.
+    The content is first written and flushed to disk under a temporary name. Temporary files left in the folder by a killed process
+    are removed; those of a live process are not. File modes follow the umask.
 
     Raises:
-        OSError: the folder cannot be written to, the disk is full, or every name is taken. Nothing is left behind.
+        OSError: if the folder cannot be written to, the disk is full, or every name is taken. Nothing is left behind.
     """
     _remove_leftovers(folder)
     temporary, file = _locked_temporary(folder)
@@ -42,9 +42,9 @@ def write_new_file(folder: Path, names: Iterable[str], content: bytes) -> Path:
 
 def _remove_leftovers(folder: Path) -> None:
     for temporary in folder.glob(f".*{SUFFIX}"):
-        # The lock of a process ends with it. A file that is locked, or gone by now, belongs to a live one.
+        # A lock ends with its process. A file that is locked, or gone by now, belongs to a live process.
         with contextlib.suppress(OSError):
-            if sys.platform == "win32":  # where a file that a process has open cannot be removed
+            if sys.platform == "win32":  # Windows cannot remove a file that a process has open
                 temporary.unlink()
             else:
                 with temporary.open("r+b") as file:
@@ -57,10 +57,10 @@ def _locked_temporary(folder: Path) -> tuple[Path, BinaryIO]:
         temporary = folder / f".{secrets.token_hex(8)}{SUFFIX}"
         file = temporary.open("xb")
         if sys.platform != "win32":
-            # Some network drives have no locks; `_remove_leftovers` then removes nothing there.
+            # Some network drives have no locks; `_remove_leftovers` then removes nothing.
             with contextlib.suppress(OSError):
                 fcntl.flock(file, fcntl.LOCK_EX)
-        # Before the lock was taken, another process may have seen a leftover in this file and removed it.
+        # Before we took the lock, another process may have mistaken this file for a leftover and removed it.
         if os.fstat(file.fileno()).st_nlink:
             return temporary, file
         file.close()
@@ -80,7 +80,7 @@ def _give_name(temporary: Path, file: BinaryIO, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # FAT and some network drives have no hard links: an empty file reserves the name, then the content replaces it.
+        # FAT and some network drives have no hard links: reserve the name with an empty file, then replace that file.
         path.open("xb").close()
         file.close()
         try:
@@ -91,7 +91,7 @@ def _give_name(temporary: Path, file: BinaryIO, path: Path) -> None:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Write the folder's new entry to the disk, where the system can: Windows and some network drives cannot."""
+    """Flush the folder's new entry to disk, if the system can; Windows and some network drives cannot."""
     with contextlib.suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:

@@ -29,14 +29,14 @@ FORWARD, BACKWARD = 1, 2
 
 @dataclass(frozen=True, kw_only=True)
 class NullTextOptions:
-    """How hard the optimization tries.
+    """Settings of the optimization.
 
     Attributes:
-        cfg: the guidance scale w that the embeddings are made for; not 1, where no null embedding is used.
+        cfg: the guidance scale w that the embeddings are made for; not 1, which uses no null embedding.
         inner_steps: maximum number of optimizer steps for each of the N steps.
-        learning_rate: "reference": Adam's at the first step; "fast": 0.01 is a whole step, see `_FastSteps`.
-        epsilon: the loss at which the first step is done; the i-th is at epsilon + i * 2e-5.
-        keep_residual: begin each step on the trajectory itself and return what the step before missed it by.
+        learning_rate: for "reference", Adam's rate at the first step; for "fast", 0.01 is a full step, see `_FastSteps`.
+        epsilon: the loss at which step 0 stops; step i stops at epsilon + i * 2e-5.
+        keep_residual: start each step on the trajectory itself, and return by how much each step missed it.
     """
 
     cfg: float = 7.5
@@ -51,13 +51,13 @@ class NullTextOptions:
 
 @dataclass(frozen=True)
 class NullText:
-    """What the optimization found. Entry i of each belongs to the step that ends at level i, counted from the image.
+    """The result of the optimization. Entry i belongs to the step that ends at level i, counted from the image.
 
     Attributes:
         embeddings: [N, T, D].
-        residuals: [N, 1, C, H, W], what each step missed the trajectory by in units of the state.
-        losses: for each step from the noise end the mean squared errors (of unit-variance states) before its inner steps.
-        unet_work: network passes, a forward counts 1 and a backward 2.
+        residuals: [N, 1, C, H, W], by how much each step missed the trajectory, in units of the state.
+        losses: for each step from the noise end, the mean squared errors (of unit-variance states) before its inner steps.
+        unet_work: network passes; a forward pass counts 1 and a backward pass 2.
     """
 
     embeddings: Tensor
@@ -70,7 +70,7 @@ class NullText:
 class GuidedStep:
     """One DDIM step under guidance whose only unknown is the null embedding.
 
-    The step is affine in the unconditional x0, so that its error is that of the guided x0 times a known factor and no
+    The step is affine in the unconditional x0. Its error is therefore that of the guided x0 times a known factor, and no
     sampler is part of the graph: x_next = x0 + (sigma_next / sigma) (x - x0), x0 = x0_null + w (x0_text - x0_null).
     """
 
@@ -105,20 +105,23 @@ def optimize_null_text(
     method: Method = "fast",
     callback: NullTextCallback | None = None,
 ) -> NullText:
-    """Find for every step the null embedding with which guidance walks the trajectory back.
+    """Find, for every step, the null embedding with which guidance follows the trajectory back.
 
     Args:
         text_denoise: the model under the source prompt.
-        null_denoise: the model under a given embedding; must be differentiable where this runs.
-        states: [N+1, 1, C, H, W] ascending from the image.
-        sigmas: [N+1] ascending.
-        start: [1, T, D], where the optimization begins (the empty prompt's embedding).
-        method: "reference" is the published loop (algorithm 1 and its code): each step begins with the embedding of the step
-            before, has an Adam of its own with the rate learning_rate (1 - i / 100) and stops after the inner step whose
-            loss was below the threshold. "fast" is ours, see `_FastSteps`.
+        null_denoise: the model under a given embedding; must be differentiable.
+        states: [N+1, 1, C, H, W], ascending from the image.
+        sigmas: [N+1], ascending.
+        start: [1, T, D], the initial embedding (the empty prompt's).
+        options: see `NullTextOptions`.
+        path: the path of the states.
+        method: "reference" is the published loop (algorithm 1 and its code): each step starts from the previous step's embedding,
+            has its own Adam with the rate learning_rate (1 - i / 100), and stops after the first inner step whose loss was below
+            the threshold. "fast" is ours, see `_FastSteps`.
 
-    Raises ValueError for more than one image, cfg 1, fewer inner steps than 0, more than 100 steps of the reference,
-    whose rate would be negative, and when the model overflows.
+    Raises:
+        ValueError: for more than one image, cfg 1, negative inner steps, more than 100 steps with the reference method (whose
+            learning rate would turn negative), and if the model overflows.
     """
     _require_possible(states, options, method)
     steps = len(sigmas) - 1
@@ -186,18 +189,18 @@ def _reference_step(
     embedding = embedding.detach()
     with torch.no_grad():
         x_next = step.arrive(null_denoise(step.x, step.sigma, embedding))
-    # The published code asks for the prompt's prediction once more here, which nothing has changed.
+    # The published code evaluates the prompt once more here, although nothing has changed.
     return _FoundStep(embedding, x_next, losses, work + 2 * FORWARD)
 
 
 class _FastSteps:
-    """Our own inner loop: a gradient preconditioned as RMSprop's, with the step length that the loss itself tells.
+    """Our own inner loop: a gradient preconditioned as in RMSprop, with a step length derived from the loss itself.
 
-    The loss can get to about 0 (a whole embedding against one latent), so that Polyak's length loss / (g . direction) needs no
-    rate to be tuned (Polyak 1987, Introduction to Optimization, section 5.3; Hazan and Kakade 2019, arXiv 1905.00313); the
-    running mean of the squared gradient, which is alike from level to level, is kept over the whole run. Nothing known is
-    evaluated again: the stop rule comes before the backward pass, and the evaluation that ends the loop is the step itself. The
-    embedding that did best is kept, which makes a step that was too long harmless.
+    The loss can get close to 0 (a whole embedding against one latent), so Polyak's step length loss / (g . direction) needs no
+    tuning (Polyak 1987, Introduction to Optimization, section 5.3; Hazan and Kakade 2019, arXiv 1905.00313). The running mean of
+    the squared gradient is similar from level to level, so it is kept over the whole run. Nothing is evaluated twice: the stop
+    rule comes before the backward pass, and the last evaluation of the loop is also the step itself. The best embedding is kept,
+    so a step that was too long does no harm.
     """
 
     def __init__(self) -> None:
@@ -235,7 +238,7 @@ class _FastSteps:
 
     def _polyak(self, gradient: Tensor, loss: float) -> Tensor:
         squared = gradient.square()
-        # One that overflowed would stay in the running mean for good; its own step ends at the next loss.
+        # An overflow would stay in the running mean forever; its own step ends at the next loss.
         if not 0 < float(squared.mean()) < math.inf:
             return gradient
         self.gradients += 1

@@ -1,4 +1,4 @@
-"""What every inversion gives: the states that it visited, and what its way back needs besides them."""
+"""What every inversion returns: the states it visited, and what the way back needs besides them."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from typing import Literal
 from torch import Tensor
 
 Kind = Literal["plain", "pair", "noise maps"]
-"""What it takes to walk back from a state: nothing else, both states of an exact method, or the noise of each step."""
+"""What the way back needs besides a state: nothing, the second state of an exact method, or the noise of each step."""
 
 
 @dataclass(frozen=True)
 class Inversion:
-    """What an inversion along N+1 levels found.
+    """The result of an inversion along N+1 levels.
 
     Attributes:
-        states: [N+1, B, C, H, W]; states[0] is the input (of a noise-map method up to the rounding of one sum), states[N]
-            the noise end.
-        residuals: [N] of an iterated method: for each step the root mean square of its last change of the state, in units of
-            unit-variance states (`Path.to_unit`): how far it is from the fixed point.
-        pairs: float64 [N+1, 2, B, C, H, W] of an exact method, see `inversion.exact`; the states are the first of each.
-        noise_maps: [N, B, C, H, W] of a noise-map method; entry i is what the step from level i+1 down to level i adds to
-            its deterministic part, in units of the state: the papers' sigma_t z_t.
+        states: [N+1, B, C, H, W]; states[0] is the input (for noise maps, up to the rounding of one sum), states[N] the noise
+            end.
+        residuals: [N], for iterated methods: the root mean square of the last change of each step's state, in unit-variance
+            units (`Path.to_unit`); it measures the distance to the fixed point.
+        pairs: float64 [N+1, 2, B, C, H, W], for exact methods, see `inversion.exact`; the states are the first of each pair.
+        noise_maps: [N, B, C, H, W], for noise-map methods: entry i is what the step from level i+1 to level i adds to its
+            deterministic part, in units of the state (sigma_t z_t in the papers).
     """
 
     states: Tensor

@@ -1,4 +1,4 @@
-"""Walks back that add what every step missed: what they miss by rounding alone must not grow."""
+"""Keep rounding errors from growing on a way back that corrects every step."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 ROUNDING = 1e-3
-"""Relative to a state's root mean square: a walk that is further away is a different one. A different prompt is a hundredth
-away after one step."""
+"""Relative to a state's root mean square. A larger difference is not rounding: a different prompt differs by 0.01 after one
+step."""
 
 
 def snap_to_trajectory(x: Tensor, state: Tensor) -> Tensor:
-    """x [B, C, H, W], in which the rows that differ from the trajectory's state [1 or B, C, H, W] by rounding alone become it.
+    """Replace the rows of x [B, C, H, W] that differ from the trajectory's state [1 or B, C, H, W] only by rounding by that state.
 
-    A stored residual or noise map corrects what was known when it was made. Under guidance a difference of 1e-7 can be as
-    large as the picture twenty steps later.
+    A stored residual or noise map only corrects the errors that were known when it was made. Under guidance, a difference of 1e-7
+    can grow to the size of the picture within twenty steps.
     """
     distance = (x - state).square().mean((1, 2, 3), keepdim=True)
     return torch.where(distance < ROUNDING**2 * state.square().mean((1, 2, 3), keepdim=True), state, x)

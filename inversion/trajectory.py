@@ -1,4 +1,4 @@
-"""The Trajectory: every state of an inversion with the facts that say what it may be used for."""
+"""The Trajectory: every state of an inversion, with the facts that decide how it may be used."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SIGMA_TABLE_TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What decides whether a trajectory and a model belong together.
+    """What determines whether a trajectory and a model fit together.
 
     Attributes:
         sigma_table: float32 [T], ascending.
         prediction: what the network predicts.
         latent_format: the name of the latent space ("SD15", "SDXL", ...).
-        weights: a digest of the model and its patches; another one is a warning, not an error.
+        weights: a digest of the model and its patches; a mismatch is a warning, not an error.
     """
 
     sigma_table: Tensor
@@ -39,12 +39,12 @@ class InversionFacts:
 
     Attributes:
         method: "ddim", or the name of another inversion method.
-        steps: N; spacing, terminal: of its schedule.
+        steps, spacing, terminal: those of its schedule.
         cfg: guidance scale used while inverting.
         prompts: digest of the conditioning, see `prompts_digest`.
         fixed_point_iterations: 0 for plain DDIM inversion.
         unet_evaluations: network evaluations for one image of the batch.
-        settings: what else the method was run with and has to be continued with ("mixing", "gamma", "order", "eta").
+        settings: the method's settings that the way back needs as well ("mixing", "gamma", "order", "eta").
     """
 
     method: str
@@ -65,9 +65,9 @@ class NullEmbeddings:
     Attributes:
         embeddings: float32 [N, T, D]; entry i is for the step that ends at level i, counted from the image.
         pooled: float32 [1, P], the fixed pooled embedding of models that have one (SDXL), or None.
-        residuals: float32 [N, 1, C, H, W], what each step missed the trajectory by, in the scale of its latents, or None.
+        residuals: float32 [N, 1, C, H, W], by how much each step missed the trajectory, in its latents' scale, or None.
         cfg: the guidance scale they were made for.
-        settings: the names of what else the negative carried (a ControlNet, SDXL's sizes), which is not kept here.
+        settings: the names of the negative's other settings (a ControlNet, SDXL's sizes), which are not stored.
     """
 
     embeddings: Tensor
@@ -108,7 +108,7 @@ class Trajectory:
 
     @property
     def kind(self) -> Kind:
-        """What it takes to continue it: only a state ("plain"), both states, or a state and its noise maps."""
+        """What the way back starts from: a state alone ("plain"), a state pair, or a state and its noise maps."""
         if self.pairs is not None:
             return "pair"
         return "plain" if self.noise_maps is None else "noise maps"
@@ -122,24 +122,24 @@ class Trajectory:
         return self.sigmas[: self.steps - self._checked(start_step) + 1].flip(0)
 
     def predicted_clean(self) -> Tensor:
-        """The image each step was heading from, [N, B, C, H, W]: x0 on the straight line through two successive states.
+        """The image that each step was heading from, [N, B, C, H, W]: x0 on the straight line through two successive states.
 
-        Where the fixed point of a step was reached this is exactly what the network predicted at its noisier state.
+        If a step reached its fixed point, this is exactly what the network predicted at the noisier state.
         """
         rise = (self.sigmas[1:] - self.sigmas[:-1]).view(-1, 1, 1, 1, 1)
-        # Two equal levels (a terminal at the first level, met by a grid that begins there) say nothing of a direction.
+        # Two levels can be equal (terminal "first" with a grid that begins at that level); their slope counts as 0.
         eps = (self.latents[1:] - self.latents[:-1]) / torch.where(rise > 0, rise, torch.inf)
         return self.latents[1:] - self.sigmas[1:].view(-1, 1, 1, 1, 1) * eps
 
     def evenly_spaced_predictions(self, count: int) -> Tensor:
-        """At most `count` of `predicted_clean`, from the image's end to the noise end, both included."""
+        """At most `count` of `predicted_clean`, from the image to the noise end, both included."""
         chosen = torch.linspace(0, self.steps - 1, min(count, self.steps)).round().long()
         return self.predicted_clean()[chosen]
 
     def require_model(self, model: ModelFacts) -> None:
-        """Raise ValueError unless the trajectory was made in the same latent space, with the same levels and prediction.
+        """Raise ValueError unless the trajectory was made in the same latent space, with the same levels and prediction type.
 
-        Other weights (a LoRA, a sibling checkpoint) only earn a logged warning.
+        Other weights (a LoRA, a sibling checkpoint) only log a warning.
         """
         ours, theirs = self.model.sigma_table, model.sigma_table
         if len(ours) != len(theirs) or not torch.allclose(ours, theirs, rtol=SIGMA_TABLE_TOLERANCE, atol=0):
@@ -169,7 +169,7 @@ class Trajectory:
             )
 
     def require_plain(self, way_out: str) -> None:
-        """Raise ValueError unless one state is all that it takes to continue."""
+        """Raise ValueError unless a single state is enough to continue."""
         if self.kind != "plain":
             raise ValueError(
                 f"the trajectory was made by {self.inversion.method} and continues from its {self.kind}, not from a "
@@ -177,17 +177,17 @@ class Trajectory:
             )
 
     def with_pairs(self, pairs: Tensor) -> Trajectory:
-        """The same path as that of an exact method. Raises ValueError when a state is not finite."""
+        """A copy with the state pairs of an exact method. Raises ValueError if a state is not finite."""
         _require_finite(pairs, self.inversion.method)
         return replace(self, pairs=pairs.detach().to("cpu", torch.float64).contiguous())
 
     def with_noise_maps(self, noise_maps: Tensor) -> Trajectory:
-        """The same path as that of an edit-friendly inversion. Raises ValueError when a map is not finite."""
+        """A copy with the noise maps of an edit-friendly inversion. Raises ValueError if a map is not finite."""
         _require_finite(noise_maps, self.inversion.method)
         return replace(self, noise_maps=_on_cpu(noise_maps))
 
     def with_null_text(self, null_text: NullEmbeddings) -> Trajectory:
-        """The same path with other null embeddings."""
+        """A copy with other null embeddings."""
         return replace(self, null_text=null_text)
 
     def _checked(self, start_step: int) -> int:
@@ -210,7 +210,7 @@ def plain_trajectory(
 
 
 def prompts_digest(tensors: list[Tensor]) -> str:
-    """A short digest of conditioning tensors: the same prompts give the same text."""
+    """A short digest of conditioning tensors; equal prompts have equal digests."""
     digest = hashlib.sha256()
     for tensor in tensors:
         digest.update(str(tuple(tensor.shape)).encode())

@@ -1,4 +1,4 @@
-"""What makes a trajectory from a file usable: its tensors fit together and its facts are such as an inversion writes."""
+"""Whether a trajectory from a file is usable: its tensors must fit together, and its facts must be those of an inversion."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..samplers.schedule import Spacing, Terminal
 from .methods import METHODS
 from .trajectory import Trajectory
 
-# Names and digests are echoed in messages: those of a crafted file must not fill the screen.
+# Messages quote names and digests, so those of a crafted file must not fill the screen.
 LONGEST_TEXT = 100
 LARGEST_NUMBER = 1e9
 
 
 def problem_of(trajectory: Trajectory) -> str | None:
-    """What makes the trajectory unusable, in a short clause; None for a usable one."""
+    """What makes the trajectory unusable, as a short clause; None if it is usable."""
     latents, sigmas, table = trajectory.latents, trajectory.sigmas, trajectory.model.sigma_table
     if latents.ndim != 5 or sigmas.shape != latents.shape[:1] or len(sigmas) < 2:
         return f"latents {tuple(latents.shape)} and sigmas {tuple(sigmas.shape)} do not fit together"

@@ -1,4 +1,4 @@
-"""One .safetensors file holds a whole Trajectory: tensors, and JSON metadata with a format version. No pickle."""
+"""A .safetensors file that holds a whole Trajectory: tensors, and JSON metadata with a format version. No pickle."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ TENSORS = {"latents", "sigmas", "residuals", "sigma_table", "pairs", "noise_maps
     NULL_TEXT + name for name in ("embeddings", "pooled", "residuals")
 }
 METADATA = {"format", "version", "model", "inversion", "null_text_cfg", "null_text_settings"}
-# A trajectory's header has about a thousand bytes. Parsing takes many times a header's length in memory.
+# A trajectory's header has about a thousand bytes; parsing takes many times the header's length in memory.
 MAX_HEADER = 2**20
 LENGTH_BYTES = 8
 
 
 class _ForeignFileError(ValueError):
-    """Another kind of file, or another version of this one, in words of its own."""
+    """The file is of another kind or version; the message is complete except for the file's name."""
 
 
 def save_trajectory(trajectory: Trajectory, folder: Path, names: Iterable[str]) -> Path:
-    """Write the file under the first of `names` that is free in `folder`, whole or not at all, and return its path.
+    """Write the file to `folder` under the first of `names` that is free, completely or not at all, and return its path.
 
     Raises:
         OSError: see `write_new_file`.
@@ -62,11 +62,11 @@ def save_trajectory(trajectory: Trajectory, folder: Path, names: Iterable[str]) 
 
 
 def load_trajectory(path: Path) -> Trajectory:
-    """Read what `save_trajectory` wrote, into memory of its own: what happens to the file later does not matter.
+    """Read a file written by `save_trajectory` into memory; later changes to the file have no effect.
 
     Raises:
-        ValueError: naming the file: it is truncated, is not a trajectory, has another version, holds more than a
-            trajectory does, or holds tensors or facts that do not fit together.
+        ValueError: naming the file, if it is truncated, is not a trajectory, has another version, contains anything that a
+            trajectory does not, or has tensors or facts that do not fit together.
     """
     try:
         with path.open("rb") as file:
@@ -97,7 +97,7 @@ def _read(file: BinaryIO) -> Trajectory:
     length = file.read(LENGTH_BYTES)
     header = _header(file, int.from_bytes(length, "little"))
     metadata = _checked_metadata(json.loads(header))
-    # Not memory-mapped: a file that another program shortens while it is mapped kills this process.
+    # Not memory-mapped: if another program truncated a mapped file, this process would be killed.
     tensors = load(length + header + file.read())
     return Trajectory(
         tensors["latents"],

@@ -114,7 +114,7 @@ def test_edit_sample_and_the_stock_sampler_make_the_same_null_text_edit(server, 
 
 def test_the_optimization_tells_of_itself(server, finished, by_title, pixels):
     prompt, result, events = finished("retrace_null_text")
-    optimize = by_title(prompt, "Optimise")
+    optimize = by_title(prompt, "Optimize")
     told = [re.match(r"step (\d+) of 10, inner step \d+: loss \S+$", t) for t in progress_texts(events, optimize)]
     assert {int(line[1]) for line in told if line} == set(range(1, STEPS + 1))
     assert int(re.match(r"UNet work (\d+) ", result.outputs[optimize]["text"][0])[1]) > STEPS
@@ -203,9 +203,9 @@ def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(template_prompt
         shutil.copy(TINY / "demo.png", server.base / "input")
         template = miniature(template_prompt("retrace_null_text", server.get("/object_info")))
         ids = {content["_meta"]["title"]: node for node, content in template.items()}
-        wanted = ("Checkpoint", "Photo", "Resize", "Source prompt", "Negative prompt", "Encode", "Invert", "Optimise")
+        wanted = ("Checkpoint", "Photo", "Resize", "Source prompt", "Negative prompt", "Encode", "Invert", "Optimize")
         prompt = {ids[title]: template[ids[title]] for title in wanted}
-        checkpoint, optimize = ids["Checkpoint"], ids["Optimise"]
+        checkpoint, optimize = ids["Checkpoint"], ids["Optimize"]
         prompt[optimize]["inputs"].update(inner_steps=2, residual=True)
         prompt["saved"] = {
             "class_type": "RetraceSaveTrajectory",

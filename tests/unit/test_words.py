@@ -1,7 +1,7 @@
-"""The pack reads as a native writer would put it: phrases that were translated word by word, and British spelling, stay out.
+"""The pack reads as a native writer would put it: word-for-word translations and British spelling stay out.
 
-Comments, strings, pages, templates and translations are read, identifiers are not. Promises to saved workflows stay: the input id
-`match_colour`, and the node title `Optimise` in the null-text template.
+Comments, strings, pages, templates and translations are read; identifiers are not. The input id `match_colour` stays: it is a
+promise to saved workflows.
 """
 
 import ast
@@ -22,7 +22,7 @@ synchroni tokeni utili vectori visuali"""
 
 PHRASES: dict[str, str] = {
     # Spelling.
-    rf"\b(?!(?-i:Optimise)\b)({'|'.join(VERB_ROOTS.split())})s(e[drs]?|ing|ations?)\b|\banalys(ed|ing)\b": "-ize, -yze",
+    rf"\b({'|'.join(VERB_ROOTS.split())})s(e[drs]?|ing|ations?)\b|\banalys(ed|ing)\b": "-ize, -yze",
     r"\b(re)?colou?r(?<=our)(s|ed|ful|ing|less|ation)?\b": "color",
     r"\b(behavi|fav|flav|hon|neighb|vap)our\w*": "-or",
     r"\bgr(?-i:ey)(s|scale|ish)?\b": "gray",
