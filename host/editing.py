@@ -1,4 +1,4 @@
-"""Continues a Trajectory with the way back of its method."""
+"""Continue a Trajectory with its method's way back."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EditOptions:
 
     Attributes:
         start_step: number of noisiest steps to skip.
-        hold_source: keep row 0 on a plain trajectory at every step, where there are several rows.
+        hold_source: keep row 0 of several on a plain trajectory at every step.
         pull_back: for plain trajectories, or None.
     """
 
@@ -35,11 +35,11 @@ class EditOptions:
 
 
 def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: EditOptions) -> tuple[Tensor, int]:
-    """Sample from the trajectory's state at the start step; a row for each row of the conditioning.
+    """Sample from the trajectory's state at the start step, with a row for each row of the conditioning.
 
-    A trajectory of one image is repeated for every row. Returns the samples of a LATENT [R, C, H, W] and the network
-    evaluations for one row. Raises ValueError when the rows do not fit the trajectory's images or the start step lies
-    beyond it, when a pull back is requested on a trajectory that is not plain, or when the model overflows.
+    A trajectory of one image is repeated for every row. Returns the samples of a LATENT [R, C, H, W] and the network evaluations
+    per row. Raises ValueError if the rows do not fit the trajectory's images, the start step is beyond the trajectory, a pull back
+    is requested for a trajectory that is not plain, or the model overflows.
     """
     rows = _row_count(guidance, trajectory)
     sigmas = trajectory.remaining_sigmas(options.start_step)
@@ -75,7 +75,7 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
 
 
 def with_source_row(source: Conditioning, positive: Conditioning, trajectory: Trajectory) -> Conditioning:
-    """The source prompt as the first row, the edit's after it. Raises ValueError for a trajectory of several images."""
+    """The source prompt as the first row, followed by the edit's. Raises ValueError for a trajectory of several images."""
     images = trajectory.latents.shape[1]
     if images > 1:
         raise ValueError(
@@ -108,7 +108,7 @@ def _pair(guidance: Guidance, trajectory: Trajectory, options: EditOptions, rows
 
 
 def _noise_maps(guidance: Guidance, trajectory: Trajectory, options: EditOptions, latent: Tensor) -> dict[str, Any]:
-    """What the way back with noise maps takes besides the state; all in the network's scale beside `latent`."""
+    """The arguments of the noise-map way back besides the state; all in the network's scale, on the device of `latent`."""
     assert trajectory.noise_maps is not None
     process_in, level = guidance.model.model.process_latent_in, trajectory.steps - options.start_step
     maps = _repeated(process_in(trajectory.noise_maps[:level]).to(latent), len(latent), dim=1)
@@ -122,8 +122,9 @@ def _noise_maps(guidance: Guidance, trajectory: Trajectory, options: EditOptions
 def _changes(
     guidance: Guidance, trajectory: Trajectory, options: EditOptions, direction: GuidanceDirection, latent: Tensor
 ) -> list[Change]:
-    """What changes x after a step of a plain trajectory, in this order: residuals, the pull back, the held source, then the
-    changes that the MODEL carries."""
+    """The changes to x after a step of a plain trajectory, in order: residuals, the pull back, the held source, then the changes
+    that the MODEL carries.
+    """
     process_in, level = guidance.model.model.process_latent_in, trajectory.steps - options.start_step
     states = process_in(trajectory.latents[: level + 1]).to(latent)[:-1].flip(0)
     changes: list[Change] = []

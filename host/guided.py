@@ -1,4 +1,4 @@
-"""Loops of ours in ComfyUI's CFGGuider: loading, conditioning, hooks, previews, progress and interruption are the host's."""
+"""Run our loops in ComfyUI's CFGGuider, which provides loading, conditioning, hooks, previews, progress and interruption."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class Guidance:
 
 @dataclass(frozen=True)
 class LoopRun:
-    """What a loop of ours works with while ComfyUI's guider runs it.
+    """What one of our loops works with while ComfyUI's guider runs it.
 
     Attributes:
-        denoise: the guided model; takes states and levels of any dtype on any device.
+        denoise: the guided model; accepts states and levels of any dtype on any device.
         latent: the LATENT's samples [B, C, H, W] in the network's scale, float32 on its device.
-        path: that of the model.
+        path: the model's path.
         report: called at every step, for previews and progress.
-        guider, model_options: ComfyUI's, for a loop that evaluates the network in another way.
+        guider, model_options: ComfyUI's, for loops that evaluate the network in another way.
     """
 
     denoise: Denoise
@@ -63,9 +63,9 @@ Loop = Callable[[LoopRun], T]
 
 
 class _OwnLoop(comfy.samplers.Sampler):
-    """A Sampler that leaves the run to a loop of ours.
+    """A Sampler that hands the run to one of our loops.
 
-    Not a KSAMPLER: the noise scaling and the mask handling of that one are made for walking down from a fresh noise.
+    Not a KSAMPLER, whose noise scaling and mask handling assume sampling down from fresh noise.
     """
 
     def __init__(self, loop: Loop[None], progress_steps: int) -> None:
@@ -100,12 +100,12 @@ class _OwnLoop(comfy.samplers.Sampler):
 
 @dataclass
 class _EvaluationCount:
-    """Counts network evaluations, one for every row of every batch that reaches the UNet."""
+    """Counts network evaluations, one per row of every batch that reaches the UNet."""
 
     rows: int = 0
 
     def watch(self, model: ModelPatcher) -> None:
-        """Count those of the model, which is changed in place."""
+        """Count the model's evaluations; modifies the model in place."""
         model.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.APPLY_MODEL, "retrace_count", self._count)
 
     def _count(self, executor: Callable[..., Tensor], x: Tensor, *args: object, **kwargs: object) -> Tensor:
@@ -122,9 +122,9 @@ def run_loop(
     progress_steps: int | None = None,
     patches: Sequence[ModelPatch] = (),
 ) -> tuple[T, int]:
-    """What a loop of ours returns, run on a LATENT's samples [B, C, H, W], and the network evaluations for one row.
+    """Run one of our loops on a LATENT's samples [B, C, H, W]; returns its result and the network evaluations per row.
 
-    `progress_steps` is the length of the node's bar where it is not the number of steps.
+    `progress_steps` is the length of the node's progress bar if it is not the number of steps.
     """
     steps = progress_steps or len(sigmas) - 1
     # A Sampler can hand back samples alone.
@@ -176,7 +176,7 @@ def run_sampler(
 
 
 def finite(samples: Tensor) -> Tensor:
-    """The samples of a result as they are: checked once at the end of a run, because NaN stays in every state after it.
+    """The samples, unchanged. One check at the end of a run is enough, because NaN stays in every later state.
 
     Raises ValueError for NaN or infinity.
     """

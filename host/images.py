@@ -13,10 +13,10 @@ DIRECT_DTYPES = (torch.uint8, torch.float16, torch.float32, torch.float64)
 
 
 def as_array(tensor: torch.Tensor) -> NDArray[Any]:
-    """The tensor's numbers in main memory, shared where they are there already and NumPy knows their dtype."""
+    """The tensor's values in main memory, without a copy if they are already there in a dtype that NumPy has."""
     return (tensor if tensor.dtype in DIRECT_DTYPES else tensor.float()).cpu().numpy()
 
 
 def as_image(hints: NDArray[np.float32]) -> torch.Tensor:
-    """An IMAGE where ComfyUI keeps images."""
+    """An IMAGE, on the device where ComfyUI keeps images."""
     return torch.from_numpy(hints).to(comfy.model_management.intermediate_device())

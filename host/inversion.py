@@ -1,4 +1,4 @@
-"""Inversion of a LATENT by a MODEL: a method's loop inside the guider, its result as a Trajectory."""
+"""Invert a LATENT with a MODEL: runs a method's loop inside the guider and returns a Trajectory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ComfyUI's LATENT dictionaries: what is refused, what is dropped, and how a result is handed on."""
+"""ComfyUI's LATENT dictionaries: what is refused, what is dropped, and how a result is passed on."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ LEVEL = "retrace_level"
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """Where on a trajectory the samples of a LATENT lie.
+    """The position of a LATENT's samples on a trajectory.
 
     Attributes:
-        samples: the samples meant: stock nodes copy a LATENT with all its keys and put other samples into the copy.
+        samples: the samples it refers to, because stock nodes copy a LATENT with all its keys and put other samples into it.
         sigma: their noise level.
-        steps, start_step, spacing: with which a schedule begins there.
+        steps, start_step, spacing: the settings of a schedule that starts there.
     """
 
     samples: Tensor
@@ -62,16 +62,16 @@ def latent_samples(latent: Latent, model: ModelPatcher) -> Tensor:
 
 
 def picture_size(model: ModelPatcher, samples: Tensor) -> tuple[int, int]:
-    """Height and width in pixels of the picture that samples [..., h, w] stand for."""
+    """Height and width in pixels of the image that samples [..., h, w] encode."""
     latent_format: Any = model.get_model_object("latent_format")
     scale = latent_format.spacial_downscale_ratio
     return samples.shape[-2] * scale, samples.shape[-1] * scale
 
 
 def without_noise_mask(latent: Latent) -> Latent:
-    """A copy of the LATENT without its noise_mask, and a log line when there was one.
+    """A copy of the LATENT without its noise_mask; logs a line if there was one.
 
-    Core would take the noisy latent of an inversion for the clean background outside the mask.
+    ComfyUI would use an inversion's noisy latent as the clean background outside the mask.
     """
     copy = dict(latent)
     if copy.pop("noise_mask", None) is not None:
@@ -83,14 +83,14 @@ def without_noise_mask(latent: Latent) -> Latent:
 
 
 def with_samples(latent: Latent, samples: Tensor) -> Latent:
-    """A copy of the LATENT that carries other samples, on the device that ComfyUI keeps results on."""
+    """A copy of the LATENT with other samples, on the device where ComfyUI keeps results."""
     copy = {name: value for name, value in latent.items() if not name.startswith("downscale_ratio") and name != LEVEL}
     copy["samples"] = samples.to(comfy.model_management.intermediate_device())
     return copy
 
 
 def trajectory_state(carrier: Latent, trajectory: Trajectory, start_step: int) -> Latent:
-    """The carrier with the state after skipping the `start_step` noisiest steps, which knows its level (see `require_level`)."""
+    """A copy of the LATENT with the state after skipping the `start_step` noisiest steps, and its level (see `require_level`)."""
     latent = with_samples(carrier, trajectory.latent_at(start_step))
     sigma, made = float(trajectory.remaining_sigmas(start_step)[0]), trajectory.inversion
     latent[LEVEL] = Level(latent["samples"], sigma, made.steps, start_step, made.spacing)
@@ -98,7 +98,7 @@ def trajectory_state(carrier: Latent, trajectory: Trajectory, start_step: int) -
 
 
 def require_level(latent: Latent, sigma: float, chosen: str) -> None:
-    """Raise ValueError, naming what was `chosen`, when the samples are a state of another level than sigma."""
+    """Raise ValueError, naming what was `chosen`, if the samples are a trajectory's state at a level other than sigma."""
     level: Level | None = latent.get(LEVEL)
     if level is None or level.samples is not latent["samples"]:
         return

@@ -1,4 +1,4 @@
-"""What a loaded MODEL is: its noise levels, what it predicts, its latent space; and which models are refused."""
+"""What a loaded MODEL is: its noise levels, prediction type and latent space; and which models are refused."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ OTHER_TIMES = (ModelSamplingDiscreteEDM, StableCascadeSampling, EDM, IMG_TO_IMG)
 
 
 def model_facts(model: ModelPatcher) -> ModelFacts:
-    """The facts a trajectory is checked by. Raises ValueError for a model that cannot be inverted here."""
+    """The facts that a trajectory is checked against. Raises ValueError for a model that cannot be inverted here."""
     sampling: Any = model.get_model_object("model_sampling")
     prediction = _prediction(model, sampling)
     if len(sampling.sigmas) != sampling.num_timesteps:
@@ -47,7 +47,7 @@ def model_facts(model: ModelPatcher) -> ModelFacts:
 
 
 def path_of(model: ModelPatcher) -> Path:
-    """How the model's states are made of an image and noise. Raises ValueError for a flow-matching model."""
+    """The path of the model's states. Raises ValueError for a flow-matching model."""
     if isinstance(model.get_model_object("model_sampling"), FLOW):
         raise ValueError(
             f"the model ({type(model.model).__name__}) is a flow-matching one, as Flux and SD3 are, which DDIM does not fit; "

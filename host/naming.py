@@ -1,4 +1,4 @@
-"""Which node a message comes from: the one mechanism that puts a node's name before an error or a log line."""
+"""The one mechanism that prefixes errors and log lines with the name of the node they come from."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The negative of a walk along a trajectory: its null embeddings as CONDITIONING that any sampler takes, and which to use."""
+"""The negative on the way back: a trajectory's null embeddings as CONDITIONING for any sampler, and which negative to use."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .naming import LOGGER
 def resolve_negative(
     trajectory: Trajectory, positive: Conditioning, negative: Conditioning | None, cfg: float
 ) -> Conditioning:
-    """The given negative, else (at cfg 1, where none is used) the positive, else the trajectory's null embeddings.
+    """The given negative; without one, the positive at cfg 1 (where it is not used), else the trajectory's null embeddings.
 
-    Raises ValueError when there is nothing to guide away from, or when the null embeddings were made with more than a prompt.
+    Raises ValueError if there is no negative at all, or if the null embeddings were made with more than a prompt.
     """
     if negative is not None:
         return negative
@@ -45,9 +45,9 @@ def resolve_negative(
 
 
 def null_text_conditioning(trajectory: Trajectory, negative: Conditioning | None) -> Conditioning:
-    """One CONDITIONING entry a step, each seen at its own level alone, with the settings of `negative` in every one.
+    """One CONDITIONING entry per step, each active only at its own level, all with the settings of `negative`.
 
-    Raises ValueError when the trajectory has no null embeddings, and for a negative of several parts or rows.
+    Raises ValueError if the trajectory has no null embeddings, and for a negative of several parts or rows.
     """
     null_text = trajectory.null_text
     if null_text is None:

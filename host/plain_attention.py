@@ -1,4 +1,4 @@
-"""Attention as ComfyUI's UNet computes it without a replacement, in old versions and new."""
+"""Attention exactly as ComfyUI's UNet computes it without replacements, in old and new versions."""
 
 from __future__ import annotations
 

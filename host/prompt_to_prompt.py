@@ -52,8 +52,9 @@ def patch_prompt_to_prompt(
 
 @dataclass
 class _RunningPromptEdit:
-    """The edit and what it collects in a run: the word maps of each prompt, by their sizes [h, w], summed over steps and over
-    the layers of `blend_resolutions`."""
+    """The edit, and what it collects during a run: each prompt's word maps by size [h, w], summed over steps and over the layers
+    of `blend_resolutions`.
+    """
 
     edit: PromptEdit
     blend_resolutions: range
@@ -120,14 +121,14 @@ class _RunningPromptEdit:
         return call.attend(queries, keys, call.v)
 
     def after_step(self, step: int, x: Tensor, sigma_next: Tensor) -> Tensor:
-        """The reference's local blend: of the states after a step."""
+        """The reference's local blend, applied to the states after a step."""
         blend = self.edit.blend
         if blend is None or not blend.is_active(step, self.run.steps):
             return x
         return blend_rows(x, blend.mask(*self._maps(), (x.shape[2], x.shape[3])))
 
     def blend_denoised(self, args: dict[str, Any]) -> Tensor:
-        """The local blend for samplers that do not call `after_step`: of the denoised prediction instead of the state."""
+        """The local blend for samplers that do not call `after_step`, applied to the denoised prediction instead of the state."""
         options = args["model_options"]["transformer_options"]
         if model_changes(options).applied:
             return args["denoised"]
@@ -145,7 +146,7 @@ class _RunningPromptEdit:
             of_row[size] = of_row.get(size, 0) + word_map(attention, words[row]).view(size)
 
     def _maps(self) -> tuple[Tensor, Tensor]:
-        """The maps that open and those that close the mask, each [rows, 1, h, w]; empty ones where none are read."""
+        """The maps that open the mask and those that close it, each [rows, 1, h, w]; empty if none are read."""
         if not self.blend_resolutions:
             return torch.zeros(self.run.rows, 1, 1, 1), torch.zeros(self.run.rows, 1, 1, 1)
         rows = range(self.run.rows)

@@ -1,4 +1,4 @@
-"""What a node reports of its run: a line of text, its progress, a missing output."""
+"""What a node reports about its run: a line of text, its progress, a missing output."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def report(node: type[io.ComfyNode], text: str, *others: Any) -> dict[str, Any]:
 
 
 def absent_output(text: str) -> ExecutionBlocker:
-    """An output that is not there: what is connected to it does not run, and shows the text."""
+    """A missing output: nodes connected to it do not run, and the text is shown."""
     return ExecutionBlocker(text)
 
 
 def frame_progress(total: int) -> Callable[[], None]:
-    """To be called after each of `total` frames: moves the node's progress bar, and stops when the user interrupts."""
+    """A function to call after each of `total` frames: advances the node's progress bar, and raises if the user interrupts."""
     bar = comfy.utils.ProgressBar(total)
 
     def step() -> None:
@@ -39,8 +39,8 @@ def frame_progress(total: int) -> Callable[[], None]:
 def tell(node: type[io.ComfyNode], text: str) -> None:
     """Show `text` on the node while it runs.
 
-    The frontend shows a node's text only when it comes as progress text. The node must have io.Hidden.unique_id; outside
-    the executor it is None and nothing is sent.
+    The frontend only shows text that arrives as progress text. The node must have io.Hidden.unique_id; outside the executor
+    it is None, and nothing is sent.
     """
     node_id = node.hidden.unique_id if node.hidden is not None else None
     if node_id is not None:

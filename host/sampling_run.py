@@ -1,4 +1,4 @@
-"""One run of a sampler as an edit of attention sees it: its rows and steps, and which of them the network is evaluated on."""
+"""A sampler run as an attention edit sees it: its rows and steps, and which rows each network call contains."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class SamplingRun:
     """Created for each run.
 
     Attributes:
-        node: the name of the node that made the edit, for messages: another node may run it. None where the same node does.
-        rows: the rows of the latent batch.
-        steps: the number of steps.
+        node: the name of the node that made the edit, for messages, if another node runs it; else None.
+        rows: number of rows of the latent batch.
+        steps: number of steps.
         size: height and width of the latent.
         has_areas: whether a conditioning has an area, for which ComfyUI gives the network a crop of the latent.
-        positive: ComfyUI's uuids of the entries of the positive conditioning; known when the sampler starts.
+        positive: ComfyUI's uuids of the positive conditioning's entries; known once the sampler starts.
     """
 
     node: str | None
@@ -38,7 +38,7 @@ class SamplingRun:
     _step: int = 0
 
     def refusal(self, sentence: str) -> ValueError:
-        """The error to raise, with the name of the node that made the edit where another node runs it."""
+        """The error to raise, prefixed with the name of the node that made the edit if another node runs it."""
         return ValueError(sentence if self.node is None else f"{self.node}: {sentence}")
 
     def step(self, options: Options) -> int:
@@ -49,15 +49,15 @@ class SamplingRun:
         return self._step
 
     def positive_chunks(self, options: Options) -> list[int]:
-        """Which of the prompts that are evaluated together are positive, possibly none.
+        """Which of the prompts evaluated together are positive, possibly none.
 
-        ComfyUI's `cond_or_uncond` does not tell: a guider lists its prompts in an order of its own, and a prompt that is
-        evaluated alone is always number 0 there.
+        `cond_or_uncond` does not tell: a guider lists its prompts in its own order, and a prompt that is evaluated alone is
+        always number 0 there.
         """
         return [chunk for chunk, entry in enumerate(options["uuids"]) if entry in self.positive]
 
     def require_every_row(self, batch: Tensor, options: Options) -> None:
-        """Raise ValueError unless a batch [rows, ...] holds all rows of the latent under each prompt in turn."""
+        """Raise ValueError unless a batch [rows, ...] contains all rows of the latent under each prompt in turn."""
         prompts = len(options["cond_or_uncond"])
         if len(batch) != self.rows * prompts:
             raise self.refusal(
@@ -67,7 +67,7 @@ class SamplingRun:
             )
 
     def require_whole_picture(self, inputs: str, options: Options) -> None:
-        """Raise ValueError where the network is given a crop of the latent; the named inputs need the whole picture."""
+        """Raise ValueError if the network gets a crop of the latent; the named inputs need the whole picture."""
         size = tuple(options["original_shape"][2:])
         if size != self.size:
             raise self.refusal(
@@ -77,7 +77,7 @@ class SamplingRun:
             )
 
     def require_every_pixel(self, queries: Tensor, keys: Tensor, map_size: tuple[int, int]) -> None:
-        """Raise ValueError where queries [rows * tiles, pixels, ...] do not stand for every pixel of the keys' rows."""
+        """Raise ValueError unless queries [rows * tiles, pixels, ...] cover every pixel of the keys' rows."""
         height, width = map_size
         if len(queries) * queries.shape[1] != len(keys) * height * width:
             raise self.refusal(
@@ -87,9 +87,9 @@ class SamplingRun:
 
 
 def identify_positive(conds: Mapping[str, Sequence[dict[str, Any]]]) -> frozenset[uuid.UUID]:
-    """The uuids of the entries of a guider's processed positive conditioning; an entry that shares its uuid gets a new one.
+    """The uuids of the entries of a guider's processed positive conditioning; an entry with a shared uuid gets a new one.
 
-    Where one prompt has an area, ComfyUI gives the other prompts a copy of that entry, uuid included.
+    If one prompt has an area, ComfyUI gives the other prompts a copy of that entry, uuid included.
     """
     positive = conds.get("positive", [])
     others = {entry["uuid"] for name, entries in conds.items() if name != "positive" for entry in entries}

@@ -140,7 +140,7 @@ class _RunningPlugAndPlay(_RunningWithSource):
         return call.attend(queries, self._repeat_source(call.k, call.options, call.image), call.v)
 
     def features(self, out: Tensor, passed: Tensor, options: Options) -> Tensor:
-        """In every row the block adds what it adds in the source, to what it passes through in that row."""
+        """In every row, the block adds what it adds in the source to what it passes through in that row."""
         if self.run.step(options) >= int(self.feature_fraction * self.run.steps):
             return out
         self.run.require_every_row(out, options)

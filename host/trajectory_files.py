@@ -20,12 +20,12 @@ ECHOED = 100
 
 
 def save_numbered(trajectory: Trajectory, filename_prefix: str) -> str:
-    """Save to a new file in the output folder, and return its name there, such as "trajectories/cat_00001_.safetensors".
+    """Save to a new file in the output folder; returns its name there, such as "trajectories/cat_00001_.safetensors".
 
-    A number is never given twice, also when several processes save to one folder.
+    A number is never used twice, even if several processes save to the same folder.
 
     Raises:
-        ValueError: the prefix does not name a file inside the output folder, or the file cannot be written.
+        ValueError: if the prefix does not name a file inside the output folder, or the file cannot be written.
     """
     output = folder_paths.get_output_directory()
     named = bool(filename_prefix.strip()) and not filename_prefix.endswith(("/", "\\"))
@@ -47,7 +47,7 @@ def save_numbered(trajectory: Trajectory, filename_prefix: str) -> str:
 
 
 def trajectory_names() -> list[str]:
-    """What can be loaded: "name [output]" and "name [input]", newest first."""
+    """The files that can be loaded, as "name [output]" and "name [input]", newest first."""
     found: list[tuple[float, str]] = []
     for kind, root in _roots().items():
         # Unlike rglob, os.walk passes over a folder that cannot be read.
@@ -61,10 +61,10 @@ def trajectory_names() -> list[str]:
 
 
 def trajectory_path(name: str) -> Path:
-    """The file that a name of `trajectory_names` stands for.
+    """The path of a file listed by `trajectory_names`.
 
     Raises:
-        ValueError: it is outside ComfyUI's folders, is not a safetensors file, or does not exist.
+        ValueError: if it is outside ComfyUI's folders, is not a safetensors file, or does not exist.
     """
     bare, _, kind = name.removesuffix("]").rpartition(" [")
     root = _roots().get(kind)
@@ -80,10 +80,11 @@ def trajectory_path(name: str) -> Path:
 
 
 def read_trajectory(name: str) -> Trajectory:
-    """The trajectory in the file that a name of `trajectory_names` stands for.
+    """The trajectory in a file listed by `trajectory_names`.
 
     Raises:
-        ValueError: see `trajectory_path` and `load_trajectory`; or its latents do not have the channels of its latent format.
+        ValueError: see `trajectory_path` and `load_trajectory`; also if its latents do not have the channels of its latent
+            format.
     """
     trajectory = load_trajectory(trajectory_path(name))
     latent_format = getattr(comfy.latent_formats, trajectory.model.latent_format, None)
@@ -104,7 +105,7 @@ def _roots() -> dict[str, Path]:
 
 
 def _is_inside(path: Path, root: Path) -> bool:
-    """Whether the path, its links followed, is in the folder; one that no file can have (a NUL in it) is not."""
+    """Whether the path, with links resolved, is inside the folder; False for impossible paths (with a NUL)."""
     try:
         return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
     except (OSError, ValueError):

@@ -1,6 +1,6 @@
 """Depth, person and pose networks of transformers, from the user's folders, under ComfyUI's memory management.
 
-Nothing here reaches for the network: a folder is read as it lies, safetensors only, or refused with a message.
+Nothing here accesses the network: a folder is read as it is, safetensors only, or refused with a message.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ACTIVATIONS_PER_INPUT = 256
 
 @dataclass(frozen=True)
 class ModelKind:
-    """A task: the `model_type`s of config.json that do it, the class that loads them, and a model known to work."""
+    """A task: the `model_type`s in config.json that can do it, the class that loads them, and a model known to work."""
 
     task: str
     model_types: tuple[str, ...]
@@ -48,7 +48,7 @@ POSE = ModelKind("pose", ("vitpose",), "VitPoseForPoseEstimation", "usyd-communi
 
 
 class Held(torch.nn.Module):
-    """Holds a network for ModelPatcher, which sets `device` on what it patches: transformers' models forbid that."""
+    """Wraps a network for ModelPatcher, which sets `device` on what it patches: transformers' models do not allow that."""
 
     def __init__(self, network: torch.nn.Module) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Held(torch.nn.Module):
 
 @dataclass(frozen=True)
 class Network:
-    """A network under ComfyUI's memory management, with the image processor that belongs to it."""
+    """A network under ComfyUI's memory management, with its image processor."""
 
     patcher: ModelPatcher
     processor: Any
@@ -65,11 +65,11 @@ class Network:
 
     @property
     def config(self) -> Any:  # noqa: ANN401
-        """The network's configuration, as transformers has it."""
+        """The network's transformers configuration."""
         return self.patcher.model.network.config
 
     def evaluate(self, pixels: torch.Tensor, **inputs: torch.Tensor) -> Any:  # noqa: ANN401
-        """The network's output for [B, 3, H, W], on the load device; the network is loaded first if it is not there."""
+        """The network's output for [B, 3, H, W], on the load device; loads the network first if necessary."""
         memory = pixels.numel() * self.dtype.itemsize * ACTIVATIONS_PER_INPUT
         # Only a module of ComfyUI's own can run with part of its weights elsewhere.
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
@@ -90,10 +90,10 @@ def model_names(kind: ModelKind) -> list[str]:
 
 
 def check_folder(kind: ModelKind, name: str) -> tuple[str, list[str]]:
-    """Path of the folder `name` and the files in it that make a model; nothing is loaded.
+    """The path of the folder `name` and the files of its model; loads nothing.
 
     Raises:
-        ValueError: no such folder, files missing, or another kind of model.
+        ValueError: if there is no such folder, files are missing, or the model is of another kind.
     """
     path = dict(_folders()).get(name)
     if path is None:
@@ -113,10 +113,10 @@ def check_folder(kind: ModelKind, name: str) -> tuple[str, list[str]]:
 
 
 def load_network(kind: ModelKind, name: str) -> Network:
-    """The network in the folder `name`, kept for the next run as long as its files do not change.
+    """The network in the folder `name`, cached until its files change.
 
     Raises:
-        ValueError: as `check_folder`, files that cannot be read, or weights that do not fill the model.
+        ValueError: see `check_folder`; also if files cannot be read or weights are missing.
     """
     path, files = check_folder(kind, name)
     return _read(kind, path, tuple(os.stat(os.path.join(path, file)).st_mtime_ns for file in files))
@@ -125,19 +125,19 @@ def load_network(kind: ModelKind, name: str) -> Network:
 def estimate_depths(
     network: Network, images: NDArray[Any], together: bool, on_frame: Callable[[], object]
 ) -> NDArray[np.float32]:
-    """Depth pictures, near white.
+    """Depth maps, near is white.
 
     Args:
         network: of kind `DEPTH`.
         images: [B, H, W, C], see `as_rgb8`.
-        together: one range for the whole batch, see `stretch_depths`.
-        on_frame: called after each picture; what it raises stops the batch.
+        together: use one range for the whole batch, see `stretch_depths`.
+        on_frame: called after each image; an exception from it stops the batch.
 
     Returns:
         [B, H, W, 3] float32 in 0..1.
 
     Raises:
-        ValueError: an image that `as_rgb8` refuses, or a network whose output is NaN.
+        ValueError: if `as_rgb8` refuses an image, or the network's output is not finite.
     """
     count, height, width = images.shape[:3]
     metric = getattr(network.config, "depth_estimation_type", "relative") == "metric"
@@ -163,15 +163,15 @@ def estimate_poses(
     """The people in each image and their keypoints.
 
     Args:
-        detector: of kind `DETECTION`; None takes each whole image for one person.
+        detector: of kind `DETECTION`; None treats each whole image as one person.
         network: of kind `POSE`.
         images: [B, H, W, C], see `as_rgb8`.
-        min_score: detections below it are left out.
-        max_people: the most people of one image, the surest first.
-        on_frame: called after each image; what it raises stops the batch.
+        min_score: detections below it are dropped.
+        max_people: maximum number of people per image, most certain first.
+        on_frame: called after each image; an exception from it stops the batch.
 
     Raises:
-        ValueError: an image that `as_rgb8` refuses, or a pose model with a skeleton that is not COCO's.
+        ValueError: if `as_rgb8` refuses an image, or the pose model's skeleton is not COCO's.
     """
     frames = []
     for image in images:
@@ -187,7 +187,7 @@ def estimate_poses(
 
 
 def _person_boxes(detector: Network, rgb: NDArray[np.uint8], min_score: float) -> list[list[float]]:
-    """[x, y, width, height] of each person in pixels, the surest first."""
+    """[x, y, width, height] of each person in pixels, most certain first."""
     labels: dict[int, str] = detector.config.id2label
     person = next((int(index) for index, label in labels.items() if label.lower() == "person"), 0)
     output = detector.evaluate(_processed(detector, rgb))
@@ -219,7 +219,7 @@ def _processed(network: Network, rgb: NDArray[np.uint8], **more: object) -> torc
 
 
 def _folders() -> Iterator[tuple[str, str]]:
-    """Name and path of each model folder; the first of two with one name is found last, so that a dict keeps it."""
+    """Name and path of each model folder. Of two with the same name, the first comes last, so that a dict keeps it."""
     roots = folder_paths.folder_names_and_paths.get(FOLDER, ([], set()))[0]
     default = os.path.join(folder_paths.models_dir, FOLDER)
     for root in reversed([*roots, default] if default not in roots else roots):

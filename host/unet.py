@@ -33,7 +33,7 @@ class UNet:
 
     @property
     def structure_layers(self) -> tuple[Layer, ...]:
-        """From the decoder's second block at a quarter of the latent on (SD1.x's output block 4, the paper's layer 4)."""
+        """From the decoder's second block at a quarter of the latent onward (SD1.x's output block 4, the paper's layer 4)."""
         decoder = [layer for layer in self.layers if self.places[layer.index].block == "output"]
         resolution = nearest_resolution(decoder)
         numbers = sorted({self.places[layer.index].number for layer in decoder if layer.resolution == resolution})

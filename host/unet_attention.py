@@ -1,4 +1,4 @@
-"""Edited attention in ComfyUI's UNet: a function in its place, chained behind those of other packs."""
+"""Edited attention in ComfyUI's UNet: a replacement function, chained after those of other packs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALL, NONE = slice(None), slice(0)
 
 @dataclass(frozen=True)
 class Place:
-    """Where a layer is: the transformer block `index` of a block of the UNet."""
+    """The place of a layer: transformer block `index` of a block of the UNet."""
 
     block: Block
     number: int
@@ -34,14 +34,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Patch:
-    """The attention of one block of the UNet with edits.
+    """The attention of one block of the UNet, with edits.
 
     Attributes:
         run: the run of the sampler.
-        attends_to: of the block's two attentions the one that is replaced.
-        backends: what each layer of the block prefers.
-        edits: by the layer's index in the block; other layers stay as they are.
-        earlier: the function of another pack that was there before.
+        attends_to: which of the block's two attentions is replaced.
+        backends: the backend that each layer of the block prefers.
+        edits: by the layer's index in the block; other layers are unchanged.
+        earlier: the function that another pack had installed there.
     """
 
     run: SamplingRun
@@ -77,7 +77,7 @@ class Patch:
 
 
 def blocks(network: Any) -> dict[Block, Any]:  # noqa: ANN401  (torch types its blocks as plain modules)
-    """The parts of every block of the UNet, in the order in which they run."""
+    """The parts of every block of the UNet, in execution order."""
     return {"input": network.input_blocks, "middle": [network.middle_block or ()], "output": network.output_blocks}
 
 
@@ -87,11 +87,11 @@ def with_patches(
     run: SamplingRun,
     edits: Sequence[tuple[Place, LayerEdit]],
 ) -> Options:
-    """A copy of the options with the edits over the patches of other packs.
+    """A copy of the options with the edits on top of other packs' patches.
 
-    A patch of ours has the key of a whole block. Guidance that replaces a block during the run (perturbed attention) then
-    takes its place, where a key of a single layer would hide that guidance. Only where another pack's patch of a single
-    layer would hide ours do we take that layer's key as well.
+    Our patch uses the key of a whole block. Guidance that replaces a block during the run (perturbed attention) then takes
+    its place; the key of a single layer would hide that guidance. Only if another pack's single-layer patch would hide ours
+    do we use that layer's key as well.
     """
     options = comfy.model_patcher.create_model_options_clone(model_options)
     replaced = options["transformer_options"].get("patches_replace", {})
@@ -110,7 +110,7 @@ def with_patches(
 
 
 def _preferred_backends(block: Iterable[nn.Module], module: str) -> list[object]:
-    """What each attention of a block prefers (in newer versions of ComfyUI, from the checkpoint's metadata), or None."""
+    """The backend that each attention of a block prefers, or None (newer versions of ComfyUI read it from the checkpoint)."""
     return [
         getattr(getattr(layer, module), "comfy_attention", None)
         for part in block

@@ -1,4 +1,4 @@
-"""Where a word is in a picture, or where two prompts differ: a mask from the model's own attention or predictions."""
+"""Find a word in a picture, or where two prompts differ: a mask from the model's own attention or predictions."""
 
 from __future__ import annotations
 

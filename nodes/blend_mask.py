@@ -1,4 +1,4 @@
-"""The mask before inpainting: shaped, and brought to latent size."""
+"""Prepare the mask for inpainting: shape it, and scale it to latent size."""
 
 from __future__ import annotations
 

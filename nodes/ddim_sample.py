@@ -1,4 +1,4 @@
-"""Sampling: DDIM in one node, over a part of a schedule."""
+"""Sampling: DDIM in one node, over part of a schedule."""
 
 from __future__ import annotations
 

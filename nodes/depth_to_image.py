@@ -1,4 +1,4 @@
-"""Depth as a condition of the checkpoints that take it."""
+"""Depth conditioning for the checkpoints that take it."""
 
 from __future__ import annotations
 

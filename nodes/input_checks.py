@@ -1,4 +1,4 @@
-"""Checks inputs against their declaration. ComfyUI checks only the values of widgets and passes linked values on unchecked."""
+"""Check inputs against their declaration. ComfyUI checks only the values of widgets, and passes linked values on unchecked."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WAY_OUT = "correct the value, or the node that is linked to this input"
 def check_inputs(inputs: Sequence[io.Input], values: Mapping[str, Any]) -> None:
     """Raise ValueError, naming the input, for the first value that its declaration does not allow.
 
-    Refused are None for a required input, numbers out of range, unknown choices, text that is not a string, empty CONDITIONING,
+    Not allowed are None for a required input, numbers out of range, unknown choices, text that is not a string, empty CONDITIONING,
     and NaN or infinity in an IMAGE, MASK or LATENT. An input that is not among `values` keeps its default.
     """
     for each in inputs:
@@ -95,7 +95,7 @@ def _check_latent(name: str, latent: Mapping[str, Any]) -> None:
 
 
 def _is_finite(tensor: Tensor) -> bool:
-    """Whether no element is NaN or infinite, without a temporary of the tensor's size (videos are large)."""
+    """Whether all elements are finite, computed without a temporary of the tensor's size (videos are large)."""
     if tensor.numel() == 0:
         return True
     low, high = torch.aminmax(tensor)

@@ -1,4 +1,4 @@
-"""The one type that ComfyUI does not have, and the inputs that several nodes share word for word."""
+"""The pack's own type, and inputs that several nodes share word for word."""
 
 from __future__ import annotations
 

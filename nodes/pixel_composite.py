@@ -1,4 +1,4 @@
-"""The pixels after inpainting: what a mask keeps is the source itself."""
+"""The pixels after inpainting: outside the mask, the source's own."""
 
 from __future__ import annotations
 
