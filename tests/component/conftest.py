@@ -41,7 +41,7 @@ TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
 
 @pytest.fixture(autouse=True)
 def inference_mode():
-    """Whatever ComfyUI executes runs under inference mode; so do these tests."""
+    """ComfyUI executes everything under inference mode, and so do these tests."""
     with torch.inference_mode():
         yield
 
@@ -67,7 +67,7 @@ def folders(tmp_path):
 
 @pytest.fixture(scope="session")
 def models():
-    """Layout -> (MODEL, CONDITIONING) with random weights, made once."""
+    """Layout -> (MODEL, CONDITIONING) with random weights, created once."""
     made = {}
 
     def get(layout: str):
@@ -87,7 +87,7 @@ def latent():
 
 @dataclass(frozen=True)
 class Task:
-    """A model, the prompts of a test and the latents of an image (or two), inverted, and continued."""
+    """A model, the prompts of a test and the latents of an image (or two), to invert and to continue."""
 
     model: Any
     source: Any
@@ -122,7 +122,7 @@ class Task:
     def optimize(
         self, trajectory, method: str = "fast", callback: Callable[..., object] = lambda *said: None, **options
     ):
-        """Null-text optimization: the optimized trajectory and the record of it, which the node draws only."""
+        """Null-text optimization: the optimized trajectory, and the record that the node only draws."""
         guidance = Guidance(self.model, self.source, self.negative, self.cfg)
         return optimize(
             guidance, trajectory, NullTextOptions(**{"cfg": self.cfg, "inner_steps": 3, **options}), method, callback
@@ -139,7 +139,7 @@ class Task:
         ).result
 
     def edit(self, trajectory, positive=None, **changes):
-        """Edit Sample's two LATENTs as tensors, (edit, source); null embeddings take the place of the negative."""
+        """Edit Sample's two LATENTs as tensors, (edit, source); null embeddings replace the negative."""
         inputs = {
             "cfg": self.cfg, "start_step": 0, "hold_source": True, "pull_back": 0.0, "pull_back_below": 999,
             "pull_back_quantile": 0.7, "pull_back_dilation": 0, "source": None,
@@ -149,7 +149,7 @@ class Task:
         return tuple(latent["samples"] for latent in output.result)
 
     def k_sampler(self, trajectory, negative=None, cfg: float | None = None, sampler_name: str = "euler", start_step=0):
-        """KSamplerAdvanced on from a plain trajectory."""
+        """Continue a plain trajectory with KSamplerAdvanced."""
         latent = RetraceTrajectoryLatent.execute(trajectory, start_step).result[0]
         return nodes.KSamplerAdvanced().sample(
             self.model, "disable", 0, trajectory.steps, cfg or self.cfg, sampler_name, "ddim_uniform", self.source,
@@ -157,14 +157,14 @@ class Task:
         )[0]["samples"]  # fmt: skip
 
     def hooked(self, *hooks):
-        """With functions that Edit Sample calls after each step."""
+        """With functions for Edit Sample to call after each step."""
         model = self.model.clone()
         for hook in hooks:
             add_change(model, hook)
         return replace(self, model=model)
 
     def error(self, samples) -> float:
-        """Mean square against the image."""
+        """Mean squared error against the image."""
         return float((samples - self.samples).square().mean())
 
     @cached_property
@@ -172,7 +172,7 @@ class Task:
         return self.vae.decode(self.samples)
 
     def psnr(self, samples) -> float:
-        """Against the image's round trip through the VAE, in dB."""
+        """PSNR against the image's round trip through the VAE, in dB."""
         return compare_images(self.vae.decode(samples), self.round_trip).mean_psnr
 
 
@@ -197,7 +197,7 @@ def task(random_task):
 
 @pytest.fixture(scope="session")
 def short_task(models):
-    """Layout -> Task with random weights, of the few steps that an optimization has time for."""
+    """Layout -> Task with random weights and few steps, for an optimization."""
 
     def make(layout: str = "sd15"):
         model = models(layout)[0]
@@ -210,7 +210,7 @@ def short_task(models):
 
 @pytest.fixture(scope="session")
 def trained():
-    """Name of a trained miniature -> Task of a held-out scene in it, made once."""
+    """Name of a trained miniature -> Task with a held-out scene, created once."""
 
     @cache
     def get(name: str = "tiny_sd15"):
@@ -230,7 +230,7 @@ def trained():
 
 @pytest.fixture
 def trajectory():
-    """Five steps of random states, which no model made."""
+    """Five steps of random states, not made by a model."""
     latents = torch.randn(6, 1, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     model = ModelFacts(torch.linspace(0.03, 14.6, 1000), "epsilon", "SD15", "weights")
     facts = InversionFacts("ddim", 5, "leading", "clean", 1.0, "prompts")

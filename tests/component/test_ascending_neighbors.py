@@ -1,4 +1,4 @@
-"""Inversions that climb, under keyframes and caches of other nodes, which follow the noise level only downwards.
+"""Inversion with other nodes' keyframes and caches, which only work while the noise level falls.
 
 The stand-in has the attributes of Advanced-ControlNet's public source.
 """
@@ -40,7 +40,7 @@ def patches(model):
 
 
 def hooks(model, *strengths: float):
-    """A hook on one weight, whose keyframes have these strengths from evenly spaced starts."""
+    """A hook on one weight, with keyframes of these strengths at evenly spaced starts."""
     hook = comfy.hooks.WeightHook()
     hook.weights, hook.need_weight_init = patches(model), False
     for index, strength in enumerate(strengths):

@@ -1,4 +1,4 @@
-"""Where the edits' attention patches sit in a model, and how they get on with patches of other packs and of one another."""
+"""Where the edits' attention patches are in a model, and how they combine with other packs' patches and with each other."""
 
 import pytest
 import torch

@@ -1,5 +1,6 @@
-"""What the edits on attention do to a source and its target, through ComfyUI's sampling on miniature layouts with random
-weights: Prompt to Prompt, MasaCtrl, Plug and Play and the local blend."""
+"""What attention edits do to a source and its target, through ComfyUI's sampling on miniature layouts with random weights:
+Prompt to Prompt, MasaCtrl, Plug and Play and the local blend.
+"""
 
 from itertools import combinations
 

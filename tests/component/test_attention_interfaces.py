@@ -1,6 +1,6 @@
-"""Attention as newer versions of ComfyUI call it: backends that a layer prefers, and containers that a backend may use up.
+"""Attention as newer versions of ComfyUI call it: backends that a layer prefers, and containers that a backend may consume.
 
-On ComfyUI 0.30 a stand-in of a few lines takes the place of what comfy/ldm/modules/attention.py has had since.
+On ComfyUI 0.30, a short stand-in replaces what comfy/ldm/modules/attention.py has had since.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
 
 class Container:
-    """Core's AttentionTensorContainer: whoever takes the tensor owns it."""
+    """Core's AttentionTensorContainer: taking the tensor transfers its ownership."""
 
     def __init__(self, tensor):
         self.tensor = tensor

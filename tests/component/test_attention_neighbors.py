@@ -1,6 +1,6 @@
-"""Prompt to Prompt beside guidance and adapters that evaluate the network once more or replace attention too.
+"""Prompt to Prompt together with guidance and adapters that evaluate the network again or replace attention as well.
 
-Core's own nodes are used where core has them; for other packs stands a function of a few lines that does what they do.
+These are core's own nodes where core has them; for other packs, a short function does what they do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SIGMA = 7.0
 
 
 def denoised(guider: comfy.samplers.CFGGuider, x: torch.Tensor) -> torch.Tensor:
-    """What the guider predicts for the state x: Euler's one step to 0 ends there."""
+    """The guider's prediction for the state x: a single Euler step to 0 ends there."""
     sigmas, euler = torch.tensor([SIGMA, 0.0]), comfy.samplers.sampler_object("euler")
     return guider.sample(torch.zeros_like(x), x, euler, sigmas, disable_pbar=True)
 
@@ -122,7 +122,7 @@ def test_an_area_of_one_prompt_does_not_mix_up_the_prompts(models, relative):
 
 
 def perturbed(model, key: tuple[Any, ...], replacement: Callable[..., torch.Tensor]):
-    """Perturbed-attention guidance and its kin: the positive prompt once more, with another attention in one block."""
+    """Perturbed-attention guidance and similar: the positive prompt once more, with another attention in one block."""
 
     def guide(arguments):
         options = comfy.model_patcher.set_model_options_patch_replace(
@@ -167,7 +167,7 @@ def test_perturbed_attention_guidance_and_the_edit_both_act(models, relative, la
 
 
 class ReplacedAttention:
-    """IPAdapter_plus's object: one that finds something under its key calls its `add`."""
+    """IPAdapter_plus's object: when a second one finds it under the same key, it calls its `add`."""
 
     def __init__(self, amount: float) -> None:
         self.amounts = [amount]

@@ -1,7 +1,7 @@
-"""Prompt-to-prompt inside ComfyUI against the reference's algorithm on diffusers' UNet with attention processors.
+"""Prompt-to-prompt inside ComfyUI against the reference algorithm on diffusers' UNet with attention processors.
 
-The same weights (tiny_sd15, really trained), 50 steps, cfg 7.5, float32. The reference is written here in our own words:
-explicit probabilities in every layer, edited in the conditional half, alphas and mappers made by hand for the prompts.
+The same weights (tiny_sd15, trained), 50 steps, cfg 7.5, float32. The reference is our own rewrite: explicit probabilities in
+every layer, edited in the conditional half, with alphas and mappers made by hand for the prompts.
 """
 
 from pathlib import Path
@@ -32,7 +32,7 @@ def tiny():
 
 
 class Control:
-    """The edit of rows [source, target] of the conditional half, and the maps that are kept of it."""
+    """The edit of rows [source, target] in the conditional half, and the maps collected from it."""
 
     def __init__(self, mapper, alphas, equalizer, cross, own, blend=None):
         self.mapper, self.alphas, self.equalizer = mapper, alphas, equalizer
@@ -75,7 +75,7 @@ class Control:
 
 
 class Processor:
-    """Attention as the paper's figure has it, for diffusers' UNet."""
+    """Explicit attention for diffusers' UNet, as in the paper's figure."""
 
     def __init__(self, control):
         self.control = control
@@ -112,7 +112,7 @@ def reference(control, prompts, noise):
 
 
 def ours(tiny, noise, inputs):
-    """The node's patch under our DDIM, which calls what is to be called after a step."""
+    """The node's patch under our DDIM, which calls the functions after each step."""
     import comfy.sample
 
     model, clip, _ = tiny
@@ -137,7 +137,7 @@ def ours(tiny, noise, inputs):
 
 
 def rows(steps, **others):
-    """How many steps each token is edited in."""
+    """The number of steps in which each token is edited."""
     count = torch.full((TOKENS,), steps)
     for row, value in others.items():
         count[int(row[1:])] = value
@@ -152,7 +152,7 @@ def equalizer(**factors):
 
 
 def refined():
-    """SOURCE against "a large red circle and a small white star on a blue background": five new tokens behind the fourth."""
+    """SOURCE against "a large red circle and a small white star on a blue background": five new tokens after the fourth."""
     mapper, alphas = torch.zeros(TOKENS, TOKENS), torch.ones(TOKENS)
     for target in range(TOKENS):
         mapper[target if target <= 4 or target > 14 else target - 5, target] = 1

@@ -1,4 +1,4 @@
-"""Which steps a share of the steps means, where the SIGMAS hold more levels than the sampler walks."""
+"""What a fraction of the steps means if the SIGMAS have more levels than the sampler visits."""
 
 import comfy.samplers
 import torch

@@ -1,6 +1,6 @@
-"""The edits on attention where the network is evaluated on tiles of the picture, or asks with queries of tiles.
+"""Attention edits when the network is evaluated on tiles of the picture, or its queries are tiles.
 
-Core's own nodes are used where core has them; for other packs stands a function of a few lines that does what they do.
+The tilers are core's own nodes where core has them; for other packs, a short function does what they do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EDITS = {
 
 
 def in_tiles(model, together: int):
-    """TiledDiffusion: the network is evaluated on crops, some of them together; everything else is repeated for each."""
+    """TiledDiffusion: evaluates the network on crops, several of them together; everything else is repeated for each."""
     crops = [(slice(top, top + 8), slice(left, left + 8)) for top in (0, 8) for left in (0, 8)]
 
     def evaluate(apply_model, arguments):

@@ -30,7 +30,7 @@ def tiny():
 
 @pytest.fixture(scope="module")
 def inverted(tiny):
-    """(scene, picture, trajectory): a red circle off the middle of a blue background."""
+    """(scene, picture, trajectory): an off-center red circle on a blue background."""
     import scenes
 
     model, clip, vae = tiny

@@ -1,4 +1,4 @@
-"""The edits of attention on a backbone of a few lines, whose image tokens attend to text and image in one call as in a DiT."""
+"""Attention edits on a minimal backbone whose image tokens attend to text and image in one call, as in a DiT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPTIONS = {
 
 
 class JointBackbone:
-    """Keeps the edits that a node installs."""
+    """Records the edits that a node installs."""
 
     layers = structure_layers = (Layer(0, 1),)
 

@@ -1,6 +1,6 @@
 """Every node that evaluates the network, when the network fails.
 
-It raises: ComfyUI still knows its model and can unload it. It answers NaN or infinity: no result leaves the node.
+If it raises, ComfyUI still knows its model and can unload it. If it returns NaN or infinity, no result leaves the node.
 """
 
 import gc
@@ -58,7 +58,7 @@ def latent_blend(task, inner=None):
 
 
 def pair(task, model):
-    """A source and a target by a patched MODEL."""
+    """A source and a target through a patched MODEL."""
     two = replace(task, model=model, source=rows(model, 1, 2), samples=task.samples.repeat(2, 1, 1, 1))
     return guided(two, sampler_object("euler"))
 
@@ -100,14 +100,14 @@ PATCHES = {
 
 @pytest.fixture
 def whole(task):
-    """A task on a model of this test alone, and trajectories of every kind made with it."""
+    """A task with a model used by this test only, and trajectories of every kind made with it."""
     task = replace(task, model=random_model("sd15"), steps=4, iterations=0)
     trajectories = {"plain": task.invert(), "pair": task.exact("o-belm"), "noise maps": task.edit_friendly("ddpm")}
     return task, trajectories
 
 
 def with_network(task, answer):
-    """The task with a network of another answer, by a patched MODEL that nothing else holds."""
+    """The task with another network, through a patched MODEL that nothing else references."""
     model = task.model.clone()
     model.set_model_unet_function_wrapper(answer)
     return replace(task, model=model)
@@ -118,7 +118,7 @@ def out_of_memory(apply_model, arguments):
 
 
 def keep_until_collected(error):
-    """What a traceback holds dies in the next garbage collection, in one with the patched MODEL from upstream."""
+    """Objects held by a traceback are freed by the next garbage collection, at once with the patched MODEL from upstream."""
     cycle = [error]
     cycle.append(cycle)
 

@@ -1,4 +1,4 @@
-"""Nothing is undocumented: every node, input and output is explained on the node, in its help and in Chinese."""
+"""Everything is documented: every node, input and output is explained on the node, in its help and in Chinese."""
 
 import json
 import re
@@ -20,7 +20,7 @@ each_node = pytest.mark.parametrize("node_id", SCHEMAS)
 
 @dataclass(frozen=True)
 class Input:
-    """An input as a workflow names it: one of a DynamicCombo's option carries the combo's name before a dot."""
+    """An input under the name that a workflow uses: an input of a DynamicCombo's option has the combo's name before a dot."""
 
     id: str
     tooltip: str | None
@@ -31,7 +31,7 @@ class Input:
 
     @property
     def key(self) -> str:
-        """What the frontend looks it up by: formatUtil.ts, normalizeI18nKey."""
+        """The key under which the frontend looks it up: formatUtil.ts, normalizeI18nKey."""
         return self.id.replace(".", "_")
 
 

@@ -1,4 +1,4 @@
-"""The miniature ControlNet through ComfyUI's own loader and nodes, under UniPC, led by the hints of this pack."""
+"""The miniature ControlNet with ComfyUI's own loader and nodes, under UniPC, guided by this pack's hints."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ CANNY = {"method": "canny", "low_threshold": 60, "high_threshold": 140, "apertur
 
 @pytest.fixture(scope="module")
 def led():
-    """(The scenes, their pictures drawn along the edges, and without them), both uint8 [B, 128, 128, 3]."""
+    """(The scenes, pictures drawn with their edges, pictures drawn without), both uint8 [B, 128, 128, 3]."""
     layouts.register()
     rng = np.random.default_rng(11)
     chosen = [scenes.random_scene(rng, held_out=True) for _ in range(SCENES)]
@@ -49,7 +49,7 @@ def led():
 
 
 def overlap(chosen, pictures) -> float:
-    """Mean intersection over union of what was drawn with the scenes' own objects."""
+    """Mean intersection over union of the drawn objects with the scenes' own."""
     pairs = [
         (scenes.object_mask(scene), object_region(picture)) for scene, picture in zip(chosen, pictures, strict=True)
     ]

@@ -1,4 +1,4 @@
-"""What changes x after a step of Edit Sample: the functions of a patch, and the pull back to the trajectory."""
+"""The changes to x after a step of Edit Sample: a patch's functions, and the pull back to the trajectory."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Edit Sample on exact pairs and on noise maps: under the source prompt the latent comes back."""
+"""Edit Sample on state pairs and noise maps: under the source prompt it returns the latent."""
 
 import math
 from dataclasses import replace

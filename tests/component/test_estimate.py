@@ -14,7 +14,7 @@ import torch
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A models directory with one folder of each kind, random weights, loaded from nowhere but there."""
+    """A models directory with one folder of each kind, with random weights."""
     import folder_paths
     import transformers as t
 

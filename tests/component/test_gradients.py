@@ -1,4 +1,4 @@
-"""host/gradients: autograd through a model that was loaded under inference mode, and the model as it is afterward."""
+"""host/gradients: autograd through a model that was loaded under inference mode, and the state of the model afterward."""
 
 from contextlib import contextmanager, nullcontext
 from functools import cache
@@ -17,7 +17,7 @@ LORA_KEY = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weigh
 
 
 class Question:
-    """One pass of a model with everything fixed but the context, and a scalar made of its answer."""
+    """One pass of a model with everything fixed except the context, and a scalar computed from its output."""
 
     def __init__(self, model):
         generator = torch.Generator().manual_seed(1)
@@ -45,7 +45,7 @@ class Question:
             return torch.autograd.grad(self.value(leaf, **transformer_options), leaf)[0]
 
     def slope(self, size=0.02):
-        """The derivative along `direction` by a central difference."""
+        """The derivative along `direction`, by a central difference."""
         ahead, behind = (self.value(self.context + sign * size * self.direction) for sign in (1, -1))
         return float(ahead - behind) / (2 * size)
 
@@ -55,7 +55,7 @@ class Question:
 
 @pytest.fixture(scope="module")
 def models():
-    """Layout -> (MODEL,) of this file alone: what other tests leave patched in theirs would change the derivatives."""
+    """Layout -> (MODEL,) for this file only: patches that other tests leave in theirs would change the derivatives."""
     return cache(lambda layout: (random_model(layout),))
 
 
@@ -66,7 +66,7 @@ def question(models):
 
 @contextmanager
 def saved_for_backward():
-    """The tensors that autograd keeps in this block."""
+    """The tensors that autograd saves in this block."""
     kept = []
 
     def keep(tensor):
@@ -78,7 +78,7 @@ def saved_for_backward():
 
 
 def state(model):
-    """Everything that the context manager lays hands on: the very objects and a copy of their values."""
+    """Everything that the context manager touches: the very objects, and a copy of their values."""
     objects, values = {}, {}
     for path, module in model.model.named_modules():
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
@@ -97,7 +97,7 @@ def assert_untouched(model, before):
 
 
 def cast_model(weights_dtype, compute_dtype):
-    """The sd15 miniature in ComfyUI's classes for weights that are cast at use (--fp16-unet on a CPU)."""
+    """The sd15 miniature with ComfyUI's classes for weights that are cast when used (--fp16-unet on a CPU)."""
     from random_models import random_model
 
     template = random_model("sd15")

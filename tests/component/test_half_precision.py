@@ -1,4 +1,4 @@
-"""Networks that compute in half precision: what is kept of a walk is what the walk back misses, whatever it is batched with."""
+"""Networks in half precision: the stored residuals are exactly the errors of the way back, whatever it is batched with."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,7 @@ STEPS = 3
 
 @pytest.fixture(params=[torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
 def half(trained, request):
-    """A task whose network computes in half precision, with another attention than the one that a gradient is taken through."""
+    """A task whose network computes in half precision, with another attention than the one used for gradients."""
     layouts.register()
     model = comfy.sd.load_checkpoint_guess_config(
         str(TINY), output_vae=False, output_clip=False, model_options={"dtype": request.param}

@@ -1,4 +1,4 @@
-"""Latent blending refuses what would end as garbage or as the source: flipped levels, an empty mask, another schedule."""
+"""Latent blending refuses inputs that would give garbage or just the source: flipped levels, an empty mask, another schedule."""
 
 import pytest
 import torch
@@ -40,7 +40,7 @@ def mask():
 
 @pytest.fixture
 def silent_network(models, monkeypatch):
-    """A model and its conditioning; a call of the network fails the test."""
+    """A model and its conditioning; calling the network fails the test."""
     model, cond = models("sd15")
     monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was called"))
     return model, cond

@@ -1,4 +1,4 @@
-"""A state of a trajectory knows its noise level: DDIM Sample refuses to begin from another, silent garbage before."""
+"""A trajectory's state knows its noise level: DDIM Sample refuses to start at another one, which used to give silent garbage."""
 
 import pytest
 import torch

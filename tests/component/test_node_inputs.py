@@ -1,4 +1,4 @@
-"""Every node against every value that its schema does not allow, as a link would bring it: refused before the node runs."""
+"""Every node with every value that its schema does not allow, as if from a link: refused before the node runs."""
 
 import math
 
@@ -19,7 +19,7 @@ NAN = torch.full((1, 8, 8, 3), math.nan)
 
 
 def stand_in(declared):
-    """A value that the check lets through."""
+    """A value that passes the check."""
     if isinstance(declared, io.DynamicCombo.Input):
         return chosen(declared, declared.options[0])
     if isinstance(declared, io.Combo.Input):
@@ -64,7 +64,7 @@ def bad_values(declared):
 
 
 def cases():
-    """(node, input, what is wrong, the value as the node gets it: a choice of a combo holds its inputs)."""
+    """(node, input, what is wrong, the value as the node receives it: a combo's choice contains its inputs)."""
     for node in NODES:
         own = node.validate_inputs.__code__.co_varnames
         for declared in node.define_schema().inputs:

@@ -1,4 +1,4 @@
-"""What is added to the model takes part in null-text optimization: a ControlNet, a LoRA."""
+"""Whatever is added to the model takes part in null-text optimization: a ControlNet, a LoRA."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ LORA_KEY = "diffusion_model.middle_block.1.transformer_blocks.0.attn2.to_v.weigh
 
 
 def random_control(model):
-    """A ControlNet of the model's own layout with random weights."""
+    """A ControlNet in the model's layout with random weights."""
     config = {**model.model.model_config.unet_config, "hint_channels": 3, "operations": comfy.ops.disable_weight_init}
     network = comfy.cldm.cldm.ControlNet(**{key: value for key, value in config.items() if key != "out_channels"})
     # Otherwise the weights would hang on which tests ran before, and with some of them a step of three tries gains nothing.

@@ -15,8 +15,8 @@ FACTOR = 0.18215
 def published(task, trajectory, inner_steps, epsilon):
     """The loop of Mokady et al. on diffusers' UNet and scheduler: (losses of every step, the image's latent).
 
-    Rewritten from their published code: the embedding carries over from step to step, every step has a new Adam, the
-    stop is checked after the optimizer's step, and one guided batch of two ends it.
+    Rewritten from their published code: the embedding carries over from step to step, every step has a new Adam, the stop is
+    checked after the optimizer's step, and one guided batch of two concludes the step.
     """
     import checkpoint
     from captions import vocabulary
@@ -56,7 +56,7 @@ def published(task, trajectory, inner_steps, epsilon):
 
 @pytest.fixture(scope="module")
 def reference(trained):
-    """(The trajectory that ends at the first level as the published code's does, the optimized one, the record of it)."""
+    """(A trajectory that ends at the first level like the published code's, the optimized one, the record)."""
     with torch.inference_mode():
         task = trained()
         trajectory = task.invert("first")

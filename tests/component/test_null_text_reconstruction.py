@@ -1,4 +1,4 @@
-"""Null embeddings rebuild the image: in Edit Sample, in stock samplers, out of a file, for every kind of model."""
+"""Null embeddings reconstruct the image: in Edit Sample, in stock samplers, from a file, for every kind of model."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
 @pytest.fixture(scope="module")
 def optimized(trained):
-    """What the node gives for the scene: (trajectory, negative, plot of the losses)."""
+    """The node's outputs for the scene: (trajectory, negative, plot of the losses)."""
     with torch.inference_mode():
         return trained().optimize_node(trained().invert())
 

@@ -1,4 +1,4 @@
-"""Weights that ComfyUI casts or keeps off the device as it goes: trajectories are those of its own samplers."""
+"""Weights that ComfyUI casts or offloads during a run: trajectories match its own samplers."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -27,7 +27,7 @@ def fp8(_monkeypatch):
 
 
 def offloaded(monkeypatch):
-    """Loaded by half, so that ComfyUI casts the other half layer by layer."""
+    """Half loaded, so that ComfyUI casts the other half layer by layer."""
     model = load()
     before = ModelPatcher.load
 
@@ -44,7 +44,7 @@ def streamed(trained, request, monkeypatch):
 
 
 def core_denoised(task, x, sigma):
-    """ComfyUI's own guider, evaluated once: x [1, C, H, W] of a LATENT at the level sigma -> x0 in the network's scale."""
+    """ComfyUI's own guider, evaluated once: x [1, C, H, W] of a LATENT at level sigma -> x0 in the network's scale."""
 
     class Once(comfy.samplers.Sampler):
         def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image, *rest):

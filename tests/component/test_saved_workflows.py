@@ -1,7 +1,7 @@
-"""Saved workflows keep opening: node ids, input ids, types, combo values and the order of widgets and outputs hold.
+"""Saved workflows keep opening: node ids, input ids, types, combo values and the order of widgets and outputs do not change.
 
-Each folder of tests/saved_workflows/ is one generation: its templates, and in nodes.json what each of its nodes declared.
-`python dev.py test tests/component/test_saved_workflows.py --keep-generation VERSION` adds today's.
+Each folder of tests/saved_workflows/ is one generation: its templates and, in nodes.json, the declarations of its nodes.
+`python dev.py test tests/component/test_saved_workflows.py --keep-generation VERSION` adds the current one.
 The frontend assigns stored values to widgets, and links to outputs, by their order.
 """
 
@@ -29,7 +29,7 @@ UNSET: Any = object()
 
 @dataclass(frozen=True)
 class Input:
-    """A declared input with the value that its widget gets, UNSET for a socket and for a widget newer than the workflow."""
+    """A declared input with its widget's value; UNSET for a socket, and for a widget newer than the workflow."""
 
     name: str
     kind: str
@@ -52,7 +52,7 @@ class Input:
 
 
 def inputs_of(declared: Mapping[str, Any], values: Iterator[Any], prefix: str = "") -> Iterator[Input]:
-    """All inputs in the frontend's order; the value of a choice adds the inputs that belong to it."""
+    """All inputs in the frontend's order; a choice's value adds the inputs of that choice."""
     for name, (kind, options) in {**declared.get("required", {}), **declared.get("optional", {})}.items():
         value = next(values, UNSET) if kind in WIDGETS else UNSET
         yield Input(prefix + name, kind, options, value)
@@ -69,7 +69,7 @@ def stored_nodes(graph: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def what_breaks(node: Mapping[str, Any], definitions: Mapping[str, Any]) -> list[str]:
-    """What of a stored node today's definitions do not fit."""
+    """The parts of a stored node that do not fit the current definitions."""
     if node["type"] not in definitions:
         return [f"{node['type']} is gone"]
     definition = definitions[node["type"]]
@@ -99,7 +99,7 @@ def promises(definition: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def declared_inputs(declared: Mapping[str, Any], prefix: str = "") -> Iterator[list[Any]]:
-    """[id, type, values] of all inputs, those of every option of a choice among them."""
+    """[id, type, values] of all inputs, including those of every option of a choice."""
     for name, (kind, options) in {**declared.get("required", {}), **declared.get("optional", {})}.items():
         if kind == CHOICE:
             yield [prefix + name, kind, [each["key"] for each in options["options"]]]
@@ -125,7 +125,7 @@ def broken_promises(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str
 
 @pytest.fixture(scope="module", autouse=True)
 def kept_generation(request):
-    """Where a name is given, today's templates and nodes become the generation of this name."""
+    """If a name is given, save the current templates and nodes as the generation of this name."""
     if name := request.config.getoption("--keep-generation"):
         folder = SAVED / name
         folder.mkdir()
@@ -158,7 +158,7 @@ def test_every_node_keeps_what_it_declared(folder):
 
 
 def renamed(mapping: dict[str, Any], old: str, new: str) -> None:
-    """The same order, as a change of one line in a schema leaves it."""
+    """Rename a key and keep the order, as a one-line change of a schema would."""
     kept = {new if name == old else name: value for name, value in mapping.items()}
     mapping.clear()
     mapping.update(kept)

@@ -1,4 +1,4 @@
-"""DDIM Invert's second-order methods: Edit Sample and the stock sampler of the rule give the image back."""
+"""DDIM Invert's second-order methods: Edit Sample and the rule's stock sampler reconstruct the image."""
 
 import pytest
 from node_call import run_node

@@ -1,6 +1,6 @@
 """MasaCtrl and Plug and Play inside ComfyUI against their published formulas, transcribed for diffusers' UNet.
 
-The same weights (tiny_sd15, trained), 10 steps, cfg 7.5, float32. The rows of both are [source, target] under each prompt.
+The same weights (tiny_sd15, trained), 10 steps, cfg 7.5, float32. Under each prompt, the rows are [source, target].
 """
 
 from pathlib import Path
@@ -21,7 +21,7 @@ ROWS = ((0, 1), (2, 3))
 
 
 class Attention:
-    """Explicit attention for diffusers' UNet; `edited` gives the output of those self-attentions that an edit replaces."""
+    """Explicit attention for diffusers' UNet; `edited` returns the output of the self-attentions that an edit replaces."""
 
     def __init__(self, edited):
         self.edited = edited
@@ -42,8 +42,9 @@ def attention(q, k, v, keys_open=None):
 
 
 class MasaCtrl:
-    """Cao et al. 2023, eq. 4: from step S and layer L on the target's queries take the source's keys and values; eq. 6 and 7:
-    inside the target's mask those inside the source's mask, outside those outside."""
+    """Cao et al. 2023, eq. 4: from step S and layer L on, the target's queries use the source's keys and values. Eq. 6 and 7:
+    inside the target's mask they use those inside the source's mask, outside they use those outside.
+    """
 
     def __init__(self, start_step, start_layer, source_mask=None, target_mask=None):
         self.start_step, self.start_layer = start_step, start_layer
@@ -74,8 +75,9 @@ class MasaCtrl:
 
 
 class PlugAndPlay:
-    """Tumanyan et al. 2022, section 4: for the first steps what the decoder's second residual block at the coarse level adds is
-    the source's, and the queries and keys of the self-attentions from there on are."""
+    """Tumanyan et al. 2022, section 4: in the first steps, the output of the decoder's second residual block at the coarse level
+    is the source's, and so are the queries and keys of the self-attentions from there on.
+    """
 
     def __init__(self, attention_fraction, feature_fraction):
         self.attention_steps = int(attention_fraction * STEPS)
@@ -142,7 +144,7 @@ def reference(noise):
 
 @pytest.fixture(scope="module")
 def ours(noise):
-    """A node's MODEL of the trained checkpoint -> what ComfyUI's Euler makes of the same noise, in the UNet's scale."""
+    """A node's MODEL of the trained checkpoint -> the result of ComfyUI's Euler on the same noise, in the UNet's scale."""
     import comfy.sd
     import layouts
 

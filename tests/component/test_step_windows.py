@@ -1,4 +1,4 @@
-"""The percents between which ComfyUI sees one level of a schedule."""
+"""The range of percents in which ComfyUI sees a single level of a schedule."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""How tests/tiny_models/evaluate.py scores what the judge has read."""
+"""How tests/tiny_models/evaluate.py scores the judge's readings."""
 
 import numpy as np
 from tiny_models import evaluate

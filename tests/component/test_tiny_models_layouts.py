@@ -1,4 +1,4 @@
-"""What the trainers of tests/tiny_models save, with random weights: ComfyUI's stock loaders make the same networks of it."""
+"""Files saved by the trainers of tests/tiny_models, with random weights: ComfyUI's stock loaders build the same networks."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3)
 
 @dataclass(frozen=True)
 class Saved:
-    """A model with random weights, rounded as its file has them, and the file loaded by ComfyUI."""
+    """A model with random weights, rounded as in its file, and the file loaded by ComfyUI."""
 
     model: TextToLatent
     decoder: torch.nn.Module

@@ -1,4 +1,4 @@
-"""tiny_sd, really trained, through ComfyUI's stock loader: against diffusers on the same weights, and as a faithful inverse."""
+"""tiny_sd, trained, through ComfyUI's stock loader: compared with diffusers on the same weights, and inverted faithfully."""
 
 from pathlib import Path
 
@@ -83,7 +83,7 @@ def reference(name: str, set_alpha_to_one: bool):
 
 
 def predicted_eps(name, scheduler, output, x, t):
-    """v to eps at the level at which the network was evaluated (diffusers' own inverse uses a different one)."""
+    """v to eps at the level at which the network was evaluated (diffusers' own inverse uses another one)."""
     if name == "tiny_sd15":
         return output
     abar = scheduler.alphas_cumprod[t]

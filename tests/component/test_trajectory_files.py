@@ -1,4 +1,4 @@
-"""Trajectories as files: inside ComfyUI's folders only, under new names, listed whatever else is in the folder."""
+"""Trajectories as files: only inside ComfyUI's folders, under new names, listed whatever else the folder contains."""
 
 import asyncio
 import errno
@@ -209,7 +209,7 @@ def test_a_latent_format_that_comfyui_does_not_know_is_not_judged(folders, traje
 
 
 def refused_by_comfyui(name: str) -> str:
-    """What ComfyUI says of a prompt with this name, before it runs anything."""
+    """ComfyUI's error for a prompt with this name, before it runs anything."""
     prompt = {"1": {"class_type": "RetraceLoadTrajectory", "inputs": {"name": name}}}
     valid, errors, _ = asyncio.run(execution.validate_inputs("prompt", prompt, "1", {}))
     assert valid == (not errors)

@@ -1,4 +1,4 @@
-"""A host without OpenCV: every node is there, those that need it say what to install, and all others work."""
+"""A host without OpenCV: every node exists, those that need OpenCV say how to install it, and all others work."""
 
 import ast
 import json

@@ -1,4 +1,4 @@
-"""The pieces that unit tests share: Stable Diffusion's noise levels, the matching diffusers schedulers, toy denoisers."""
+"""Shared by the unit tests: Stable Diffusion's noise levels, matching diffusers schedulers, toy denoisers."""
 
 import pytest
 import torch
@@ -59,7 +59,7 @@ def toy():
 
 @pytest.fixture(scope="session")
 def toy64(toy):
-    """The toy in float64, whatever it is asked in: the exact methods ask in float32, which must not blur what they add up."""
+    """The toy in float64, whatever the input's dtype: the exact methods pass float32, whose rounding must not blur their sums."""
 
     def make(guidance: float = 1.0, phase: float = 0.0):
         denoise = toy(guidance, phase)
@@ -70,7 +70,7 @@ def toy64(toy):
 
 @pytest.fixture(scope="session")
 def network_of():
-    """denoise -> the eps network of the papers, (x_vp, alpha bar) -> eps, seen through the float32 door of exact methods."""
+    """denoise -> the papers' eps network, (x_vp, alpha bar) -> eps, with the float32 inputs of the exact methods."""
 
     def make(denoise):
         def network(x_vp, alpha_bar):

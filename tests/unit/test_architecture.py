@@ -1,4 +1,4 @@
-"""The house rules that a program can check: who imports whom, what no file may hold."""
+"""The house rules that a program can check: which folder imports which, and what no file may contain."""
 
 import ast
 import re
@@ -82,7 +82,7 @@ METHOD_NAMES = {"MasaCtrl"}
 
 
 def node_names() -> set[str]:
-    """Ids and titles of the pack's nodes, as their schemas have them."""
+    """Ids and titles of the pack's nodes, from their schemas."""
     names = set()
     for path in (ROOT / "nodes").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -159,7 +159,7 @@ def test_a_file_of_several_nodes_stays_under_200_lines(path):
 
 
 def used_names(source: str) -> set[str]:
-    """The names that a module's code reads: not what it only imports, nor what stands in a string or a comment."""
+    """The names that a module's code reads; not names that it only imports, nor those in strings or comments."""
     return {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
 
 

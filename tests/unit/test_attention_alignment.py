@@ -1,4 +1,4 @@
-"""attention/words and attention/alignment against the reference's own algorithm, transcribed here for one chunk of tokens."""
+"""attention/words and attention/alignment against the reference algorithm, transcribed here for one chunk of tokens."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ CHUNK = 77
 
 
 def prompt(text: str, chunks: int = 1) -> PromptTokens:
-    """Words apart by spaces, their tokens by "|"; in several chunks 75 tokens each, as ComfyUI's tokenizer lays them out."""
+    """Words separated by spaces, their tokens by "|"; in several chunks, 75 tokens each, as ComfyUI's tokenizer arranges them."""
     pieces = [(piece, at == 0) for word in text.split() for at, piece in enumerate(word.split("|"))]
     content = tuple(Token(piece, 1 + at + 2 * (at // (CHUNK - 2)), starts) for at, (piece, starts) in enumerate(pieces))
     last = [
@@ -21,12 +21,12 @@ def prompt(text: str, chunks: int = 1) -> PromptTokens:
 
 
 def sequence(tokens: PromptTokens) -> list[str]:
-    """What the reference's tokenizer gives: start, tokens, end, without padding."""
+    """The output of the reference's tokenizer: start, tokens, end, without padding."""
     return ["<start>", *(token.key for token in tokens.content), "<end>"]
 
 
 def reference_refinement(source: PromptTokens, target: PromptTokens):
-    """The score matrix and the way back through it, then the padding: mapper int [77], alphas [77]."""
+    """The score matrix, the path back through it, then the padding: mapper int [77], alphas [77]."""
     x, y = sequence(source), sequence(target)
     score = np.zeros((len(x) + 1, len(y) + 1), int)
     came = np.zeros_like(score)
@@ -55,7 +55,7 @@ def reference_refinement(source: PromptTokens, target: PromptTokens):
 
 
 def reference_replacement(source: PromptTokens, target: PromptTokens):
-    """The walk along both prompts, float [77, 77]."""
+    """The pass over both prompts, float [77, 77]."""
     different = [
         at for at, (old, new) in enumerate(zip(source.words, target.words, strict=True)) if keys(old) != keys(new)
     ]

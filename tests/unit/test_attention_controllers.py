@@ -26,7 +26,7 @@ def edit(mapper, covered=None, equalizer=None, fractions=None) -> CrossEdit:
 
 
 def reference_cross(source, target, mapper, alphas, equalizer, active):
-    """One target: replace is alphas 1, refine has a permutation for a mapper; reweighting multiplies; then the mix over words."""
+    """One target: replace has alphas 1, refine a permutation as mapper; reweighting multiplies; then the mix over words."""
     replaced = torch.einsum("hpw,wn->hpn", source, mapper)
     refined = replaced * alphas + target * (1 - alphas)
     return refined * equalizer * active + (1 - active) * target
@@ -99,7 +99,7 @@ def reference_mask(layers, alpha, size, threshold, pool):
 
 
 def our_maps(layers, words):
-    """Summed over the layers, as the patches do while sampling: [rows, 1, side, side]."""
+    """Summed over the layers, as the patches do during sampling: [rows, 1, side, side]."""
     side = int(layers[0].shape[2] ** 0.5)
     rows = [sum(word_map(layer[row], tokens) for layer in layers) for row, tokens in enumerate(words)]
     return torch.stack(rows).view(len(words), 1, side, side)

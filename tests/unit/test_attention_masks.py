@@ -1,4 +1,4 @@
-"""attention/masks and attention/rows: thresholds against a plain search, shapes against counted pixels, DiffEdit's formula."""
+"""attention/masks and attention/rows: thresholds against brute force, shapes against pixel counts, DiffEdit's formula."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""attention/prompt_edit: what is written about prompts and words becomes numbers for their tokens."""
+"""attention/prompt_edit: texts about prompts and words become numbers for their tokens."""
 
 import pytest
 import torch

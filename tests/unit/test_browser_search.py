@@ -1,4 +1,4 @@
-"""Where the browser tests find a Chromium: installed, named, installed by apt, downloaded by Playwright, or nowhere."""
+"""Where the browser tests find a Chromium: installed, named, installed by apt, downloaded by Playwright, or not at all."""
 
 import os
 from pathlib import Path
@@ -9,7 +9,7 @@ from browser import NoBrowserError, find_browser
 
 
 class Machine:
-    """Stands in for the programs that would be run: each answers with a status and a text, and may make a program."""
+    """Stands in for the programs that would be run: each returns a status and a text, and may create a program."""
 
     def __init__(self, **answers):
         self.answers = answers
@@ -25,7 +25,7 @@ class Machine:
 
 @pytest.fixture
 def bare(monkeypatch, tmp_path):
-    """A machine without any browser; programs can be put into the folder that is returned."""
+    """A machine without any browser; programs can be added to the returned folder."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(browser.sys, "platform", "linux")
     for name in ("CHROMIUM", *browser.WINDOWS_FOLDERS):

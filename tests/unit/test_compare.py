@@ -1,4 +1,4 @@
-"""PSNR, SSIM and the heat map, against their definitions and against scikit-free closed forms."""
+"""PSNR, SSIM and the heat map against their definitions in closed form."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""dev.py: what it says of skipped tests, and that a missing browser fails where CI is true."""
+"""dev.py: how it reports skipped tests, and that a missing browser is a failure if CI is true."""
 
 import importlib.util
 import os

@@ -1,4 +1,4 @@
-"""The fixed point's accelerations: each against its formula, on maps whose answer is known, and inside DDIM inversion (P13)."""
+"""The accelerations of the fixed point: each against its formula, on maps with known solutions, and in DDIM inversion (P13)."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def randn(seed: int, *shape: int) -> torch.Tensor:
 
 
 def iterate(g, z, acceleration, evaluations):
-    """(all z asked, all g(z), the last estimate), as `invert_ddim` goes about it."""
+    """(all z evaluated, all g(z), the last estimate), in the way `invert_ddim` iterates."""
     asked, answers = [], []
     for iteration in range(evaluations):
         asked.append(z)
@@ -29,7 +29,7 @@ def iterate(g, z, acceleration, evaluations):
 
 
 def affine_map(seed: int, dimension: int, contraction: float):
-    """(z -> A z + b on [1, dimension, 1, 1], its fixed point), A symmetric with the spectral radius `contraction`."""
+    """(z -> A z + b on [1, dimension, 1, 1], its fixed point), with A symmetric and of spectral radius `contraction`."""
     basis, _ = torch.linalg.qr(randn(seed, dimension, dimension))
     spectrum = torch.linspace(-0.2 * contraction, contraction, dimension, dtype=torch.float64)
     matrix, offset = basis @ torch.diag(spectrum) @ basis.T, randn(seed + 1, dimension)

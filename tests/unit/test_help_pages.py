@@ -1,4 +1,4 @@
-"""Every table of a help page fits into ComfyUI's help panel, which cuts off what is wider than its 272 pixels."""
+"""Every table of a help page fits ComfyUI's help panel, which cuts off everything beyond its 272 pixels."""
 
 import re
 from itertools import groupby
@@ -13,14 +13,14 @@ margins take some 49 pixels, a character of such words some 4.75."""
 
 
 def tables(text: str) -> list[list[list[str]]]:
-    """Rows of cells, without the line below the heads."""
+    """Rows of cells, without the line below the header."""
     lines = groupby(text.splitlines(), key=lambda line: line.startswith("|"))
     found = [[line.strip("| ").split(" | ") for line in rows] for is_table, rows in lines if is_table]
     return [[row for row in rows if set("".join(row)) > set("- ")] for rows in found]
 
 
 def longest_word(cell: str) -> int:
-    """Of what the browser does not break: it breaks at spaces, after hyphens, and around Chinese characters."""
+    """The longest unbreakable part; the browser breaks at spaces, after hyphens, and around Chinese characters."""
     return max(map(len, re.split(r"\s|(?<=-)|[\u3000-\uffff]", re.sub("[`*]", "", cell))), default=0)
 
 

@@ -1,6 +1,6 @@
 """P9, P10 and P17: our blending against diffusers' inpainting pipelines and Differential Diffusion, on the same weights.
 
-In float64, diffusers' noise levels too: a random network under guidance magnifies float32's rounding to 1e-5 by itself.
+In float64, including diffusers' noise levels: a random network under guidance amplifies float32's rounding to 1e-5.
 """
 
 import pytest
@@ -86,7 +86,7 @@ def pipeline(kind, unet, vae, scheduler):
 
 
 def guided(unet, table, positive, negative):
-    """The network under guidance in our language: (x, sigma) -> x0."""
+    """The network under guidance, in our form: (x, sigma) -> x0."""
     context = torch.cat([negative, positive])
 
     def denoise(x, sigma):

@@ -1,4 +1,4 @@
-"""Inversion of the second-order samplers: the round trip, what it costs, and how its error falls."""
+"""Inversion of the second-order samplers: the round trip, its cost, and its order of convergence."""
 
 import pytest
 import torch

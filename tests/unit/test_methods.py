@@ -1,4 +1,4 @@
-"""inversion/methods: what the registry says of each method is what its functions do."""
+"""inversion/methods: what the registry says about each method is what its functions do."""
 
 import inspect
 from functools import partial
@@ -28,7 +28,7 @@ def invert(method, denoise, x, sigmas, path=PATH):
 
 
 def walk_back(method, denoise, found, sigmas, path=PATH):
-    """The way back from the noise end by the arguments that the registry documents for what is stored."""
+    """The way back from the noise end, with the arguments that the registry documents for what is stored."""
     sample = partial(method.sample, denoise, **{name: defaults(method)[name] for name in method.kept})
     if method.stores == "pair":
         return sample(found.pairs[-1], sigmas, path=path)

@@ -1,4 +1,4 @@
-"""Negative-prompt inversion: P7 of the parity tests, and the way from the source prompt to the empty one."""
+"""Negative-prompt inversion: P7 of the parity tests, and the interpolation from the source prompt to the empty one."""
 
 import math
 
@@ -21,7 +21,7 @@ def angle_between(first: torch.Tensor, second: torch.Tensor) -> float:
 
 
 def rollout(table: torch.Tensor, text: torch.Tensor, null: torch.Tensor, cfg: float) -> torch.Tensor:
-    """A walk from noise to image under guidance, with an eps network that an embedding steers."""
+    """Sampling from noise to image under guidance, with an eps network that an embedding controls."""
 
     def denoise(x, sigma, embedding):
         x_vp = x / (1 + sigma**2).sqrt()

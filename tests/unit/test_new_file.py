@@ -1,4 +1,4 @@
-"""New files: whole under a name of their own, whoever else writes to the folder; a killed writer leaves nothing for long."""
+"""New files: complete, under a free name, whoever else writes to the folder; a killed writer's leftovers are removed."""
 
 import errno
 import itertools
@@ -44,7 +44,7 @@ def numbered():
 
 @pytest.fixture
 def writer(tmp_path):
-    """Starts a process that runs a program in the folder and has written its first line."""
+    """Start a process that runs a program in the folder, and wait for its first line of output."""
     started = []
 
     def start(program: str, *arguments: str) -> subprocess.Popen:

@@ -1,6 +1,6 @@
-"""P19: the course notebook on DDIM inversion, written down literally, and where its states lie among ours.
+"""P19: the course notebook on DDIM inversion, transcribed literally, and how its states correspond to ours.
 
-Its quirks (skipped ends, one level off when editing) are not copied; the test shows which of our states is which of its.
+Its quirks (skipped ends, one level off when editing) are not copied; the test shows which of our states matches which.
 """
 
 import torch
@@ -29,7 +29,7 @@ def denoiser(table: torch.Tensor):
 
 
 def notebook_invert(alphas: torch.Tensor, x: torch.Tensor) -> list[torch.Tensor]:
-    """The notebook's loop: ascending timesteps, first and last transition left out, only what it appends."""
+    """The notebook's loop: ascending timesteps, without the first and last transition; returns only what it appends."""
     timesteps = [1 + STRIDE * index for index in range(STEPS)]
     kept = []
     for index in range(1, STEPS - 1):

@@ -1,4 +1,4 @@
-"""Null-text optimization: P5 and P6 of the parity tests against the published loop, and the promises of our own `fast` one."""
+"""Null-text optimization: P5 and P6 of the parity tests against the published loop, and the guarantees of our own `fast`."""
 
 from dataclasses import dataclass, field, replace
 
@@ -20,8 +20,9 @@ OPTIONS = NullTextOptions(cfg=CFG, inner_steps=10, epsilon=EPSILON)
 
 
 class Network(nn.Module):
-    """eps of (variance-preserving x, timestep, embedding), smooth in all three; more numbers in the embedding than in x,
-    as in Stable Diffusion, so that some embedding gives about any eps."""
+    """eps of (variance-preserving x, timestep, embedding), smooth in all three. As in Stable Diffusion, the embedding has more
+    numbers than x, so that some embedding gives almost any eps.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +37,7 @@ class Network(nn.Module):
 
 @dataclass
 class Toy:
-    """A network with its source prompt, the trajectory of one image under it, and what it was asked along the way."""
+    """A network with its source prompt, the trajectory of one image under it, and a record of its evaluations."""
 
     network: Network
     table: Tensor
@@ -74,7 +75,7 @@ class Toy:
         return optimize_null_text(self.text_denoise, self.null_denoise, sigmas=self.sigmas, **arguments, path=PATH)
 
     def steps_back(self, embeddings: Tensor, residuals: Tensor | None = None):
-        """(GuidedStep, null x0) of every step from the noise end under the given embeddings, each from where the last led."""
+        """(GuidedStep, null x0) of every step from the noise end under the given embeddings, from where the last one ended."""
         x = self.states[-1]
         for level in reversed(range(len(self.sigmas) - 1)):
             sigma = self.sigmas[level + 1]

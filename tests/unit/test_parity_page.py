@@ -1,4 +1,4 @@
-"""docs/parity.md lists the parity tests by the numbers that tests cite, each with the files that cite it."""
+"""docs/parity.md lists the parity tests under the numbers that tests cite, each with the files that cite it."""
 
 import re
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What every method has in common, and each one's golden picture (made once, looked at)."""
+"""What all methods have in common, and a golden picture of each (made once, then inspected)."""
 
 from __future__ import annotations
 

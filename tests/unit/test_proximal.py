@@ -13,7 +13,7 @@ def randn(seed: int) -> torch.Tensor:
 
 @pytest.fixture
 def spot() -> torch.Tensor:
-    """A difference that is large at one latent pixel of one channel of the first row, and small everywhere else."""
+    """A difference that is large at one latent pixel of one channel of the first row, and small elsewhere."""
     difference = 0.01 * randn(1)
     difference[0, 2, 3, 4] = -5.0
     return difference

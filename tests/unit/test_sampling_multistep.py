@@ -1,4 +1,4 @@
-"""The second-order samplers against k-diffusion's own notation, against the exact solution, and step by step."""
+"""The second-order samplers against k-diffusion's own form, against the exact solution, and step by step."""
 
 import math
 
@@ -11,7 +11,7 @@ SIGMAS = torch.tensor([9.0, 5.0, 2.5, 1.5, 0.4, 0.1, 0.0], dtype=torch.float64)
 
 
 def published_dpmpp_2m(denoise, x, sigmas):
-    """Algorithm 2 of Lu et al. 2022 as `sample_dpmpp_2m` of k-diffusion has it, in t = -log(sigma)."""
+    """Algorithm 2 of Lu et al. 2022 as in k-diffusion's `sample_dpmpp_2m`, with t = -log(sigma)."""
     old = None
     for i in range(len(sigmas) - 1):
         denoised = denoise(x, sigmas[i])
@@ -27,7 +27,7 @@ def published_dpmpp_2m(denoise, x, sigmas):
 
 
 def published_res_2m(denoise, x, sigmas):
-    """The multistep rule of Zhang et al. 2023 in their phi functions: b_2 = -phi_2(-h) / c_2 with c_2 = -h_old / h."""
+    """The multistep rule of Zhang et al. 2023 with their phi functions: b_2 = -phi_2(-h) / c_2, where c_2 = -h_old / h."""
 
     def phi_1(z):
         return math.expm1(z) / z

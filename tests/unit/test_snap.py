@@ -1,4 +1,4 @@
-"""inversion/snap: rows that rounding alone keeps from the trajectory, and rows that another prompt does."""
+"""inversion/snap: rows that differ from the trajectory only by rounding, and rows that differ because of another prompt."""
 
 import torch
 from retrace_pack.inversion.snap import snap_to_trajectory

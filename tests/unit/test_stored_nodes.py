@@ -1,4 +1,4 @@
-"""What templates and blueprints store of a node beside its place: the pack it comes from, and a seed that stays."""
+"""What templates and blueprints store in a node besides its place: the pack it comes from, and a fixed seed."""
 
 import json
 import re

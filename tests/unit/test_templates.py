@@ -1,6 +1,6 @@
-"""Every template can be read: groups and a note, nothing on top of another, no wire behind a node, few crossings.
+"""Every template is easy to read: groups and a note, no overlaps, no wire behind a node, few crossings.
 
-Where a wire runs is computed as the frontend does it: the slots' places, and a Bezier curve from slot to reroute to slot.
+Wires are computed as in the frontend: the slots' places, and a Bezier curve from slot to reroute to slot.
 """
 
 import json
@@ -64,7 +64,7 @@ CROSSINGS = {
 
 @dataclass(frozen=True)
 class Stretch:
-    """One drawn piece of a wire, from a slot or a reroute to the next one."""
+    """One drawn segment of a wire, from a slot or reroute to the next."""
 
     origin: tuple[int, int]
     """The node and output that the wire comes from."""
@@ -107,7 +107,7 @@ def first_widget(node: Node) -> int:
 
 
 def lines_height(node: Node) -> float:
-    """The height of each widget of several lines."""
+    """The height of each multiline widget."""
     widgets = [slot["name"] for slot in node["inputs"] if "widget" in slot]
     many = sum(widget in MULTILINE for widget in widgets)
     left = node["size"][1] - first_widget(node) - WIDGET * (len(node["widgets_values"]) - many)
@@ -139,13 +139,13 @@ def group_box(group: dict[str, Any]) -> Box:
 
 
 def group_title(group: dict[str, Any]) -> Box:
-    """The letters, somewhat wider than the font draws them."""
+    """The letters, slightly wider than the font draws them."""
     left, top = group["bounding"][:2]
     return left, top, left + 0.6 * group["font_size"] * len(group["title"]), top + 1.4 * group["font_size"]
 
 
 class Wires:
-    """The stretches of all wires of a graph; one that several links share is drawn once."""
+    """The segments of all wires of a graph; a segment that several links share is drawn once."""
 
     def __init__(self, graph: Graph) -> None:
         self.nodes = {node["id"]: node for node in graph["nodes"]}
@@ -196,7 +196,7 @@ class Wires:
 
 
 def bezier(start: Point, out: float | None, end: Point, into: float | None) -> tuple[Point, ...]:
-    """A curve that leaves and arrives under these angles; None is a slot, where a wire is level."""
+    """A curve that leaves and arrives at these angles; None is a slot, where a wire is horizontal."""
     quarter = math.dist(start, end) / 4
     slot_reach = max(30, quarter) if out is None and into is None else quarter
     reroute_reach = min(FARTHEST_CONTROL, quarter)
@@ -243,7 +243,7 @@ def halfway(a: Point, b: Point) -> Point:
 
 
 def side(a: Point, b: Point, c: Point) -> float:
-    """Positive where c lies to the one side of the line from a to b, negative to the other."""
+    """Positive if c is on one side of the line from a to b, negative if it is on the other."""
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
@@ -252,7 +252,7 @@ def lines_cross(a: Point, b: Point, c: Point, d: Point) -> bool:
 
 
 def curves_cross(a: tuple[Point, ...], b: tuple[Point, ...]) -> int:
-    """How often."""
+    """The number of crossings."""
     if not overlap(bounds(a), bounds(b)):
         return 0
     near = [line for line in pairwise(a) if overlap(bounds(line), bounds(b))]

@@ -1,4 +1,4 @@
-"""tests/tiny_models/dataset.py: a set is the beginning of any larger one, whatever interrupted its making."""
+"""tests/tiny_models/dataset.py: a set is the beginning of any larger one, even if rendering was interrupted."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The losses and conversions of tests/tiny_models that training stands on, against their closed forms."""
+"""The losses and conversions that the training in tests/tiny_models relies on, against their closed forms."""
 
 import numpy as np
 import pytest

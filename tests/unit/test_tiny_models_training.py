@@ -1,4 +1,4 @@
-"""tests/tiny_models/training.py: an interrupted stage goes on as if nothing had happened."""
+"""tests/tiny_models/training.py: an interrupted stage resumes as if nothing had happened."""
 
 import pytest
 import torch
@@ -8,7 +8,7 @@ PLAN = Plan("toy", iterations=12, learning_rate=0.05, warm_up=3, save_every=4, l
 
 
 class Killed(Exception):  # noqa: N818 (it is no error of the loop)
-    """What a kill is to the loop: it ends where it stands, without a last word."""
+    """Stands for a kill: the loop ends on the spot, without cleaning up."""
 
 
 def toy() -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""tests/tiny_sd/judge.py, which every figure of quality stands on: it must read what the renderer drew, and nothing else."""
+"""tests/tiny_sd/judge.py, on which every quality figure rests: it must read what the renderer drew, and nothing else."""
 
 import judge
 import numpy as np

@@ -1,4 +1,4 @@
-"""What a Trajectory gives out, and what it refuses."""
+"""What a Trajectory provides, and what it refuses."""
 
 import logging
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Saving and loading: everything comes back, a damaged file gives an error in words and leaves nothing behind."""
+"""Saving and loading: everything comes back; a damaged file gives a clear error and leaves nothing behind."""
 
 import json
 from dataclasses import asdict, replace

@@ -1,4 +1,4 @@
-"""Files that were made to harm: they are refused early and in a short sentence, and what was loaded stays as it was."""
+"""Malicious files are refused early with a short message, and what was loaded stays unchanged."""
 
 import json
 import subprocess
@@ -29,7 +29,7 @@ INVERSION = asdict(InversionFacts("ddim", STEPS, "leading", "clean", 1.0, "diges
 
 
 def content(tensors=None, model=None, inversion=None, metadata=None) -> bytes:
-    """A trajectory file with some of its parts exchanged."""
+    """A trajectory file with some of its parts replaced."""
     facts = {
         "model": json.dumps({**MODEL, **(model or {})}),
         "inversion": json.dumps({**INVERSION, **(inversion or {})}),

@@ -89,7 +89,7 @@ def files() -> list[Path]:
 
 
 def python_texts(source: str) -> Iterator[str]:
-    """Every string as Python joins it, and every run of comments."""
+    """Every string, with implicit concatenation joined, and all comments."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield node.value
@@ -119,7 +119,7 @@ def texts(path: Path) -> Iterator[str]:
 
 
 def complaints(text: str) -> list[str]:
-    """Each phrase with what stands around it, and what to write instead."""
+    """Each phrase found, with its context and what to write instead."""
     line = re.sub(r"\s+", " ", text)
     return [
         f"...{line[max(found.start() - 40, 0) : found.end() + 20]}... -> {instead}"

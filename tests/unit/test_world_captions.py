@@ -1,4 +1,4 @@
-"""world/scene.py and captions.py: what a caption says is what the scene is, and a tenth of the words is kept aside."""
+"""world/scene.py and captions.py: a caption says what the scene is, and a tenth of the words is held out."""
 
 from dataclasses import replace
 from itertools import product

@@ -1,4 +1,4 @@
-"""world/judge.py, which every figure of quality stands on: it reads what was rendered, from the pixels alone."""
+"""world/judge.py, on which every quality figure rests: it reads what was rendered, from the pixels alone."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""world/render.py and truth.py: the same bits from the same scene, and a change reaches no further than light does."""
+"""world/render.py and truth.py: the same scene gives the same bits, and a change affects no more than light can reach."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""world/solids.py: rays meet each solid where a fine walk along them first gets inside, and nowhere else."""
+"""world/solids.py: rays hit each solid where fine steps along them first get inside, and nowhere else."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from world.scene import SHAPES, Solid
 
 
 def inside(shape: str, p: np.ndarray) -> np.ndarray:
-    """Whether points [3, ...] of a solid's own frame lie in it, from its definition."""
+    """Whether points [3, ...] in a solid's own frame are inside it, by definition."""
     x, y, z = p
     around = np.hypot(x, z)
     if shape == "ball":
