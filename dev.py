@@ -6,6 +6,7 @@
     python dev.py lint     ruff and pyright
     python dev.py bench    run all benchmarks, or the named ones
     python dev.py pictures make the help pages' pictures, for all nodes or the named ones
+    python dev.py batch    many photos through one workflow, as scripts/batch.py
     python dev.py serve    start ComfyUI with this pack; further arguments go to ComfyUI
     python dev.py setup    only create the environment that the other commands need
 
@@ -224,6 +225,11 @@ def pictures(version: str, arguments: Sequence[str]) -> int:
     return run("python", ROOT / "demo" / "pictures.py", *arguments, comfyui=prepare(version, "runtime"))
 
 
+def batch(version: str, arguments: Sequence[str]) -> int:
+    """Many photos through one workflow; arguments as in scripts/batch.py."""
+    return run("python", ROOT / "scripts" / "batch.py", *arguments, comfyui=prepare(version, "runtime"))
+
+
 def serve(version: str, arguments: Sequence[str]) -> int:
     """Run a ComfyUI with this pack until it is stopped."""
     return run("python", ROOT / "demo" / "serve.py", *arguments, comfyui=prepare(version, "runtime"))
@@ -283,7 +289,7 @@ def bench(version: str, arguments: Sequence[str]) -> int:
 
 
 COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {
-    command.__name__: command for command in (setup, demo, test, lint, bench, pictures, serve)
+    command.__name__: command for command in (setup, demo, test, lint, bench, pictures, batch, serve)
 }
 
 

@@ -1,0 +1,32 @@
+"""Which columns go where in the shipped templates, so that their names alone are enough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from .items import InputError, Item
+from .workflow import Setting
+
+COLUMNS = {
+    "before": (("Edit Image", "before"), ("Source prompt", "text")),
+    "after": (("Edit Image", "after"), ("Target prompt", "text")),
+}
+
+
+def default_settings(titles: Iterable[str], items: list[Item]) -> list[Setting]:
+    """Settings for the columns `before` and `after`, where the items have them and the workflow has a place for them."""
+    present = set(titles)
+    settings = []
+    for column, places in COLUMNS.items():
+        if all(column in item.values for item in items):
+            place = next((place for place in places if place[0] in present), None)
+            if place is None:
+                wanted = " or ".join(repr(title) for title, _ in places)
+                raise InputError(
+                    [
+                        f"the table has a column {column!r}, but no node of the workflow is titled {wanted}; "
+                        "say where it goes with --set."
+                    ]
+                )
+            settings.append(Setting(*place, f"{{{column}}}"))
+    return settings

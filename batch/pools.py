@@ -1,0 +1,53 @@
+"""Who does the tasks: one worker in a thread here, or Ray actors on this machine or a cluster. One task a worker at a time."""
+
+from __future__ import annotations
+
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import Protocol
+
+from .tasks import Task
+from .worker import Answer, ComfyWorker
+
+
+class Pool(Protocol):
+    """Workers that take a task each."""
+
+    def free(self) -> int:
+        """How many tasks it would take now."""
+        ...
+
+    def start(self, task: Task) -> None:
+        """Give a task to a free worker."""
+        ...
+
+    def finished(self, timeout: float) -> list[tuple[Task, Answer]]:
+        """The tasks that have come to their end; waits at most `timeout` seconds for one."""
+        ...
+
+    def close(self) -> None:
+        """End the workers and their servers, tasks in work included."""
+        ...
+
+
+class OneWorker:
+    """A single worker, run in a thread so that signals and progress are not held up."""
+
+    def __init__(self, worker: ComfyWorker) -> None:
+        self._worker = worker
+        self._thread = ThreadPoolExecutor(1)
+        self._working: dict[Future[Answer], Task] = {}
+
+    def free(self) -> int:
+        return 1 - len(self._working)
+
+    def start(self, task: Task) -> None:
+        order = task.order()
+        self._working[self._thread.submit(self._worker.run, order)] = task
+
+    def finished(self, timeout: float) -> list[tuple[Task, Answer]]:
+        done, _ = wait(self._working, timeout, FIRST_COMPLETED)
+        return [(self._working.pop(each), each.result()) for each in done]
+
+    def close(self) -> None:
+        self._worker.stop()  # first: a task in work then ends at once
+        self._thread.shutdown(cancel_futures=True)

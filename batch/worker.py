@@ -1,0 +1,148 @@
+"""One ComfyUI and the items it is given, one after the other; bytes in, bytes out, nothing raised for an item's own fault."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from .api import ComfyApi, ComfyError, NoAnswerError, PromptFailedError, PromptInterruptedError, PromptRejectedError
+from .server import ComfyServer
+from .workflow import RESULTS, Graph, nodes_of, title_of
+
+SUBFOLDER = "retrace-batch"
+POLL_SECONDS = 0.25
+
+REJECTED, NODE, TIMEOUT, MEMORY, SERVER, WORKER = (
+    "rejected", "node", "timeout", "memory", "server died", "worker died",
+)  # fmt: skip
+TRIED_AGAIN = (TIMEOUT, MEMORY, SERVER, WORKER)
+"""What may succeed another time; a rejected prompt and a node's own message stay what they are."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a worker needs of an item: the graph, and the files that it loads by their names on the server."""
+
+    key: str
+    graph: Graph
+    files: Mapping[str, bytes]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of an order: files by name, or the kind of failure and its message."""
+
+    key: str
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    kind: str = ""
+    message: str = ""
+    seconds: float = 0.0
+
+
+class ComfyWorker:
+    """Runs orders on a ComfyUI of its own, started anew where it ends, or on one that runs already."""
+
+    def __init__(self, connect: Callable[[], ComfyApi], timeout: float) -> None:
+        """`connect` starts a server or finds one; `timeout` in seconds is for one item. Raises what `connect` raises."""
+        self._connect, self._timeout = connect, timeout
+        self._api = connect()
+
+    def facts(self) -> dict[str, str]:
+        """What must be equal for all workers of a batch: results would depend on who made them."""
+        system = self._api.get("/system_stats")["system"]
+        return {name: str(system.get(name, "")) for name in ("comfyui_version", "python_version", "pytorch_version")}
+
+    def node_definitions(self) -> dict[str, object]:
+        """The server's /object_info."""
+        return self._api.get("/object_info")
+
+    def run(self, order: Order) -> Answer:
+        """Run an order to its end. A server that dies is started again, and the order tried once more."""
+        started = time.monotonic()
+        answer = self._tried(order)
+        if answer.kind == SERVER and isinstance(self._api, ComfyServer):
+            try:
+                self._restart()
+            except ComfyError as error:
+                return Answer(order.key, {}, SERVER, str(error), time.monotonic() - started)
+            answer = self._tried(order)
+        elif answer.kind == MEMORY:
+            self._api.request("/free", {"unload_models": True, "free_memory": True})
+            answer = self._tried(order)
+        return Answer(order.key, answer.files, answer.kind, answer.message, time.monotonic() - started)
+
+    def stop(self) -> None:
+        """End the server, where it is the worker's own."""
+        if isinstance(self._api, ComfyServer):
+            self._api.stop()
+
+    def _restart(self) -> None:
+        self.stop()
+        self._api = self._connect()
+
+    def _tried(self, order: Order) -> Answer:
+        try:
+            return Answer(order.key, self._results(order))
+        except PromptRejectedError as error:
+            return Answer(order.key, {}, REJECTED, _reasons(error))
+        except PromptFailedError as error:
+            kind = MEMORY if "OutOfMemory" in str(error.event.get("exception_type")) else NODE
+            return Answer(order.key, {}, kind, f"{error.event.get('node_type')}: {error.message}")
+        except (TimeoutError, PromptInterruptedError) as error:
+            return Answer(order.key, {}, TIMEOUT, str(error))
+        except ComfyError as error:
+            return Answer(order.key, {}, SERVER, str(error))
+
+    def _results(self, order: Order) -> dict[str, bytes]:
+        for name, content in order.files.items():
+            self._api.upload(name, SUBFOLDER, content)
+        prompt_id = self._queued(order)
+        self._wait(prompt_id)
+        outputs = self._api.finished(prompt_id)["outputs"]
+        shown = {
+            node: outputs[node]["images"]
+            for node in nodes_of(order.graph, RESULTS)
+            if outputs.get(node, {}).get("images")
+        }
+        return {
+            _file_name(order, node, number, len(shown), len(images), image["filename"]): self._api.fetch(image)
+            for node, images in shown.items()
+            for number, image in enumerate(images)
+        }
+
+    def _queued(self, order: Order) -> str:
+        """Queue the order, or find it: the id depends on the order alone, and a resumed batch takes up what was queued."""
+        prompt_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"retrace:{order.key}"))
+        if self._api.is_queued(prompt_id):
+            return prompt_id
+        record = self._api.history(prompt_id)
+        if record is None:
+            return self._api.post_prompt({"prompt": order.graph, "prompt_id": prompt_id})
+        failed = any(kind in ("execution_error", "execution_interrupted") for kind, _ in record["status"]["messages"])
+        return self._api.post_prompt({"prompt": order.graph}) if failed else prompt_id
+
+    def _wait(self, prompt_id: str) -> None:
+        deadline = time.monotonic() + self._timeout
+        while self._api.history(prompt_id) is None:
+            if time.monotonic() > deadline:
+                self._api.interrupt()
+                raise TimeoutError(f"not done after {self._timeout:g} seconds")
+            if not self._api.is_queued(prompt_id) and self._api.history(prompt_id) is None:
+                raise NoAnswerError(f"the server has lost the prompt {prompt_id}")
+            time.sleep(POLL_SECONDS)
+
+
+def _file_name(order: Order, node: str, number: int, nodes: int, images: int, stored: str) -> str:
+    """KEY.png; with the node's title where several nodes show pictures, with a number where one shows several."""
+    title = f".{title_of(order.graph, node).replace(' ', '_').replace('/', '_')}" if nodes > 1 else ""
+    count = f".{number + 1}" if images > 1 else ""
+    return f"{order.key}{title}{count}.{stored.rpartition('.')[2]}"
+
+
+def _reasons(error: PromptRejectedError) -> str:
+    reasons = [str(error.response.get("error", {}).get("message", ""))]
+    for node in error.response.get("node_errors", {}).values():
+        reasons += [f"{node['class_type']}: {each['message']}: {each['details']}" for each in node["errors"]]
+    return "; ".join(reason for reason in reasons if reason)
