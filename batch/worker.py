@@ -42,7 +42,7 @@ class Answer:
 
 
 class ComfyWorker:
-    """Runs orders on a ComfyUI of its own, started anew where it ends, or on one that runs already."""
+    """Runs orders on a ComfyUI of its own, restarted when it ends, or on one that is already running."""
 
     def __init__(self, connect: Callable[[], ComfyApi], timeout: float) -> None:
         """`connect` starts a server or finds one; `timeout` in seconds is for one item. Raises what `connect` raises."""
