@@ -78,8 +78,11 @@ PHRASES: dict[str, str] = {
     r"\b(network|model|UNet|denoiser)'s answers?\b|\banswers? of the (network|model|UNet|denoiser)\b": "prediction, output",
 }  # fmt: skip
 """What must not come back, as regular expressions, and what to write instead."""
+PATTERNS = {re.compile(phrase, re.IGNORECASE): instead for phrase, instead in PHRASES.items()}
 
 ENGLISH = ("*.md", "*.py", "*.json", "*.sh", "*.toml", "*.yml")
+APART = " .|. "
+"""Between the texts of a file, which are searched together: much faster, and no phrase reaches across."""
 SKIPPED = {".dev", ".git", "saved_workflows", "golden", "results", "demo-output", "node_modules", "__pycache__"}
 
 
@@ -123,14 +126,14 @@ def complaints(text: str) -> list[str]:
     line = re.sub(r"\s+", " ", text)
     return [
         f"...{line[max(found.start() - 40, 0) : found.end() + 20]}... -> {instead}"
-        for phrase, instead in PHRASES.items()
-        for found in re.finditer(phrase, line, re.IGNORECASE)
+        for phrase, instead in PATTERNS.items()
+        for found in phrase.finditer(line)
     ]
 
 
 @pytest.mark.parametrize("path", files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_phrase_has_come_back(path):
-    assert [complaint for text in texts(path) for complaint in complaints(text)] == []
+    assert complaints(APART.join(texts(path))) == []
 
 
 @pytest.mark.parametrize(
