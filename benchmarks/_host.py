@@ -20,7 +20,8 @@ CHECKPOINTS = ("tiny_sd15", "tiny_sd2_v")
 
 def prepare() -> ModuleType:
     """Import ComfyUI (`COMFYUI_PATH`, on the CPU if there is no GPU) and the pack as `retrace_pack`; returns the pack."""
-    for folder in (os.environ["COMFYUI_PATH"], str(TINY)):
+    # tests/ for node_call, which calls a node by keyword.
+    for folder in (os.environ["COMFYUI_PATH"], str(TINY), str(ROOT / "tests")):
         sys.path.insert(0, folder)
     from comfy.cli_args import args
 

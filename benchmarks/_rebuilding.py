@@ -11,7 +11,6 @@ from _host import encode_texts
 from torch import Tensor
 
 STEPS, CFG = 50, 7.5
-WINDOW = ("leading", "clean")
 
 
 @dataclass(frozen=True)
@@ -77,10 +76,17 @@ def methods() -> Iterator[tuple[str, Prepare, bool]]:
 
 
 def plain(part: Case, cfg: float | None = None, iterations: int = 0) -> Prepared:
+    from node_call import run_node
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore[reportMissingImports]
 
-    trajectory = RetraceDDIMInvert.execute(
-        part.model, part.source, part.empty, {"samples": part.samples}, STEPS, 1.0, iterations, *WINDOW
+    trajectory = run_node(
+        RetraceDDIMInvert,
+        model=part.model,
+        positive=part.source,
+        negative=part.empty,
+        latent={"samples": part.samples},
+        steps=STEPS,
+        fixed_point_iterations=iterations,
     ).result[0]
     return Prepared(
         trajectory, part.empty, part.cfg if cfg is None else cfg, trajectory.inversion.unet_evaluations, part.model
@@ -92,27 +98,44 @@ def negative_prompt(part: Case, iterations: int = 0) -> Prepared:
 
 
 def proximal(part: Case) -> Prepared:
+    from node_call import run_node
     from retrace_pack.nodes.proximal_guidance import RetraceProximalGuidance  # pyright: ignore[reportMissingImports]
 
-    model = RetraceProximalGuidance.execute(part.model, "soft", 0.7).result[0]
+    model = run_node(RetraceProximalGuidance, model=part.model).result[0]
     return replace(negative_prompt(part), model=model)
 
 
 def exact(part: Case, method: str, cfg: float | None = None) -> Prepared:
+    from node_call import run_node
     from retrace_pack.nodes.exact_inversion import RetraceExactInvert  # pyright: ignore[reportMissingImports]
 
     cfg = part.cfg if cfg is None else cfg
-    trajectory = RetraceExactInvert.execute(
-        part.model, part.source, part.empty, {"samples": part.samples}, method, STEPS, cfg, 0.93, 1.0, *WINDOW
+    trajectory = run_node(
+        RetraceExactInvert,
+        model=part.model,
+        positive=part.source,
+        negative=part.empty,
+        latent={"samples": part.samples},
+        method=method,
+        steps=STEPS,
+        cfg=cfg,
     ).result[0]
     return Prepared(trajectory, part.empty, cfg, trajectory.inversion.unet_evaluations, part.model)
 
 
 def edit_friendly(part: Case, solver: str, steps: int) -> Prepared:
+    from node_call import run_node
     from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert  # pyright: ignore[reportMissingImports]
 
-    trajectory = RetraceEditFriendlyInvert.execute(
-        part.model, part.source, part.empty, {"samples": part.samples}, 0, steps, part.cfg, solver, 1.0, *WINDOW
+    trajectory = run_node(
+        RetraceEditFriendlyInvert,
+        model=part.model,
+        positive=part.source,
+        negative=part.empty,
+        latent={"samples": part.samples},
+        steps=steps,
+        cfg=part.cfg,
+        solver=solver,
     ).result[0]
     return Prepared(trajectory, part.empty, part.cfg, trajectory.inversion.unet_evaluations, part.model)
 
@@ -155,14 +178,21 @@ class SavedBytes:
 
 def continued(prepared: Prepared, positive: list[list[Any]], start: float) -> tuple[Tensor, int]:
     """Latents of the continuation from a fraction of the steps (including the held source, if any), and its UNet work."""
+    from node_call import run_node
     from retrace_pack.nodes.editing import RetraceEditSample  # pyright: ignore[reportMissingImports]
 
     trajectory = prepared.trajectory
     first = round(start * trajectory.steps)
-    latent, source = RetraceEditSample.execute(
-        prepared.model, trajectory, positive, prepared.cfg, first, True, 0.0, 400, 0.7, 1, prepared.negative,
-        prepared.source,
-    ).result  # fmt: skip
+    latent, source = run_node(
+        RetraceEditSample,
+        model=prepared.model,
+        trajectory=trajectory,
+        positive=positive,
+        cfg=prepared.cfg,
+        start_step=first,
+        negative=prepared.negative,
+        source=prepared.source,
+    ).result
     passes = (trajectory.steps - first) * (1 if prepared.cfg == 1 else 2) * (2 if prepared.source else 1)
     if trajectory.inversion.method == "edict":
         passes *= 2

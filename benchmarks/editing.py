@@ -250,6 +250,7 @@ class Bench:
 
     def patch(self, case: Case, settings: Settings, reweight: str = "") -> tuple[Any, Any]:
         """The model and conditioning from Prompt to Prompt."""
+        from node_call import run_node
         from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt  # pyright: ignore[reportMissingImports]
 
         blend = settings.blend or Blend()
@@ -257,17 +258,36 @@ class Bench:
         words, subtracted = (case.blend, case.subtract) if settings.blend and painted is None else ("", "")
         new = new_words(case) if settings.emphasis else []
         factor, fraction = settings.emphasis or (1.0, 1.0)
-        return RetracePromptToPrompt.execute(
-            self.model, self.clip, case.source.caption, case.target.caption, "auto", settings.cross, settings.own,
-            reweight or numbered(new, factor), words, blend.threshold, blend.start, subtracted, blend.subtract_threshold,
-            numbered(new, fraction), "half", blend.layers, painted,
-        ).result  # fmt: skip
+        return run_node(
+            RetracePromptToPrompt,
+            model=self.model,
+            clip=self.clip,
+            source_prompt=case.source.caption,
+            target_prompts=case.target.caption,
+            cross_replace=settings.cross,
+            self_replace=settings.own,
+            reweight=reweight or numbered(new, factor),
+            blend_words=words,
+            blend_threshold=blend.threshold,
+            blend_start=blend.start,
+            subtract_words=subtracted,
+            subtract_threshold=blend.subtract_threshold,
+            cross_replace_words=numbered(new, fraction),
+            blend_layers=blend.layers,
+            blend_mask=painted,
+        ).result
 
     def sample(self, model: Any, positive: Any, prepared: Prepared) -> tuple[Tensor, int]:  # noqa: ANN401
+        from node_call import run_node
         from retrace_pack.nodes.editing import RetraceEditSample  # pyright: ignore[reportMissingImports]
 
-        output = RetraceEditSample.execute(
-            model, prepared.trajectory, positive, self.cfg, 0, True, 0.0, 400, 0.7, 1, negative=prepared.negative
+        output = run_node(
+            RetraceEditSample,
+            model=model,
+            trajectory=prepared.trajectory,
+            positive=positive,
+            cfg=self.cfg,
+            negative=prepared.negative,
         )
         rows = positive[0][0].shape[0]
         return output.result[0]["samples"], rows * int(output.ui["text"][0].split()[0])
@@ -326,14 +346,23 @@ def write_sheet(path: Path, bench: Bench) -> None:
 
 def _from_noise(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
     """Plain sampling of the target prompt: the baseline for success."""
+    from node_call import run_node
     from retrace_pack.nodes.ddim_sample import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
 
     positive = encode_texts(bench.clip, [case.target.caption])
     empty = {"samples": torch.zeros_like(prepared.trajectory.latents[0])}
     seed = abs(int(1e6 * case.source.angle))
-    output = RetraceDDIMSample.execute(
-        bench.model, positive, bench.negative, empty, seed, STEPS, bench.cfg, 0, 1000, True, 0.0, "leading", "clean", False, ""
-    )  # fmt: skip
+    output = run_node(
+        RetraceDDIMSample,
+        model=bench.model,
+        positive=positive,
+        negative=bench.negative,
+        latent=empty,
+        seed=seed,
+        steps=STEPS,
+        cfg=bench.cfg,
+        add_noise=True,
+    )
     return output.result[0]["samples"], 2 * STEPS
 
 
@@ -349,17 +378,19 @@ def _p2p(editor: str) -> Callable[[Bench, Case, Prepared, str], tuple[Tensor, in
 
 
 def _masactrl(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
+    from node_call import run_node
     from retrace_pack.nodes.masactrl import RetraceMasaCtrl  # pyright: ignore[reportMissingImports]
 
     model, positive = bench.patch(case, Settings(0.0, 0.0))
-    return bench.sample(RetraceMasaCtrl.execute(model, 4, 0.625).result[0], positive, prepared)
+    return bench.sample(run_node(RetraceMasaCtrl, model=model).result[0], positive, prepared)
 
 
 def _plug_and_play(bench: Bench, case: Case, prepared: Prepared, _: str) -> tuple[Tensor, int]:
+    from node_call import run_node
     from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay  # pyright: ignore[reportMissingImports]
 
     model, positive = bench.patch(case, Settings(0.0, 0.0))
-    return bench.sample(RetracePlugAndPlay.execute(model, 0.5, 0.8).result[0], positive, prepared)
+    return bench.sample(run_node(RetracePlugAndPlay, model=model).result[0], positive, prepared)
 
 
 INVERSIONS: dict[str, Callable[[Rebuilt], Prepared]] = {

@@ -103,6 +103,7 @@ def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int
     import comfy.sample
     import comfy.samplers
     from comfy_extras.nodes_mask import ImageCompositeMasked
+    from node_call import run_node
     from retrace_pack.nodes.inpainting import RetraceLatentBlendSample  # pyright: ignore
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore
     from retrace_pack.nodes.pixel_composite import RetracePixelComposite  # pyright: ignore
@@ -125,16 +126,36 @@ def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int
 
     edited = stock(latent["samples"], masks[:, None])
     images = {"core": ImageCompositeMasked.execute(pictures, edited, 0, 0, False, masks)[0]}
-    trajectory = RetraceDDIMInvert.execute(model, source, source, latent, steps, 1.0, 1, "leading", "clean").result[0]
+    trajectory = run_node(
+        RetraceDDIMInvert,
+        model=model,
+        positive=source,
+        negative=source,
+        latent=latent,
+        steps=steps,
+        fixed_point_iterations=1,
+    ).result[0]
     for method, kept_from, inherited in (
         ("matched", "matched", False), ("trajectory", "trajectory", False), ("inherited", "trajectory", True),
     ):  # fmt: skip
-        painted = RetraceLatentBlendSample.execute(
-            model, positive, negative, latent, seed, steps, CFG, 1.0, kept_from, "constant", 3, 0.0, "leading", "clean",
-            inherited, masks, trajectory,
-        ).result[0]  # fmt: skip
+        painted = run_node(
+            RetraceLatentBlendSample,
+            model=model,
+            positive=positive,
+            negative=negative,
+            latent=latent,
+            seed=seed,
+            steps=steps,
+            cfg=CFG,
+            kept_from=kept_from,
+            inherit_noise=inherited,
+            mask=masks,
+            trajectory=trajectory,
+        ).result[0]
         decoded = vae.decode(painted["samples"])
-        images[method] = RetracePixelComposite.execute(pictures, decoded, masks, FEATHER, True, "feather").result[0]
+        images[method] = run_node(
+            RetracePixelComposite, source=pictures, edited=decoded, mask=masks, feather=FEATHER, match_colour=True
+        ).result[0]
     images["unrestricted"] = stock(torch.zeros_like(latent["samples"]), None)
     return images
 

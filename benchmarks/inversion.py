@@ -36,6 +36,7 @@ def main() -> None:
 
 def measure(name: str, count: int) -> list[str]:
     """The rows of the table for one checkpoint."""
+    from node_call import run_node
     from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
     from retrace_pack.nodes.ddim_sample import RetraceDDIMSample  # pyright: ignore[reportMissingImports]
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore[reportMissingImports]
@@ -53,16 +54,27 @@ def measure(name: str, count: int) -> list[str]:
             if iterations not in inverted:
                 started = time.perf_counter()
                 latent = {"samples": samples}
-                trajectory = RetraceDDIMInvert.execute(
-                    model, positive, negative, latent, STEPS, 1.0, iterations, "leading", "clean"
+                trajectory = run_node(
+                    RetraceDDIMInvert,
+                    model=model,
+                    positive=positive,
+                    negative=negative,
+                    latent=latent,
+                    steps=STEPS,
+                    fixed_point_iterations=iterations,
                 ).result[0]
                 inverted[iterations] = trajectory, time.perf_counter() - started
             trajectory, seconds = inverted[iterations]
             started = time.perf_counter()
-            rebuilt = RetraceDDIMSample.execute(
-                model, positive, negative, {"samples": trajectory.latents[-1]}, 0, STEPS, cfg, 0, 1000,
-                False, 0.0, "leading", "clean", False, "",
-            ).result[0]["samples"]  # fmt: skip
+            rebuilt = run_node(
+                RetraceDDIMSample,
+                model=model,
+                positive=positive,
+                negative=negative,
+                latent={"samples": trajectory.latents[-1]},
+                steps=STEPS,
+                cfg=cfg,
+            ).result[0]["samples"]
             seconds = (seconds + time.perf_counter() - started) / count
             decoded = vae.decode(rebuilt)
             to_roundtrip, to_image = (compare_images(decoded, other).mean_psnr for other in (roundtrip, pictures))

@@ -101,9 +101,10 @@ def overhead(model: Any, options: argparse.Namespace, run: Callable[..., None]) 
 
 
 def inversion(model: Any, conditioning: list[Any], latent: dict[str, Any], steps: int) -> None:  # noqa: ANN401
+    from node_call import run_node
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore[reportMissingImports]
 
-    RetraceDDIMInvert.execute(model, conditioning, conditioning, latent, steps, 1.0, 0, "leading", "clean")
+    run_node(RetraceDDIMInvert, model=model, positive=conditioning, negative=conditioning, latent=latent, steps=steps)
 
 
 def euler(model: Any, conditioning: list[Any], latent: dict[str, Any], steps: int) -> None:  # noqa: ANN401

@@ -8,8 +8,8 @@ from typing import Any
 from comfy_api.latest import io
 
 
-def run_node(node: type[io.ComfyNode], **inputs: Any) -> io.NodeOutput:
-    """Call the node's `execute` with the inputs, and with the schema's defaults for missing ones; optional inputs stay unset.
+def run_node(node: type[io.ComfyNode], **inputs: Any) -> Any:
+    """The NodeOutput of `execute` for the inputs, with the schema's defaults for missing ones; optional inputs stay unset.
 
     A dynamic combo is given as its key, or as a mapping with the key and some inputs of its option.
     Raises TypeError for an input that the schema does not have, or that is missing and has no default.

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from comfy.cli_args import args
+from node_call import run_node
 from retrace_pack.inversion.trajectory import InversionFacts, ModelFacts, plain_trajectory
 
 # Before any module of ComfyUI asks for the device: parity is measured on the CPU in float32, also where there is a GPU.
@@ -102,22 +103,40 @@ class Task:
 
     def invert(self, terminal: str = "clean"):
         """The plain trajectory."""
-        return RetraceDDIMInvert.execute(
-            self.model, self.source, self.source, {"samples": self.samples}, self.steps, 1.0, self.iterations, "leading",
-            terminal,
-        ).result[0]  # fmt: skip
+        return run_node(
+            RetraceDDIMInvert,
+            model=self.model,
+            positive=self.source,
+            negative=self.source,
+            latent={"samples": self.samples},
+            steps=self.steps,
+            fixed_point_iterations=self.iterations,
+            terminal=terminal,
+        ).result[0]
 
     def exact(self, method: str, cfg: float = 1.0):
-        return RetraceExactInvert.execute(
-            self.model, self.source, self.negative, {"samples": self.samples}, method, self.steps, cfg, 0.93, 1.0,
-            "leading", "clean",
-        ).result[0]  # fmt: skip
+        return run_node(
+            RetraceExactInvert,
+            model=self.model,
+            positive=self.source,
+            negative=self.negative,
+            latent={"samples": self.samples},
+            method=method,
+            steps=self.steps,
+            cfg=cfg,
+        ).result[0]
 
     def edit_friendly(self, solver: str, cfg: float = 3.5):
-        return RetraceEditFriendlyInvert.execute(
-            self.model, self.source, self.negative, {"samples": self.samples}, 0, self.steps, cfg, solver, 1.0,
-            "leading", "clean",
-        ).result[0]  # fmt: skip
+        return run_node(
+            RetraceEditFriendlyInvert,
+            model=self.model,
+            positive=self.source,
+            negative=self.negative,
+            latent={"samples": self.samples},
+            steps=self.steps,
+            cfg=cfg,
+            solver=solver,
+        ).result[0]
 
     def optimize(
         self, trajectory, method: str = "fast", callback: Callable[..., object] = lambda *said: None, **options
@@ -134,8 +153,13 @@ class Task:
             "cfg": self.cfg, "inner_steps": 3, "learning_rate": 0.01, "epsilon": 1e-5, "method": "fast",
             "residual": False,
         }  # fmt: skip
-        return RetraceNullTextOptimize.execute(
-            self.model, trajectory, self.source, self.negative, **{**inputs, **changes}
+        return run_node(
+            RetraceNullTextOptimize,
+            model=self.model,
+            trajectory=trajectory,
+            positive=self.source,
+            negative=self.negative,
+            **{**inputs, **changes},
         ).result
 
     def edit(self, trajectory, positive=None, **changes):
@@ -145,12 +169,18 @@ class Task:
             "pull_back_quantile": 0.7, "pull_back_dilation": 0, "source": None,
             "negative": self.negative if trajectory.null_text is None else None,
         }  # fmt: skip
-        output = RetraceEditSample.execute(self.model, trajectory, positive or self.source, **{**inputs, **changes})
+        output = run_node(
+            RetraceEditSample,
+            model=self.model,
+            trajectory=trajectory,
+            positive=positive or self.source,
+            **{**inputs, **changes},
+        )
         return tuple(latent["samples"] for latent in output.result)
 
     def k_sampler(self, trajectory, negative=None, cfg: float | None = None, sampler_name: str = "euler", start_step=0):
         """Continue a plain trajectory with KSamplerAdvanced."""
-        latent = RetraceTrajectoryLatent.execute(trajectory, start_step).result[0]
+        latent = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=start_step).result[0]
         return nodes.KSamplerAdvanced().sample(
             self.model, "disable", 0, trajectory.steps, cfg or self.cfg, sampler_name, "ddim_uniform", self.source,
             negative or self.negative, latent, start_step, 10000, "disable",

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from node_call import run_node
 from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
 from retrace_pack.host.backbone import nearest_resolution
 from retrace_pack.host.backbones import backbone_of
@@ -61,7 +62,7 @@ def test_our_own_edits_chain(models, relative):
     model = models("sd15")[0]
     positive, state = rows(model, 1, 2), strangers()
     first = p2p(model, edit(seed=3, own=0.3))
-    both = RetraceMasaCtrl.execute(first, 1, 0.0).result[0]
+    both = run_node(RetraceMasaCtrl, model=first, start_step=1, start_layer=0.0).result[0]
     result = sample(both, positive, state)
     assert relative(result[1], sample(first, positive, state)[1]) > 1e-4
     assert torch.equal(result[0], sample(model, positive, state)[0])
@@ -75,8 +76,8 @@ def test_an_occupied_residual_block_is_refused(models):
     model = models("sd15")[0].clone()
     model.set_model_forward_timestep_embed_patch((ResBlock, lambda block, x, emb, *_: block(x, emb)))
     with pytest.raises(ValueError, match="Plug and Play: another node before it already replaces"):
-        RetracePlugAndPlay.execute(model, 0.5, 0.8)
-    RetracePlugAndPlay.execute(model, 0.5, 0.0)
+        run_node(RetracePlugAndPlay, model=model)
+    run_node(RetracePlugAndPlay, model=model, feature_fraction=0.0)
 
 
 def test_layers_are_found_by_their_size_relative_to_the_latent(models):

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import pytest
 import torch
+from node_call import run_node
 from random_edits import BLEND, STEPS, TOKENS, cross_edit, edit, p2p, rows, sample, strangers, twins
 from retrace_pack.attention.local_blend import LocalBlend
 from retrace_pack.attention.prompt_edit import PromptEdit
@@ -27,8 +28,8 @@ def test_edits_that_do_nothing_change_no_bit(models, layout, size):
     for patched in (
         p2p(model, edit(cross=0, own=0)),
         p2p(model, edit(cross=0, own=0.1, blend=None)),
-        RetraceMasaCtrl.execute(model, STEPS, 0.0).result[0],
-        RetracePlugAndPlay.execute(model, 0.1, 0.1).result[0],
+        run_node(RetraceMasaCtrl, model=model, start_step=STEPS, start_layer=0.0).result[0],
+        run_node(RetracePlugAndPlay, model=model, attention_fraction=0.1, feature_fraction=0.1).result[0],
     ):
         assert torch.equal(sample(patched, positive, state), expected)
 
@@ -41,8 +42,8 @@ def test_the_same_prompt_and_state_in_both_rows_stay_as_they_are(models, relativ
     expected = sample(model, positive, state)
     for patched in (
         p2p(model, edit()),
-        RetraceMasaCtrl.execute(model, 0, 0.0).result[0],
-        RetracePlugAndPlay.execute(model, 1.0, 1.0).result[0],
+        run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0).result[0],
+        run_node(RetracePlugAndPlay, model=model, attention_fraction=1.0, feature_fraction=1.0).result[0],
     ):
         assert relative(sample(patched, positive, state), expected) < 1e-3
 
@@ -100,10 +101,12 @@ def every_edit(model, targets=1):
         "cross": changes(seed=3, cross=1.0),
         "self": changes(own=1.0),
         "blend": changes(blend=blend),
-        "masactrl": RetraceMasaCtrl.execute(model, 1, 0.3).result[0],
-        "masked masactrl": RetraceMasaCtrl.execute(model, 1, 0.3, mask).result[0],
-        "attention": RetracePlugAndPlay.execute(model, 1.0, 0.0).result[0],
-        "features": RetracePlugAndPlay.execute(model, 0.0, 1.0).result[0],
+        "masactrl": run_node(RetraceMasaCtrl, model=model, start_step=1, start_layer=0.3).result[0],
+        "masked masactrl": run_node(
+            RetraceMasaCtrl, model=model, start_step=1, start_layer=0.3, source_mask=mask
+        ).result[0],
+        "attention": run_node(RetracePlugAndPlay, model=model, attention_fraction=1.0, feature_fraction=0.0).result[0],
+        "features": run_node(RetracePlugAndPlay, model=model, attention_fraction=0.0, feature_fraction=1.0).result[0],
     }
 
 
@@ -151,8 +154,8 @@ def test_batched_or_not_is_the_same(models, relative, monkeypatch, layout, negat
 
     edits = [
         lambda: p2p(model, edit(seed=3, own=0.5, blend=BLEND)),
-        lambda: RetraceMasaCtrl.execute(model, 1, 0.3).result[0],
-        lambda: RetracePlugAndPlay.execute(model, 0.6, 0.8).result[0],
+        lambda: run_node(RetraceMasaCtrl, model=model, start_step=1, start_layer=0.3).result[0],
+        lambda: run_node(RetracePlugAndPlay, model=model, attention_fraction=0.6).result[0],
     ]
     together = [sample(watched(make()), positive, state, negative_tokens=negative_tokens) for make in edits]
     assert all(len(kinds) == 2 for kinds in seen)
@@ -202,7 +205,11 @@ def test_a_mask_without_a_batch_is_read_whole(models):
     mask = torch.zeros(8, 8)
     mask[2:6, 2:6] = 1
     bare, batched = (
-        sample(RetraceMasaCtrl.execute(model, 0, 0.0, each).result[0], rows(model, 1, 2), strangers())
+        sample(
+            run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=each).result[0],
+            rows(model, 1, 2),
+            strangers(),
+        )
         for each in (mask, mask[None])
     )
     assert torch.equal(bare, batched)
@@ -212,7 +219,10 @@ def test_a_mask_without_an_area_crops_nothing(models):
     model = models("sd15")[0]
     ((embedding, others),) = rows(model, 1, 2)
     positive = [[embedding, {**others, "mask": torch.ones(1, 8, 8), "set_area_to_bounds": False}]]
-    for patched in (p2p(model, edit(blend=BLEND)), RetraceMasaCtrl.execute(model, 0, 0.0, torch.ones(8, 8)).result[0]):
+    for patched in (
+        p2p(model, edit(blend=BLEND)),
+        run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=torch.ones(8, 8)).result[0],
+    ):
         assert bool(torch.isfinite(sample(patched, positive, strangers())).all())
 
 

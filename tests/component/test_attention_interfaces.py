@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import comfy.ldm.modules.attention as core
 import pytest
 import torch
+from node_call import run_node
 from random_edits import edit, p2p, rows, sample, strangers
 from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
@@ -95,9 +96,9 @@ def test_an_edit_that_does_nothing_leaves_every_layer_its_backend(models, monkey
     assert not torch.equal(expected, plain)
     for patched in (
         p2p(chosen, edit(cross=0, own=0.1)),
-        RetraceMasaCtrl.execute(chosen, 4, 0.0).result[0],
-        RetraceMasaCtrl.execute(chosen, 4, 0.6).result[0],
-        RetracePlugAndPlay.execute(chosen, 0.1, 0.0).result[0],
+        run_node(RetraceMasaCtrl, model=chosen, start_layer=0.0).result[0],
+        run_node(RetraceMasaCtrl, model=chosen, start_layer=0.6).result[0],
+        run_node(RetracePlugAndPlay, model=chosen, attention_fraction=0.1, feature_fraction=0.0).result[0],
     ):
         assert torch.equal(sample(patched, positive, state), expected)
 
@@ -109,8 +110,8 @@ def test_a_backend_that_uses_up_its_tensors_takes_none_from_an_edit(models, rela
     mask[:, 4:12, 4:12] = 1
     edits = [
         lambda of: p2p(of, edit(seed=3)),
-        lambda of: RetraceMasaCtrl.execute(of, 0, 0.0, mask).result[0],
-        lambda of: RetracePlugAndPlay.execute(of, 1.0, 1.0).result[0],
+        lambda of: run_node(RetraceMasaCtrl, model=of, start_step=0, start_layer=0.0, source_mask=mask).result[0],
+        lambda of: run_node(RetracePlugAndPlay, model=of, attention_fraction=1.0, feature_fraction=1.0).result[0],
     ]
     expected = [sample(make(model), positive, state) for make in edits]
     chosen = prefer(model, monkeypatch, newer_host) if way == "preferred" else overridden(model, newer_host)

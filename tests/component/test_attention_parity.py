@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
+from node_call import run_node
 from retrace_pack.host.after_step import apply_changes, in_turn, model_changes
 from retrace_pack.host.ddim import ddim_sampler
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
@@ -121,7 +122,7 @@ def ours(tiny, noise, inputs):
         "blend_threshold": 0.3, "blend_start": 0.2, "subtract_words": "", "subtract_threshold": 0.3,
         "cross_replace_words": "", "self_replace_layers": "full", "blend_layers": "quarter", "source_prompt": SOURCE, **inputs,
     }  # fmt: skip
-    patched, positive = RetracePromptToPrompt.execute(model, clip, **inputs).result
+    patched, positive = run_node(RetracePromptToPrompt, model=model, clip=clip, **inputs).result
     changes = model_changes(patched.model_options["transformer_options"]).changes
     apply_changes(patched)
     sampler = ddim_sampler(0.0)

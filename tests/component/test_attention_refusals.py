@@ -18,8 +18,8 @@ def test_a_model_without_a_unet_is_refused(models, random_task, node):
         "Prompt to Prompt": lambda: run_node(
             RetracePromptToPrompt, model=model, clip=object(), source_prompt="cat", target_prompts="dog"
         ),
-        "MasaCtrl": lambda: RetraceMasaCtrl.execute(model, 0, 0.0),
-        "Plug and Play": lambda: RetracePlugAndPlay.execute(model, 0.5, 0.5),
+        "MasaCtrl": lambda: run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0),
+        "Plug and Play": lambda: run_node(RetracePlugAndPlay, model=model, feature_fraction=0.5),
         "Attention Mask": lambda: run_node(
             RetraceAttentionMask, model=model, clip=object(), trajectory=random_task().invert(), prompt="cat"
         ),
@@ -36,9 +36,13 @@ def test_a_batch_or_a_conditioning_that_does_not_fit_is_refused_before_the_netwo
     with pytest.raises(ValueError, match=r"the positive conditioning has the shape \(1, 77, 128\).*positive input"):
         sample(p2p(model, edit()), rows(model, 1), strangers())
     with pytest.raises(ValueError, match="MasaCtrl: the latent batch has one row"):
-        sample(RetraceMasaCtrl.execute(model, 0, 0.0).result[0], rows(model, 1), twins(count=1))
+        sample(
+            run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0).result[0],
+            rows(model, 1),
+            twins(count=1),
+        )
     with pytest.raises(ValueError, match="MasaCtrl: target_mask is connected but source_mask is not"):
-        RetraceMasaCtrl.execute(model, 0, 0.0, None, torch.ones(1, 8, 8))
+        run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, target_mask=torch.ones(1, 8, 8))
 
 
 @pytest.mark.parametrize(("mask", "message"), [
@@ -49,9 +53,9 @@ def test_a_batch_or_a_conditioning_that_does_not_fit_is_refused_before_the_netwo
 def test_a_mask_that_is_not_one_mask_is_refused(models, mask, message):
     model, good = models("sd15")[0], torch.ones(1, 8, 8)
     with pytest.raises(ValueError, match=f"^MasaCtrl: source_mask.* {message}"):
-        RetraceMasaCtrl.execute(model, 0, 0.0, mask)
+        run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=mask)
     with pytest.raises(ValueError, match=f"^MasaCtrl: target_mask.* {message}"):
-        RetraceMasaCtrl.execute(model, 0, 0.0, good, mask)
+        run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=good, target_mask=mask)
 
 
 @pytest.mark.parametrize("settings", [
@@ -67,11 +71,16 @@ def test_an_area_is_refused_where_maps_or_masks_are_those_of_the_whole_picture(m
     ((embedding, others),) = rows(model, 1, 2)
     positive = [[embedding, {**others, **(settings if of == "positive" else {})}]]
     of_the_negative = settings if of == "negative" else {}
-    for patched in (p2p(model, edit()), RetraceMasaCtrl.execute(model, 0, 0.0).result[0]):
+    for patched in (
+        p2p(model, edit()),
+        run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0).result[0],
+    ):
         assert bool(torch.isfinite(sample(patched, positive, strangers(), **of_the_negative)).all())
     monkeypatch.setattr(model.model, "apply_model", None)
     with pytest.raises(ValueError, match="^Prompt to Prompt: a conditioning has an area, .* or the blend_words"):
         sample(p2p(model, edit(blend=BLEND)), positive, strangers(), **of_the_negative)
     with pytest.raises(ValueError, match="^MasaCtrl: a conditioning has an area, .* or the masks"):
-        masked = RetraceMasaCtrl.execute(model, 0, 0.0, torch.ones(1, 8, 8)).result[0]
+        masked = run_node(
+            RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=torch.ones(1, 8, 8)
+        ).result[0]
         sample(masked, positive, strangers(), **of_the_negative)

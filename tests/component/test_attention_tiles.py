@@ -21,11 +21,11 @@ MASK[:, 4:12, 4:12] = 1
 
 
 def masactrl(model, mask=None):
-    return RetraceMasaCtrl.execute(model, 0, 0.0, mask).result[0]
+    return run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=mask).result[0]
 
 
 def plug_and_play(model, attention=1.0, features=1.0):
-    return RetracePlugAndPlay.execute(model, attention, features).result[0]
+    return run_node(RetracePlugAndPlay, model=model, attention_fraction=attention, feature_fraction=features).result[0]
 
 
 EDITS = {

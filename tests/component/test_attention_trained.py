@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.host.clip_prompts import CHUNK, encode_rows, prompt_tokens
 from retrace_pack.nodes.attention_mask import RetraceAttentionMask
 from retrace_pack.nodes.editing import RetraceEditSample
@@ -39,8 +40,14 @@ def inverted(tiny):
     picture = torch.from_numpy(scenes.render(scene)[None]).float() / 255
     with torch.inference_mode():
         positive = encode_rows(clip, [scene.caption])
-        trajectory = RetraceDDIMInvert.execute(
-            model, positive, positive, {"samples": vae.encode(picture)}, STEPS, 1.0, 1, "leading", "clean"
+        trajectory = run_node(
+            RetraceDDIMInvert,
+            model=model,
+            positive=positive,
+            negative=positive,
+            latent={"samples": vae.encode(picture)},
+            steps=STEPS,
+            fixed_point_iterations=1,
         ).result[0]
     return scene, picture, trajectory
 
@@ -52,13 +59,19 @@ def edit(tiny, **inputs):
         "cross_replace_words": "", "self_replace_layers": "half", "blend_layers": "quarter",
         "source_prompt": SOURCE, "target_prompts": SOURCE,
     }  # fmt: skip
-    return RetracePromptToPrompt.execute(tiny[0], tiny[1], **{**defaults, **inputs}).result
+    return run_node(RetracePromptToPrompt, model=tiny[0], clip=tiny[1], **{**defaults, **inputs}).result
 
 
 def sample(tiny, model, positive, trajectory, cfg=3.0, hold_source=True):
     negative = encode_rows(tiny[1], [""])
-    edited, source = RetraceEditSample.execute(
-        model, trajectory, positive, cfg, 0, hold_source, 0.0, 400, 0.7, 1, negative=negative
+    edited, source = run_node(
+        RetraceEditSample,
+        model=model,
+        trajectory=trajectory,
+        positive=positive,
+        cfg=cfg,
+        hold_source=hold_source,
+        negative=negative,
     ).result
     return edited["samples"], source["samples"]
 
@@ -223,7 +236,9 @@ def test_masactrl_borrows_from_the_source_that_is_held(tiny, inverted):
     themselves take nothing from the target."""
     _, _, trajectory = inverted
     plain, positive = edit(tiny, target_prompts=SOURCE.replace("circle", "star"), cross_replace=0.0, self_replace=0.0)
-    mutual, late = (RetraceMasaCtrl.execute(plain, start, 0.5).result[0] for start in (4, STEPS))
+    mutual, late = (
+        run_node(RetraceMasaCtrl, model=plain, start_step=start, start_layer=0.5).result[0] for start in (4, STEPS)
+    )
     alone = sample(tiny, plain, positive, trajectory, hold_source=False)
     free = sample(tiny, mutual, positive, trajectory, hold_source=False)
     held = sample(tiny, mutual, positive, trajectory)
@@ -246,15 +261,24 @@ def test_a_mask_lies_on_the_object(tiny, inverted, method):
     import scenes
 
     scene, picture, trajectory = inverted
-    heat, mask = RetraceAttentionMask.execute(
-        tiny[0], tiny[1], trajectory, SOURCE, method, 4, 0.2, 0.7, "otsu", 0.5, 0, 0
+    heat, mask = run_node(
+        RetraceAttentionMask, model=tiny[0], clip=tiny[1], trajectory=trajectory, prompt=SOURCE, method=method, levels=4
     ).result
     assert heat.shape == picture.shape and mask.shape == picture.shape[:3]
     found, truth = mask[0].numpy() > 0.5, scenes.object_mask(scene)
     assert (found & truth).sum() / (found | truth).sum() > 0.6
     value, grown = (
-        RetraceAttentionMask.execute(
-            tiny[0], tiny[1], trajectory, SOURCE, method, 4, 0.2, 0.7, "value", 0.6, grow, 0
+        run_node(
+            RetraceAttentionMask,
+            model=tiny[0],
+            clip=tiny[1],
+            trajectory=trajectory,
+            prompt=SOURCE,
+            method=method,
+            levels=4,
+            threshold="value",
+            threshold_value=0.6,
+            grow=grow,
         ).result[1]
         for grow in (0, 5)
     )
@@ -264,19 +288,14 @@ def test_a_mask_lies_on_the_object(tiny, inverted, method):
 def test_a_mask_names_a_word_that_is_missing(tiny, inverted):
     for words, message in (("cat", "words: the word 'cat' is not in"), (" ", "words is empty")):
         with pytest.raises(ValueError, match=f"Attention Mask: {message}"):
-            RetraceAttentionMask.execute(
-                tiny[0],
-                tiny[1],
-                inverted[2],
-                SOURCE,
-                {"method": "words", "words": words},
-                4,
-                0.2,
-                0.7,
-                "otsu",
-                0.5,
-                0,
-                0,
+            run_node(
+                RetraceAttentionMask,
+                model=tiny[0],
+                clip=tiny[1],
+                trajectory=inverted[2],
+                prompt=SOURCE,
+                method={"method": "words", "words": words},
+                levels=4,
             )
 
 
@@ -290,13 +309,21 @@ def test_the_local_blend_under_a_stock_sampler_is_close_to_that_of_edit_sample(t
     target = SOURCE.replace("red", "green")
     model, positive = edit(tiny, target_prompts=target, blend_words="circle", blend_threshold=0.6, self_replace=0.8)
     negative = encode_rows(tiny[1], [""])
-    (latent, sigmas) = RetraceTrajectoryLatent.execute(trajectory, 0).result
+    (latent, sigmas) = run_node(RetraceTrajectoryLatent, trajectory=trajectory).result
     start = latent["samples"].repeat(2, 1, 1, 1)
     source, stock = comfy.sample.sample_custom(
         model, torch.zeros_like(start), 3.0, comfy.samplers.sampler_object("euler"), sigmas, positive, negative, start,
         disable_pbar=True,
     )  # fmt: skip
-    freely = RetraceEditSample.execute(model, trajectory, positive, 3.0, 0, False, 0.0, 400, 0.7, 1, negative=negative)
+    freely = run_node(
+        RetraceEditSample,
+        model=model,
+        trajectory=trajectory,
+        positive=positive,
+        cfg=3.0,
+        hold_source=False,
+        negative=negative,
+    )
     ours, our_source = (latent["samples"] for latent in freely.result)
     torch.testing.assert_close(source, our_source[0], rtol=1e-3, atol=1e-2)
     pictures = [tiny[2].decode(samples) for samples in (stock[None], ours, our_source)]

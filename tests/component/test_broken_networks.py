@@ -11,6 +11,7 @@ import comfy.model_management
 import pytest
 import torch
 from comfy.samplers import CFGGuider, sampler_object
+from node_call import run_node
 from random_edits import edit, p2p, rows
 from random_models import random_model
 from retrace_pack.host.attention_maps import read_noise, read_word_maps
@@ -25,17 +26,28 @@ MASK = torch.ones(1, 8, 8)
 
 
 def ddim_sample(task):
-    return RetraceDDIMSample.execute(
-        task.model, task.source, task.negative, {"samples": task.samples}, 0, task.steps, 3.0, 0, 1000, False, 0.0,
-        "leading", "clean", False, "",
-    )  # fmt: skip
+    return run_node(
+        RetraceDDIMSample,
+        model=task.model,
+        positive=task.source,
+        negative=task.negative,
+        latent={"samples": task.samples},
+        steps=task.steps,
+    )
 
 
 def latent_blend_sample(task):
-    return RetraceLatentBlendSample.execute(
-        task.model, task.source, task.negative, {"samples": task.samples}, 0, task.steps, 3.0, 1.0, "matched", "constant",
-        0, 0.0, "leading", "clean", mask=MASK,
-    )  # fmt: skip
+    return run_node(
+        RetraceLatentBlendSample,
+        model=task.model,
+        positive=task.source,
+        negative=task.negative,
+        latent={"samples": task.samples},
+        steps=task.steps,
+        cfg=3.0,
+        dilations=0,
+        mask=MASK,
+    )
 
 
 def guided(task, sampler):
@@ -49,12 +61,12 @@ def guided(task, sampler):
 
 
 def sampler_ddim(task):
-    return guided(task, RetraceSamplerDDIM.execute(0.0, {"limit": "none"}, False).result[0])
+    return guided(task, run_node(RetraceSamplerDDIM, limit={"limit": "none"}).result[0])
 
 
 def latent_blend(task, inner=None):
     sampler = inner or sampler_object("euler")
-    return guided(task, RetraceLatentBlend.execute(sampler, "matched", "constant", 0, mask=MASK).result[0])
+    return guided(task, run_node(RetraceLatentBlend, sampler=sampler, dilations=0, mask=MASK).result[0])
 
 
 def pair(task, model):
@@ -88,12 +100,14 @@ PATCHES = {
         task.model, trajectories["plain"], task.source, [4]
     ),
     "Prompt to Prompt": lambda task, trajectories: pair(task, p2p(task.model, edit())),
-    "MasaCtrl": lambda task, trajectories: pair(task, RetraceMasaCtrl.execute(task.model, 0, 0.0).result[0]),
+    "MasaCtrl": lambda task, trajectories: pair(
+        task, run_node(RetraceMasaCtrl, model=task.model, start_step=0, start_layer=0.0).result[0]
+    ),
     "Plug and Play": lambda task, trajectories: pair(
-        task, RetracePlugAndPlay.execute(task.model, 0.5, 0.8).result[0]
+        task, run_node(RetracePlugAndPlay, model=task.model).result[0]
     ),
     "Proximal Guidance": lambda task, trajectories: pair(
-        task, RetraceProximalGuidance.execute(task.model, "hard", 0.7).result[0]
+        task, run_node(RetraceProximalGuidance, model=task.model, shrinkage="hard").result[0]
     ),
 }  # fmt: skip
 

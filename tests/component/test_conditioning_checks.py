@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.depth_to_image import RetraceDepthToImage
 from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
@@ -30,12 +31,14 @@ def test_what_does_not_fit_is_refused_by_every_inversion(models, latent, monkeyp
     monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was evaluated"))
     bad = change(cond)
     runs = {
-        "DDIM Invert": lambda: RetraceDDIMInvert.execute(model, bad, cond, latent, 4, 1.0, 0, "leading", "clean"),
-        "Exact Invert": lambda: RetraceExactInvert.execute(
-            model, bad, cond, latent, "edict", 4, 1.0, 0.93, 1.0, "leading", "clean"
+        "DDIM Invert": lambda: run_node(
+            RetraceDDIMInvert, model=model, positive=bad, negative=cond, latent=latent, steps=4
         ),
-        "Edit Friendly Invert": lambda: RetraceEditFriendlyInvert.execute(
-            model, bad, cond, latent, 0, 4, 1.0, "ddpm", 1.0, "leading", "clean"
+        "Exact Invert": lambda: run_node(
+            RetraceExactInvert, model=model, positive=bad, negative=cond, latent=latent, steps=4
+        ),
+        "Edit Friendly Invert": lambda: run_node(
+            RetraceEditFriendlyInvert, model=model, positive=bad, negative=cond, latent=latent, steps=4, cfg=1.0
         ),
     }
     for node, run in runs.items():
@@ -47,7 +50,9 @@ def test_two_parts_that_cover_the_range_together_are_allowed(models, latent):
     model, cond = models("sd15")
     parts = [*entry(cond, start_percent=0.0, end_percent=0.5), *entry(cond, start_percent=0.5, end_percent=1.0)]
     whole, joined = (
-        RetraceDDIMInvert.execute(model, given, cond, latent, 4, 1.0, 0, "leading", "clean").result[0].latents
+        run_node(RetraceDDIMInvert, model=model, positive=given, negative=cond, latent=latent, steps=4)
+        .result[0]
+        .latents
         for given in (cond, parts)
     )
     assert torch.allclose(whole, joined)
@@ -59,12 +64,16 @@ def test_a_prompt_for_every_latent_is_allowed(models, latent):
     rows = len(latent["samples"])
     own = [[torch.cat([cond[0][0] * (1 + row) for row in range(rows)]), cond[0][1]]]
     assert rows == 2
-    together = RetraceDDIMInvert.execute(model, own, own, latent, 4, 1.0, 0, "leading", "clean").result[0].latents
+    together = (
+        run_node(RetraceDDIMInvert, model=model, positive=own, negative=own, latent=latent, steps=4).result[0].latents
+    )
     for row in range(rows):
         alone = {"samples": latent["samples"][row : row + 1]}
         prompt = [[own[0][0][row : row + 1], cond[0][1]]]
         states = (
-            RetraceDDIMInvert.execute(model, prompt, prompt, alone, 4, 1.0, 0, "leading", "clean").result[0].latents
+            run_node(RetraceDDIMInvert, model=model, positive=prompt, negative=prompt, latent=alone, steps=4)
+            .result[0]
+            .latents
         )
         torch.testing.assert_close(together[:, row : row + 1], states, rtol=1e-4, atol=1e-4)
 
@@ -80,8 +89,13 @@ def test_null_text_refuses_what_it_cannot_optimize(short_task, name):
         own = {"positive": task.source, "negative": task.negative}
         own[name] = entry(own[name], **change)
         with pytest.raises(ValueError, match=f"^Null Text Optimize: {name} {message}"):
-            RetraceNullTextOptimize.execute(
-                task.model, trajectory, own["positive"], own["negative"], 7.5, 3, 0.01, 1e-5, "fast", False
+            run_node(
+                RetraceNullTextOptimize,
+                model=task.model,
+                trajectory=trajectory,
+                positive=own["positive"],
+                negative=own["negative"],
+                inner_steps=3,
             )
 
 
@@ -89,14 +103,13 @@ def test_depth_to_image_refuses_a_video_latent(models, latent):
     model, cond = models("sd2_depth")
     video = {"samples": latent["samples"][:, :, None]}
     with pytest.raises(ValueError, match="^Depth To Image: the latent has 5 dimensions"):
-        RetraceDepthToImage.execute(model, cond, cond, torch.rand(1, 64, 64, 3), video)
+        run_node(
+            RetraceDepthToImage, model=model, positive=cond, negative=cond, depth=torch.rand(1, 64, 64, 3), latent=video
+        )
 
 
 def test_the_nodes_name_stands_before_a_refusal_of_sampling(models, latent):
     model, cond = models("sd15")
     gap = entry(cond, start_percent=0.5)
     with pytest.raises(ValueError, match="^DDIM Sample: positive is not active at sigma"):
-        RetraceDDIMSample.execute(
-            model=model, positive=gap, negative=cond, latent=latent, seed=0, steps=4, cfg=1.0, start_step=0, end_step=1000,
-            add_noise=False, eta=0.0, spacing="leading", terminal="clean", same_noise=False, row_seeds="",
-        )  # fmt: skip
+        run_node(RetraceDDIMSample, model=model, positive=gap, negative=cond, latent=latent, steps=4, cfg=1.0)

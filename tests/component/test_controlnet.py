@@ -12,6 +12,7 @@ import pytest
 import scenes
 import torch
 from judge import judge, object_region
+from node_call import run_node
 from retrace_pack.nodes.hints import RetracePreprocessor
 
 import nodes
@@ -31,7 +32,7 @@ def led():
     with torch.inference_mode():
         model, clip, vae = comfy.sd.load_checkpoint_guess_config(str(TINY / "tiny_sd15.safetensors"))[:3]
         control = comfy.controlnet.load_controlnet(str(TINY / "tiny_controlnet.safetensors"))
-        hints = RetracePreprocessor.execute(pictures, dict(CANNY), 0).result[0]
+        hints = run_node(RetracePreprocessor, image=pictures, method=dict(CANNY)).result[0]
         positive, negative = (
             [[torch.cat([clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0] for text in texts]), {}]]
             for texts in ([scene.caption for scene in chosen], [""] * SCENES)

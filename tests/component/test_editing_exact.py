@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
 EXACT, SOLVERS = ["o-belm", "bdia", "edict"], ["ddpm", "dpm++ 2m"]
@@ -76,6 +77,6 @@ def test_a_latent_alone_is_not_enough_for_pairs_and_noise_maps(task):
         (task.edit_friendly("ddpm"), "edit-friendly and continues from its noise maps"),
     ):
         with pytest.raises(ValueError, match=f"Trajectory Latent: .* by {kind}, .* continue it with Edit Sample"):
-            RetraceTrajectoryLatent.execute(trajectory, 0)
+            run_node(RetraceTrajectoryLatent, trajectory=trajectory)
         with pytest.raises(ValueError, match="Edit Sample: pull_back is 0.5, but a trajectory by .* set it to 0"):
             task.edit(trajectory, pull_back=0.5)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from node_call import run_node
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,7 @@ def _images(count=2, height=70, width=90):
 @pytest.mark.parametrize("name", ["relative", "metric", "dpt"])
 def test_depth_is_a_stretched_picture_of_the_image_size(models, nodes, offline, name):
     images = _images()
-    depth = nodes.RetraceEstimateDepth.execute(images, name, "each image").args[0]
+    depth = run_node(nodes.RetraceEstimateDepth, image=images, model=name).args[0]
     assert depth.shape == images.shape and depth.dtype == torch.float32
     for picture in depth:
         assert picture.min() == 0.0 and abs(picture.max() - 1.0) < 1e-6
@@ -144,7 +145,7 @@ def test_depth_is_what_transformers_gives(models, nodes):
         pixels = processor(np.rint(image[0].numpy() * 255).astype(np.uint8), return_tensors="pt")
         raw = network(**pixels).predicted_depth
     raw = torch.nn.functional.interpolate(raw[:, None], (70, 90), mode="bicubic", align_corners=False)[0, 0]
-    depth = nodes.RetraceEstimateDepth.execute(image, "relative", "each image").args[0]
+    depth = run_node(nodes.RetraceEstimateDepth, image=image, model="relative").args[0]
     torch.testing.assert_close(depth[0, ..., 0], (raw - raw.min()) / (raw.max() - raw.min()), rtol=0, atol=1e-5)
 
 
@@ -158,7 +159,7 @@ def test_metric_depth_is_turned_so_that_near_is_white(models, nodes):
     meters = torch.nn.functional.interpolate(
         network.evaluate(pixels).predicted_depth[:, None], (70, 90), mode="bicubic"
     )
-    depth = nodes.RetraceEstimateDepth.execute(image, "metric", "each image").args[0]
+    depth = run_node(nodes.RetraceEstimateDepth, image=image, model="metric").args[0]
     assert torch.corrcoef(torch.stack([meters.flatten(), depth[0, ..., 0].flatten()]))[0, 1] < -0.9
 
 
@@ -166,10 +167,10 @@ def test_a_batch_is_a_loop_and_a_whole_batch_shares_one_range(models, nodes):
     images = _images(3)
     images[1] = images[1] * 0.1
     alone = torch.cat(
-        [nodes.RetraceEstimateDepth.execute(image[None], "relative", "each image").args[0] for image in images]
+        [run_node(nodes.RetraceEstimateDepth, image=image[None], model="relative").args[0] for image in images]
     )
-    assert torch.equal(nodes.RetraceEstimateDepth.execute(images, "relative", "each image").args[0], alone)
-    shared = nodes.RetraceEstimateDepth.execute(images, "relative", "whole batch").args[0]
+    assert torch.equal(run_node(nodes.RetraceEstimateDepth, image=images, model="relative").args[0], alone)
+    shared = run_node(nodes.RetraceEstimateDepth, image=images, model="relative", stretch="whole batch").args[0]
     assert shared.min() == 0.0 and abs(shared.max() - 1.0) < 1e-6
     ranges = [float(picture.max() - picture.min()) for picture in shared]
     assert min(ranges) < 0.98
@@ -179,7 +180,7 @@ def test_a_model_is_read_once_until_its_files_change(models, nodes, monkeypatch)
     import transformers
 
     image = _images(1)
-    first = nodes.RetraceEstimateDepth.execute(image, "dpt", "each image").args[0]
+    first = run_node(nodes.RetraceEstimateDepth, image=image, model="dpt").args[0]
     reads = []
     read = transformers.AutoModelForDepthEstimation.from_pretrained
     monkeypatch.setattr(
@@ -187,10 +188,10 @@ def test_a_model_is_read_once_until_its_files_change(models, nodes, monkeypatch)
         "from_pretrained",
         lambda path, **options: (reads.append(path), read(path, **options))[1],
     )
-    assert torch.equal(nodes.RetraceEstimateDepth.execute(image, "dpt", "each image").args[0], first)
+    assert torch.equal(run_node(nodes.RetraceEstimateDepth, image=image, model="dpt").args[0], first)
     assert reads == []
     (models / "dpt" / "config.json").touch()
-    assert torch.equal(nodes.RetraceEstimateDepth.execute(image, "dpt", "each image").args[0], first)
+    assert torch.equal(run_node(nodes.RetraceEstimateDepth, image=image, model="dpt").args[0], first)
     assert reads == [str(models / "dpt")]
 
 
@@ -199,18 +200,18 @@ def test_comfyui_loads_and_unloads_the_network(models, nodes):
     from retrace_pack.host.transformers_models import DEPTH, load_network
 
     image = _images(1)
-    first = nodes.RetraceEstimateDepth.execute(image, "relative", "each image").args[0]
+    first = run_node(nodes.RetraceEstimateDepth, image=image, model="relative").args[0]
     patcher = load_network(DEPTH, "relative").patcher
     assert any(loaded.model is patcher for loaded in management.current_loaded_models)
     management.free_memory(1e30, management.get_torch_device())
     assert not any(loaded.model is patcher for loaded in management.current_loaded_models)
-    assert torch.equal(nodes.RetraceEstimateDepth.execute(image, "relative", "each image").args[0], first)
+    assert torch.equal(run_node(nodes.RetraceEstimateDepth, image=image, model="relative").args[0], first)
     assert any(loaded.model is patcher for loaded in management.current_loaded_models)
 
 
 def test_a_missing_model_is_a_message_that_says_which_folder_to_fill_with_what(models, nodes):
     with pytest.raises(ValueError, match="Estimate Depth: there is no depth model named 'gone'") as refusal:
-        nodes.RetraceEstimateDepth.execute(_images(1), "gone", "each image")
+        run_node(nodes.RetraceEstimateDepth, image=_images(1), model="gone")
     for part in (str(models), "config.json", "preprocessor_config.json", "model.safetensors", "Depth-Anything"):
         assert part in str(refusal.value)
     assert nodes.RetraceEstimateDepth.validate_inputs("gone") == str(refusal.value)
@@ -227,7 +228,7 @@ def test_only_fitting_folders_are_offered(models, nodes):
     assert model_names(POSE) == ["vitpose", "vitpose-plus"]
     assert model_names(DETECTION) == ["rtdetr"]
     with pytest.raises(ValueError, match="holds a model of type 'dpt', not a pose model"):
-        nodes.RetraceEstimatePose.execute(_images(1), "dpt", nodes.WHOLE_IMAGE, 0.5, 1, 0.3)
+        run_node(nodes.RetraceEstimatePose, image=_images(1), model="dpt", detector=nodes.WHOLE_IMAGE, max_people=1)
 
 
 def test_a_bad_entry_in_the_models_folder_costs_no_other_entry(models, nodes, tmp_path, monkeypatch):
@@ -249,7 +250,7 @@ def test_a_bad_entry_in_the_models_folder_costs_no_other_entry(models, nodes, tm
         with pytest.raises(
             ValueError, match=f"Estimate Depth: (there is no depth model named '{name}'|the folder .*{name})"
         ):
-            nodes.RetraceEstimateDepth.execute(_images(1), name, "each image")
+            run_node(nodes.RetraceEstimateDepth, image=_images(1), model=name)
 
 
 def test_a_models_folder_that_cannot_be_read_costs_no_other_folder(models, tmp_path, monkeypatch):
@@ -300,7 +301,7 @@ def test_a_damaged_folder_is_refused(models, nodes, damage, tmp_path, monkeypatc
         wanted = "lack 1 of the model's tensors"
     monkeypatch.setattr(folder_paths, "models_dir", str(tmp_path))
     with pytest.raises(ValueError, match=wanted):
-        nodes.RetraceEstimateDepth.execute(_images(1), "broken", "each image")
+        run_node(nodes.RetraceEstimateDepth, image=_images(1), model="broken")
 
 
 @pytest.mark.parametrize("name", ["vitpose", "vitpose-plus"])
@@ -308,7 +309,9 @@ def test_pose_is_what_transformers_gives_in_openpose_order(models, nodes, offlin
     import transformers
 
     image = _images(1)
-    hint, keypoints = nodes.RetraceEstimatePose.execute(image, name, nodes.WHOLE_IMAGE, 0.5, 5, 0.0).args
+    hint, keypoints = run_node(
+        nodes.RetraceEstimatePose, image=image, model=name, detector=nodes.WHOLE_IMAGE, max_people=5, min_confidence=0.0
+    ).args
     assert hint.shape == image.shape
     processor = transformers.AutoImageProcessor.from_pretrained(models / name)
     network = transformers.VitPoseForPoseEstimation.from_pretrained(models / name)
@@ -345,14 +348,31 @@ def test_the_detector_chooses_people_the_surest_first(models, nodes):
     surest = found["boxes"][found["labels"] == 0][people.argmax()].numpy()
     np.testing.assert_allclose(boxes[0, :2], np.clip(surest[:2], 0, None), atol=1e-3)
 
-    _, few = nodes.RetraceEstimatePose.execute(image, "vitpose", "rtdetr", 0.0, 2, 0.3).args
+    _, few = run_node(
+        nodes.RetraceEstimatePose, image=image, model="vitpose", detector="rtdetr", min_score=0.0, max_people=2
+    ).args
     assert len(few[0]["people"]) == min(2, len(boxes))
-    hint, nobody = nodes.RetraceEstimatePose.execute(_images(2), "vitpose", "rtdetr", 1.0, 2, 0.0).args
+    hint, nobody = run_node(
+        nodes.RetraceEstimatePose,
+        image=_images(2),
+        model="vitpose",
+        detector="rtdetr",
+        min_score=1.0,
+        max_people=2,
+        min_confidence=0.0,
+    ).args
     assert [frame["people"] for frame in nobody] == [[], []] and hint.shape == (2, 70, 90, 3) and not hint.any()
 
 
 def test_keypoints_and_json_draw_the_same_as_the_estimate(models, nodes):
-    hint, keypoints = nodes.RetraceEstimatePose.execute(_images(2), "vitpose", nodes.WHOLE_IMAGE, 0.5, 1, 0.0).args
+    hint, keypoints = run_node(
+        nodes.RetraceEstimatePose,
+        image=_images(2),
+        model="vitpose",
+        detector=nodes.WHOLE_IMAGE,
+        max_people=1,
+        min_confidence=0.0,
+    ).args
     assert hint.any()
     options = {"width": 0, "height": 0, "min_confidence": 0.0, "wide_limbs": False}
     options |= {"body": True, "hands": True, "face": True}
@@ -373,6 +393,6 @@ def test_an_interruption_stops_the_batch(models, nodes):
     management.interrupt_current_processing(True)
     try:
         with pytest.raises(management.InterruptProcessingException):
-            nodes.RetraceEstimateDepth.execute(_images(2), "relative", "each image")
+            run_node(nodes.RetraceEstimateDepth, image=_images(2), model="relative")
     finally:
         management.interrupt_current_processing(False)

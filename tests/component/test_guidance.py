@@ -7,6 +7,7 @@ import comfy.sample
 import comfy.samplers
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.inversion.trajectory import NullEmbeddings
 from retrace_pack.nodes.negative_prompt import RetraceNegativePrompt
 from retrace_pack.nodes.proximal_guidance import RetraceProximalGuidance
@@ -24,21 +25,24 @@ def run(model, positive, negative, cfg, samples, sigmas=(3.0, 0.0)):
 
 @pytest.mark.parametrize("shrinkage", ["soft", "hard"])
 def test_proximal_guidance_at_its_ends(task, relative, shrinkage):
-    patch = RetraceProximalGuidance.execute
+
+    def patched(shrinkage, quantile):
+        return run_node(RetraceProximalGuidance, model=task.model, shrinkage=shrinkage, quantile=quantile).result[0]
+
     asked = (task.target, task.negative, task.cfg, 4 * task.samples)
-    full = run(patch(task.model, shrinkage, 1.0).result[0], *asked)
+    full = run(patched(shrinkage, 1.0), *asked)
     # All of the direction is dropped: what is left is the negative alone, which a batch of two rounds otherwise than one row.
     torch.testing.assert_close(full, run(task.model, task.negative, task.negative, 1.0, asked[3]), rtol=1e-5, atol=3e-5)
     plain = run(task.model, *asked)
-    none = run(patch(task.model, "hard", 0.0).result[0], *asked)
+    none = run(patched("hard", 0.0), *asked)
     # Only the smallest entry itself does not lie above the quantile 0.
     assert int(((none - plain).abs() > 1e-5).sum()) <= 1
-    half = run(patch(task.model, shrinkage, 0.5).result[0], *asked)
+    half = run(patched(shrinkage, 0.5), *asked)
     assert relative(half, plain) > 1e-3 and relative(half, full) > 1e-3
 
 
 def test_proximal_guidance_leaves_cfg_1_alone(task):
-    patched = RetraceProximalGuidance.execute(task.model, "soft", 0.7).result[0]
+    patched = run_node(RetraceProximalGuidance, model=task.model).result[0]
     asked = (task.target, task.negative, 1.0, 4 * task.samples)
     assert torch.equal(run(patched, *asked), run(task.model, *asked))
     assert "sampler_pre_cfg_function" not in task.model.model_options
@@ -54,7 +58,7 @@ def test_proximal_guidance_goes_with_other_functions_before_guidance(task):
 
     model = task.model.clone()
     model.set_model_sampler_pre_cfg_function(listen)
-    model = RetraceProximalGuidance.execute(model, "hard", 0.7).result[0]
+    model = run_node(RetraceProximalGuidance, model=model, shrinkage="hard").result[0]
     model.set_model_sampler_pre_cfg_function(listen)
     run(model, task.target, task.negative, task.cfg, 4 * task.samples)
     (text, null), (shrunk, same) = heard
@@ -66,7 +70,7 @@ def test_proximal_guidance_goes_with_other_functions_before_guidance(task):
 def test_p7_negative_prompt_inversion_is_cfg_1_in_a_stock_sampler(random_task, relative, layout):
     task = random_task(layout)
     trajectory = task.invert()
-    negative = RetraceNegativePrompt.execute(task.source, task.negative, 0.0).result[0]
+    negative = run_node(RetraceNegativePrompt, source=task.source, empty=task.negative).result[0]
     unguided = task.k_sampler(trajectory, cfg=1.0)
     assert relative(task.k_sampler(trajectory, negative), unguided) < 1e-4
     assert relative(task.edit(trajectory, negative=negative)[0], unguided) < 1e-4
@@ -75,12 +79,15 @@ def test_p7_negative_prompt_inversion_is_cfg_1_in_a_stock_sampler(random_task, r
 
 def test_the_interpolated_negative(random_task):
     task = random_task("sdxl")
-    execute = RetraceNegativePrompt.execute
+
+    def interpolated(source, empty, amount=0.5):
+        return run_node(RetraceNegativePrompt, source=source, empty=empty, interpolation=amount).result[0]
+
     for amount, end in ((0.0, task.source), (1.0, task.negative)):
-        (embedding, settings), (expected, others) = execute(task.source, task.negative, amount).result[0][0], end[0]
+        (embedding, settings), (expected, others) = interpolated(task.source, task.negative, amount)[0], end[0]
         torch.testing.assert_close(embedding, expected)
         torch.testing.assert_close(settings["pooled_output"], others["pooled_output"])
-    between = execute(task.source, task.negative, 0.5).result[0][0]
+    between = interpolated(task.source, task.negative)[0]
     for mixed, first, second in (
         (between[0], task.source[0][0], task.negative[0][0]),
         (between[1]["pooled_output"], task.source[0][1]["pooled_output"], task.negative[0][1]["pooled_output"]),
@@ -88,12 +95,12 @@ def test_the_interpolated_negative(random_task):
         half_angle = torch.cosine_similarity(first.flatten(), second.flatten(), dim=0).acos() / 2
         torch.testing.assert_close(mixed, (first + second) / (2 * half_angle.cos()))
     with pytest.raises(ValueError, match="^Negative Prompt: empty has 2 parts"):
-        execute(task.source, task.negative * 2, 0.5)
+        interpolated(task.source, task.negative * 2)
     ((embedding, settings),) = task.source
     rows = [[embedding.repeat(2, 1, 1), settings]]
     for inputs, name in (((rows, task.negative), "source"), ((task.source, rows), "empty")):
         with pytest.raises(ValueError, match=f"^Negative Prompt: {name} has 2 rows .* give the one prompt"):
-            execute(*inputs, 0.5)
+            interpolated(*inputs)
 
 
 def test_without_a_negative(task, relative, caplog):

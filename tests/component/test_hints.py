@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from node_call import run_node
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ def test_the_limits_of_every_input_are_accepted_or_refused_in_words(node):
                 if value is not None:
                     mask = {"mask": torch.ones(1, 20, 24)} if name == "inpaint" else {}
                     try:
-                        hint = node.execute(image, {"method": name, entry.id: value, **mask}, 0).args[0]
+                        hint = run_node(node, image=image, method={"method": name, entry.id: value, **mask}).args[0]
                         assert hint.shape == image.shape
                     except ValueError as refusal:
                         assert str(refusal).startswith(f"ControlNet Hint: method {name}: "), refusal
@@ -91,7 +92,9 @@ def test_canny_is_opencvs(node):
     import cv2
 
     image = (torch.rand(2, 6, 8, 3).repeat_interleave(9, 1).repeat_interleave(9, 2) * 255).round() / 255
-    hint = node.execute(image, {"method": "canny", "low_threshold": 50.0, "high_threshold": 120.0}, 0).args[0]
+    hint = run_node(node, image=image, method={"method": "canny", "low_threshold": 50.0, "high_threshold": 120.0}).args[
+        0
+    ]
     assert hint.dtype == torch.float32 and hint.shape == image.shape
     for picture, drawn in zip(image, hint, strict=True):
         expected = cv2.Canny(np.rint(picture.numpy() * 255).astype(np.uint8), 50, 120)
@@ -102,23 +105,25 @@ def test_canny_is_opencvs(node):
 def test_every_dtype_is_read(node, dtype):
     levels = torch.arange(256).reshape(1, 16, 16, 1)
     image = levels.to(dtype) if dtype == torch.uint8 else (levels / 255).to(dtype)
-    hint = node.execute(image, {"method": "recolor_intensity"}, 0).args[0]
+    hint = run_node(node, image=image, method={"method": "recolor_intensity"}).args[0]
     assert (hint[..., 0] * 255 - levels[..., 0]).abs().max() <= (1.0 if dtype == torch.bfloat16 else 1e-3)
 
 
 def test_inpaint_takes_its_mask_and_resolution_its_effect(node):
     image, mask = torch.rand(2, 20, 30, 3), torch.zeros(1, 20, 30)
     mask[:, :10] = 1.0
-    hint = node.execute(image, {"method": "inpaint", "mask": mask, "threshold": 0.5, "fill": "minus_one"}, 0).args[0]
+    hint = run_node(
+        node, image=image, method={"method": "inpaint", "mask": mask, "threshold": 0.5, "fill": "minus_one"}
+    ).args[0]
     assert (hint[:, :10] == -1).all() and torch.equal(hint[:, 10:], image[:, 10:])
-    hint = node.execute(image, {"method": "inpaint", "mask": mask}, 40).args[0]
+    hint = run_node(node, image=image, method={"method": "inpaint", "mask": mask}, resolution=40).args[0]
     assert hint.shape == (2, 40, 60, 3) and (hint[:, :19] == -1).all() and (hint[:, 21:] >= 0).all()
 
 
 def test_errors_name_the_node_and_the_method(node):
     image = torch.zeros(2, 8, 8, 5)
     with pytest.raises(ValueError, match="^ControlNet Hint: method blur: image 1 of 2: an image of shape"):
-        node.execute(image, {"method": "blur"}, 0)
+        run_node(node, image=image, method={"method": "blur"})
 
 
 def test_progress_is_reported_and_an_interruption_stops(node, monkeypatch):
@@ -127,12 +132,12 @@ def test_progress_is_reported_and_an_interruption_stops(node, monkeypatch):
 
     reported = []
     monkeypatch.setattr(comfy.utils.ProgressBar, "update", lambda bar, value: reported.append((bar.total, value)))
-    node.execute(torch.rand(3, 8, 8, 3), {"method": "blur"}, 0)
+    run_node(node, image=torch.rand(3, 8, 8, 3), method={"method": "blur"})
     assert reported == [(3, 1)] * 3
     management.interrupt_current_processing(True)
     try:
         with pytest.raises(management.InterruptProcessingException):
-            node.execute(torch.rand(3, 8, 8, 3), {"method": "blur"}, 0)
+            run_node(node, image=torch.rand(3, 8, 8, 3), method={"method": "blur"})
     finally:
         management.interrupt_current_processing(False)
     assert len(reported) == 3

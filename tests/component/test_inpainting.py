@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from node_call import run_node
 from random_models import random_conditioning
 from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
@@ -19,17 +20,32 @@ def paint(model, positive, latent, mask=None, trajectory=None, **changes):
         "seed": 3, "steps": STEPS, "cfg": 1.0, "strength": 1.0, "kept_from": "matched", "mask_over_time": "constant",
         "dilations": 3, "eta": 0.0, "spacing": "leading", "terminal": "clean", "inherit_noise": False,
     }  # fmt: skip
-    return RetraceLatentBlendSample.execute(
-        model, positive, positive, latent, **{**inputs, **changes}, mask=mask, trajectory=trajectory
+    return run_node(
+        RetraceLatentBlendSample,
+        model=model,
+        positive=positive,
+        negative=positive,
+        latent=latent,
+        **{**inputs, **changes},
+        mask=mask,
+        trajectory=trajectory,
     )
 
 
 def invert(model, positive, latent, steps=STEPS):
-    return RetraceDDIMInvert.execute(model, positive, positive, latent, steps, 1.0, 3, "leading", "clean").result[0]
+    return run_node(
+        RetraceDDIMInvert,
+        model=model,
+        positive=positive,
+        negative=positive,
+        latent=latent,
+        steps=steps,
+        fixed_point_iterations=3,
+    ).result[0]
 
 
 def ddim():
-    return RetraceSamplerDDIM.execute(0.0, {"limit": "none"}, False).result[0]
+    return run_node(RetraceSamplerDDIM, limit={"limit": "none"}).result[0]
 
 
 def euler(name="euler"):
@@ -39,7 +55,7 @@ def euler(name="euler"):
 
 
 def levels(model, start=0, steps=STEPS):
-    return RetraceDDIMScheduler.execute(model, steps, "leading", "clean", start, 1000).result[0]
+    return run_node(RetraceDDIMScheduler, model=model, steps=steps, start_step=start).result[0]
 
 
 def run(model, positive, latent, sampler, sigmas, noise=None):
@@ -127,7 +143,9 @@ def test_the_node_is_the_pure_loop(models, latent, kept_from, strength):
 def test_every_kind_of_sampler_can_be_wrapped(models, latent, mask, name, kept_from):
     model, cond = models("sd15")
     trajectory = invert(model, cond, latent) if kept_from == "trajectory" else None
-    sampler = RetraceLatentBlend.execute(euler(name), kept_from, "constant", 3, mask, trajectory).result[0]
+    sampler = run_node(
+        RetraceLatentBlend, sampler=euler(name), kept_from=kept_from, mask=mask, trajectory=trajectory
+    ).result[0]
     result = run(model, cond, latent, sampler, levels(model, 2))
     torch.testing.assert_close(result[..., :8], latent["samples"][..., :8], rtol=1e-5, atol=1e-5)
     assert float((result[..., 8:] - latent["samples"][..., 8:]).abs().mean()) > 0.05
@@ -140,7 +158,8 @@ def test_a_wrapped_euler_is_the_wrapped_ddim_for_a_hard_mask(models, latent, mas
     results = [
         run(
             model, cond, latent,
-            RetraceLatentBlend.execute(each, kept_from, "constant", 3, mask, trajectory).result[0], levels(model, 2),
+            run_node(RetraceLatentBlend, sampler=each, kept_from=kept_from, mask=mask, trajectory=trajectory).result[0],
+            levels(model, 2),
         )
         for each in (ddim(), euler())
     ]  # fmt: skip
@@ -152,7 +171,7 @@ def test_matched_is_cores_noise_mask(models, latent, mask):
     model, cond = models("sd15")
     soft = torch.linspace(0, 1, 16).expand(1, 16, 16)
     for each in (torch.nn.functional.interpolate(mask[:, None], (16, 16), mode="area")[:, 0], soft):
-        sampler = RetraceLatentBlend.execute(euler(), "matched", "constant", 3, each).result[0]
+        sampler = run_node(RetraceLatentBlend, sampler=euler(), mask=each).result[0]
         ours = run(model, cond, latent, sampler, levels(model, 2))
         core = run(model, cond, {**latent, "noise_mask": each[:, None]}, euler(), levels(model, 2))
         assert float((ours - core).abs().max() / core.abs().max()) < 1e-6
@@ -180,13 +199,11 @@ def test_differential_diffusion_on_the_model_is_honoured(models, latent):
     change = torch.linspace(0, 1, 16).expand(1, 1, 16, 16)
     masked = {**latent, "noise_mask": change}
     for sampler in (euler(), ddim()):
-        blended = RetraceLatentBlend.execute(sampler, "matched", "constant", 3).result[0]
+        blended = run_node(RetraceLatentBlend, sampler=sampler).result[0]
         ours = run(patched, cond, masked, blended, levels(model))
         core = run(patched, cond, masked, euler(), levels(model))
         assert float((ours - core).abs().max() / core.abs().max()) < 1e-4
-    plain = run(
-        model, cond, masked, RetraceLatentBlend.execute(ddim(), "matched", "constant", 3).result[0], levels(model)
-    )
+    plain = run(model, cond, masked, run_node(RetraceLatentBlend, sampler=ddim()).result[0], levels(model))
     assert not torch.allclose(plain, core, atol=0.05)
 
 
@@ -255,10 +272,14 @@ def test_a_row_taken_out_of_a_batch_gets_its_own_noise(models, latent, mask, str
 def test_an_inverted_latent_without_noise_can_be_what_is_painted_from(models, latent, mask):
     """With DisableNoise the inside starts from the inversion itself: under the same prompt the image comes back."""
     model, cond = models("sd15")
-    trajectory = RetraceDDIMInvert.execute(model, cond, cond, latent, 40, 1.0, 4, "leading", "clean").result[0]
-    state, sigmas = RetraceTrajectoryLatent.execute(trajectory, 20).result
+    trajectory = run_node(
+        RetraceDDIMInvert, model=model, positive=cond, negative=cond, latent=latent, steps=40, fixed_point_iterations=4
+    ).result[0]
+    state, sigmas = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=20).result
     for sampler in (ddim(), euler()):
-        blended = RetraceLatentBlend.execute(sampler, "trajectory", "constant", 3, mask, trajectory).result[0]
+        blended = run_node(
+            RetraceLatentBlend, sampler=sampler, kept_from="trajectory", mask=mask, trajectory=trajectory
+        ).result[0]
         result = run(model, cond, state, blended, sigmas, torch.zeros_like(state["samples"]))
         assert relative_error(result, latent) < 0.05
 
@@ -270,7 +291,9 @@ def relative_error(result, latent):
 def test_the_noise_inside_can_be_the_trajectorys_own(models, latent, mask):
     """Under the prompt of the inversion the whole image comes back, inside the mask too, whatever the seed."""
     model, cond = models("sd15")
-    trajectory = RetraceDDIMInvert.execute(model, cond, cond, latent, 20, 1.0, 4, "leading", "clean").result[0]
+    trajectory = run_node(
+        RetraceDDIMInvert, model=model, positive=cond, negative=cond, latent=latent, steps=20, fixed_point_iterations=4
+    ).result[0]
     changes = {"kept_from": "trajectory", "steps": 20, "strength": 0.5}
     own, fresh = (
         paint(model, cond, latent, mask, trajectory, inherit_noise=inherited, **changes).result[0]["samples"]
@@ -334,12 +357,12 @@ def test_the_sampler_refuses_what_it_cannot_wrap(models, latent, mask):
     with pytest.raises(
         ValueError, match="Latent Blend: kept_from 'legacy' blends after each DDIM step, .* 'sample_euler'"
     ):
-        RetraceLatentBlend.execute(euler(), "legacy", "constant", 3, mask)
-    blended = RetraceLatentBlend.execute(ddim(), "matched", "constant", 3, mask).result[0]
+        run_node(RetraceLatentBlend, sampler=euler(), kept_from="legacy", mask=mask)
+    blended = run_node(RetraceLatentBlend, sampler=ddim(), mask=mask).result[0]
     with pytest.raises(ValueError, match="Latent Blend: the sampler is a BlendSampler, which cannot be wrapped"):
-        RetraceLatentBlend.execute(blended, "matched", "constant", 3, mask)
+        run_node(RetraceLatentBlend, sampler=blended, mask=mask)
     with pytest.raises(ValueError, match="Latent Blend: kept_from is 'trajectory', but there is no trajectory"):
-        RetraceLatentBlend.execute(ddim(), "trajectory", "constant", 3, mask)
+        run_node(RetraceLatentBlend, sampler=ddim(), kept_from="trajectory", mask=mask)
     with pytest.raises(ValueError, match=r"Latent Blend: the run has no noise \(DisableNoise\)"):
         run(model, cond, latent, blended, levels(model), torch.zeros_like(latent["samples"]))
 
@@ -355,7 +378,9 @@ def test_a_trajectory_that_does_not_fit_is_refused(models, latent, mask):
         ValueError, match="Latent Blend Sample: the latent has the shape .* give the latent that was inv"
     ):
         paint(model, cond, small, mask, trajectory, kept_from="trajectory")
-    sampler = RetraceLatentBlend.execute(euler(), "trajectory", "constant", 3, mask, trajectory).result[0]
+    sampler = run_node(
+        RetraceLatentBlend, sampler=euler(), kept_from="trajectory", mask=mask, trajectory=trajectory
+    ).result[0]
     with pytest.raises(ValueError, match="Latent Blend: the sigmas begin at .*, above the trajectory's highest level"):
         run(model, cond, latent, sampler, torch.tensor([14.6, 1.0, 0.0]))
 
@@ -367,7 +392,7 @@ def test_flow_models_are_refused_by_name(models, latent, mask):
     flow = model.clone()
     kind = type("Sampling", (sampling.ModelSamplingDiscreteFlow, sampling.CONST), {})
     flow.add_object_patch("model_sampling", kind(model.model.model_config))
-    blended = RetraceLatentBlend.execute(euler(), "matched", "constant", 3, mask).result[0]
+    blended = run_node(RetraceLatentBlend, sampler=euler(), mask=mask).result[0]
     with pytest.raises(ValueError, match=r"Latent Blend: the model \(BaseModel\) is a flow-matching one"):
         run(flow, cond, latent, blended, torch.tensor([1.0, 0.5, 0.0]))
     with pytest.raises(ValueError, match=r"Latent Blend Sample: the model \(BaseModel\) is a flow-matching one"):

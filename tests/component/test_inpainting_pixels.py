@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from node_call import run_node
 from retrace_pack.nodes.blend_mask import RetraceBlendMask
 from retrace_pack.nodes.depth_to_image import RetraceDepthToImage
 from retrace_pack.nodes.pixel_composite import RetracePixelComposite
@@ -12,7 +13,7 @@ def prepare(mask, image=None, **changes):
     inputs = {
         "invert": False, "fill_holes": False, "grow": 0, "feather": 0, "snap": 0.0, "latent_size": "maximum", "image": image,
     }  # fmt: skip
-    return RetraceBlendMask.execute(mask, **{**inputs, **changes}).result
+    return run_node(RetraceBlendMask, mask=mask, **{**inputs, **changes}).result
 
 
 def ring():
@@ -56,13 +57,13 @@ def test_an_odd_sized_picture_goes_round_without_a_crop():
     mask = torch.zeros(1, 61, 67)
     mask[:, 20:, 30:] = 1
     padded = prepare(mask, source)[2]
-    result = RetracePixelComposite.execute(source, padded * 0.5, mask, 0, False, "feather").result[0]
+    result = run_node(RetracePixelComposite, source=source, edited=padded * 0.5, mask=mask, feather=0).result[0]
     assert torch.equal(result[:, :20], source[:, :20]) and torch.equal(result[:, :, :30], source[:, :, :30])
     torch.testing.assert_close(result[:, 20:, 30:], source[:, 20:, 30:] * 0.5)
     with pytest.raises(
         ValueError, match="Pixel Composite: the edited image is 64 x 56, the source 67 x 61. Encoding to a latent crops"
     ):
-        RetracePixelComposite.execute(source, source[:, :56, :64], mask, 0, False, "feather")
+        run_node(RetracePixelComposite, source=source, edited=source[:, :56, :64], mask=mask, feather=0)
 
 
 @pytest.fixture
@@ -84,7 +85,9 @@ def sampled(model, positive, negative, latent, cfg=3.0):
 def test_a_depth_model_samples_and_gets_the_depth_as_diffusers_makes_it(models, latent, depth, monkeypatch, cfg):
     model, cond = models("sd2_depth")
     plain = latent["samples"]
-    patched, positive, negative = RetraceDepthToImage.execute(model, cond, cond, depth, latent).result
+    patched, positive, negative = run_node(
+        RetraceDepthToImage, model=model, positive=cond, negative=cond, depth=depth, latent=latent
+    ).result
     seen = []
     network = model.model.diffusion_model
     forward = type(network).forward
@@ -100,7 +103,13 @@ def test_a_depth_model_samples_and_gets_the_depth_as_diffusers_makes_it(models, 
     assert seen and all(x.shape[1] == 5 for x in seen)
     for x in seen:
         torch.testing.assert_close(x[:, 4:].float(), expected.expand(len(x), -1, -1, -1), rtol=1e-4, atol=1e-4)
-    other = sampled(*RetraceDepthToImage.execute(model, cond, cond, 1 - depth, latent).result, plain, cfg)
+    other = sampled(
+        *run_node(
+            RetraceDepthToImage, model=model, positive=cond, negative=cond, depth=1 - depth, latent=latent
+        ).result,
+        plain,
+        cfg,
+    )
     assert not torch.allclose(first, other, atol=1e-3)
     assert "noise_concat" not in cond[0][1]
 
@@ -115,7 +124,9 @@ def test_core_alone_cannot_sample_a_depth_model(models, latent):
 def test_each_row_has_its_own_depth(models, latent, depth):
     model, cond = models("sd2_depth")
     both = torch.cat([depth, 1 - depth])
-    patched, positive, negative = RetraceDepthToImage.execute(model, cond, cond, both, latent).result
+    patched, positive, negative = run_node(
+        RetraceDepthToImage, model=model, positive=cond, negative=cond, depth=both, latent=latent
+    ).result
     condition = positive[0][1]["noise_concat"]
     assert condition.shape == (2, 1, 16, 16)
     assert condition.amin((1, 2, 3)).tolist() == [-1, -1] and condition.amax((1, 2, 3)).tolist() == [1, 1]
@@ -126,7 +137,7 @@ def test_each_row_has_its_own_depth(models, latent, depth):
 def test_what_depth_to_image_refuses(models, latent, depth):
     model, cond = models("sd2_depth")
     with pytest.raises(ValueError, match="Depth To Image: the model's UNet has 4 input channels, a depth model has 5"):
-        RetraceDepthToImage.execute(models("sd15")[0], cond, cond, depth, latent)
+        run_node(RetraceDepthToImage, model=models("sd15")[0], positive=cond, negative=cond, depth=depth, latent=latent)
     for wrong, message in (
         (depth * float("nan"), "depth holds NaN"),
         (torch.full_like(depth, 0.5), "the depth of image 0 is the same everywhere"),
@@ -134,4 +145,4 @@ def test_what_depth_to_image_refuses(models, latent, depth):
         (depth[0], "the depth has the shape"),
     ):
         with pytest.raises(ValueError, match=f"Depth To Image: {message}"):
-            RetraceDepthToImage.execute(model, cond, cond, wrong, latent)
+            run_node(RetraceDepthToImage, model=model, positive=cond, negative=cond, depth=wrong, latent=latent)

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.nodes.blend_mask import RetraceBlendMask
 from retrace_pack.nodes.inpainting import RetraceLatentBlend, RetraceLatentBlendSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
@@ -12,8 +13,15 @@ STEPS = 8
 def paint(model, positive, latent, mask=None, trajectory=None, steps=STEPS, spacing="leading", **changes):
     inputs = {"seed": 3, "cfg": 1.0, "strength": 1.0, "kept_from": "matched", "mask_over_time": "constant"}
     rest = {"dilations": 3, "eta": 0.0, "terminal": "clean", "mask": mask, "trajectory": trajectory}
-    return RetraceLatentBlendSample.execute(
-        model, positive, positive, latent, steps=steps, spacing=spacing, **{**inputs, **rest, **changes}
+    return run_node(
+        RetraceLatentBlendSample,
+        model=model,
+        positive=positive,
+        negative=positive,
+        latent=latent,
+        steps=steps,
+        spacing=spacing,
+        **{**inputs, **rest, **changes},
     )
 
 
@@ -23,7 +31,9 @@ def run_blended(model, positive, latent, sigmas, sampler="euler", mask=None, tra
 
     kept_from = "matched" if trajectory is None else "trajectory"
     inner = comfy.samplers.sampler_object(sampler)
-    blended = RetraceLatentBlend.execute(inner, kept_from, "constant", 3, mask, trajectory).result[0]
+    blended = run_node(RetraceLatentBlend, sampler=inner, kept_from=kept_from, mask=mask, trajectory=trajectory).result[
+        0
+    ]
     samples = latent["samples"]
     return comfy.sample.sample_custom(
         model, comfy.sample.prepare_noise(samples, 3), 1.0, blended, sigmas, positive, positive, samples,
@@ -82,12 +92,14 @@ def test_an_empty_mask_is_refused(silent_network, latent, mask, noise_mask, whic
 def test_blend_mask_refuses_what_leaves_nothing_to_paint(mask, changes):
     settings = {"invert": False, "fill_holes": True, "grow": 4, "feather": 0, "snap": 0.02, "latent_size": "maximum"}
     with pytest.raises(ValueError, match=f"Blend Mask: the mask {WAY_TO_PAINT}, or change invert, grow or snap"):
-        RetraceBlendMask.execute(mask, **{**settings, **changes}, image=torch.zeros(1, 128, 128, 3))
+        run_node(RetraceBlendMask, mask=mask, **{**settings, **changes}, image=torch.zeros(1, 128, 128, 3))
 
 
 def test_a_trajectory_of_other_steps_is_refused_with_what_each_node_can_change(models, latent, mask, monkeypatch):
     model, cond = models("sd15")
-    trajectory = RetraceDDIMInvert.execute(model, cond, cond, latent, 4, 1.0, 0, "leading", "clean").result[0]
+    trajectory = run_node(RetraceDDIMInvert, model=model, positive=cond, negative=cond, latent=latent, steps=4).result[
+        0
+    ]
     monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was called"))
     highest = f"above the trajectory's highest level {float(trajectory.sigmas[-1]):.4f}; give "
     for changes in ({"steps": 8}, {"steps": 4, "spacing": "trailing"}):

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.host.latents import LEVEL, with_samples
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
@@ -11,21 +12,35 @@ STEPS = 10
 
 
 def sample(model, positive, latent, steps=STEPS, start_step=4, add_noise=False, spacing="leading"):
-    return RetraceDDIMSample.execute(
-        model, positive, positive, latent, 0, steps, 1.0, start_step, start_step + 1, add_noise, 0.0, spacing, "clean", False, ""
-    )  # fmt: skip
+    return run_node(
+        RetraceDDIMSample,
+        model=model,
+        positive=positive,
+        negative=positive,
+        latent=latent,
+        steps=steps,
+        cfg=1.0,
+        start_step=start_step,
+        end_step=start_step + 1,
+        add_noise=add_noise,
+        spacing=spacing,
+    )
 
 
 @pytest.fixture
 def inverted(models, latent):
     model, cond = models("sd15")
-    return model, cond, RetraceDDIMInvert.execute(model, cond, cond, latent, STEPS, 1.0, 0, "leading", "clean").result
+    return (
+        model,
+        cond,
+        run_node(RetraceDDIMInvert, model=model, positive=cond, negative=cond, latent=latent, steps=STEPS).result,
+    )
 
 
 @pytest.mark.parametrize("changes", [{"steps": 20}, {"start_step": 2}, {"spacing": "trailing"}])
 def test_another_level_than_the_latents_is_refused(inverted, monkeypatch, changes):
     model, cond, (trajectory, _, _) = inverted
-    state, sigmas = RetraceTrajectoryLatent.execute(trajectory, 4).result
+    state, sigmas = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=4).result
     monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was called"))
     asked = {"steps": STEPS, "start_step": 4, "spacing": "leading", **changes}
     message = (
@@ -49,7 +64,7 @@ def test_what_stock_nodes_made_of_the_state_is_not_judged(inverted):
     import nodes
 
     model, cond, (trajectory, _, _) = inverted
-    state = RetraceTrajectoryLatent.execute(trajectory, 4).result[0]
+    state = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=4).result[0]
     changed = [
         nodes.LatentFromBatch().frombatch(state, 0, 1)[0],
         nodes.RepeatLatentBatch().repeat(state, 2)[0],
@@ -64,7 +79,7 @@ def test_what_stock_nodes_made_of_the_state_is_not_judged(inverted):
 
 def test_a_state_that_gets_noise_of_its_own_and_the_right_level_run(inverted):
     model, cond, (trajectory, _, _) = inverted
-    state = RetraceTrajectoryLatent.execute(trajectory, 4).result[0]
+    state = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=4).result[0]
     sample(model, cond, state, add_noise=True, start_step=2)
     result = sample(model, cond, state).result[0]
     assert LEVEL in state and LEVEL not in result and LEVEL not in with_samples(state, state["samples"])
@@ -73,5 +88,5 @@ def test_a_state_that_gets_noise_of_its_own_and_the_right_level_run(inverted):
 def test_stock_nodes_save_the_state(inverted, folders):
     import nodes
 
-    state = RetraceTrajectoryLatent.execute(inverted[2][0], 4).result[0]
+    state = run_node(RetraceTrajectoryLatent, trajectory=inverted[2][0], start_step=4).result[0]
     nodes.SaveLatent().save(state, "level")

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from comfy_api.latest import io
+from node_call import run_node
 from retrace_pack.nodes import NODES
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.node import RetraceNode
@@ -112,4 +113,4 @@ def test_every_node_is_checked_once_and_keeps_its_signature(node):
 def test_the_ends_of_a_range_and_a_missing_optional_input_are_allowed(models, latent):
     model, cond = models("sd15")
     for cfg in (0, 30.0):
-        RetraceDDIMInvert.execute(model, cond, cond, latent, 1, cfg, 0, "leading", "clean")
+        run_node(RetraceDDIMInvert, model=model, positive=cond, negative=cond, latent=latent, steps=1, cfg=cfg)

@@ -5,19 +5,28 @@ from dataclasses import replace
 import comfy.sample
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 
 
 def ddim_sample(task):
-    return RetraceDDIMSample.execute(
-        task.model, task.source, task.negative, {"samples": task.samples}, 2**64 - 1, task.steps, 1.0, 0, 1000, True, 1.0,
-        "leading", "clean", False, "",
-    ).result[0]["samples"]  # fmt: skip
+    return run_node(
+        RetraceDDIMSample,
+        model=task.model,
+        positive=task.source,
+        negative=task.negative,
+        latent={"samples": task.samples},
+        seed=2**64 - 1,
+        steps=task.steps,
+        cfg=1.0,
+        add_noise=True,
+        eta=1.0,
+    ).result[0]["samples"]
 
 
 def sampler_ddim(task):
-    sampler = RetraceSamplerDDIM.execute(1.0, {"limit": "none"}, False).result[0]
+    sampler = run_node(RetraceSamplerDDIM, eta=1.0, limit={"limit": "none"}).result[0]
     noise = comfy.sample.prepare_noise(task.samples, 4)
     return comfy.sample.sample_custom(
         task.model, noise, 1.0, sampler, torch.tensor([9.0, 5.0, 2.0, 0.0]), task.source, task.negative, task.samples,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.host.negative import null_text_conditioning
 from retrace_pack.inversion.trajectory_file import load_trajectory, save_trajectory
 from retrace_pack.nodes.null_text import RetraceNullTextConditioning
@@ -51,7 +52,7 @@ def test_sampler_custom_advanced_reconstructs_as_edit_sample(trained, optimized,
 
     task = trained()
     trajectory, negative, _ = optimized
-    latent, sigmas = RetraceTrajectoryLatent.execute(trajectory, 5).result
+    latent, sigmas = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=5).result
     (noise,), (sampler,) = DisableNoise.execute().result, KSamplerSelect.execute("euler").result
     (guider,) = CFGGuider.execute(task.model, task.source, negative, task.cfg).result
     stock = SamplerCustomAdvanced.execute(noise, guider, sampler, sigmas, latent).result[0]["samples"]
@@ -63,16 +64,18 @@ def test_a_saved_and_loaded_trajectory_gives_the_same_conditioning(trained, opti
     trajectory, negative, _ = optimized
     save_trajectory(trajectory, tmp_path, ["cat.safetensors"])
     loaded = load_trajectory(tmp_path / "cat.safetensors")
-    again = RetraceNullTextConditioning.execute(loaded).result[0]
+    again = run_node(RetraceNullTextConditioning, trajectory=loaded).result[0]
     for (embedding, settings), (other, others) in zip(again, negative, strict=True):
         assert torch.equal(embedding, other)
         for bound in ("start_percent", "end_percent"):
             assert settings[bound] == others[bound]
     assert torch.equal(task.k_sampler(loaded, again), task.k_sampler(trajectory, negative))
-    carried = RetraceNullTextConditioning.execute(loaded, [[task.negative[0][0], {"strength": 0.5}]]).result[0]
+    carried = run_node(
+        RetraceNullTextConditioning, trajectory=loaded, negative=[[task.negative[0][0], {"strength": 0.5}]]
+    ).result[0]
     assert all(entry[1]["strength"] == 0.5 for entry in carried)
     with pytest.raises(ValueError, match="^Null Text Conditioning: negative has 2 rows"):
-        RetraceNullTextConditioning.execute(loaded, [[task.negative[0][0].repeat(2, 1, 1), {}]])
+        run_node(RetraceNullTextConditioning, trajectory=loaded, negative=[[task.negative[0][0].repeat(2, 1, 1), {}]])
 
 
 def test_a_plain_trajectory_has_no_conditioning_to_give(trained):
@@ -80,7 +83,7 @@ def test_a_plain_trajectory_has_no_conditioning_to_give(trained):
     with pytest.raises(
         ValueError, match="Null Text Conditioning: the trajectory has no null embeddings; send it through"
     ):
-        RetraceNullTextConditioning.execute(trajectory)
+        run_node(RetraceNullTextConditioning, trajectory=trajectory)
 
 
 def test_a_residual_makes_the_reconstruction_exact(trained):

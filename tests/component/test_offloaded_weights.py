@@ -9,6 +9,7 @@ import layouts
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
+from node_call import run_node
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
@@ -68,11 +69,15 @@ def test_every_step_upward_is_that_of_the_network_that_a_stock_sampler_asks(stre
 
 def test_downward_it_is_euler(streamed, relative):
     trajectory = streamed.invert()
-    latent = RetraceTrajectoryLatent.execute(trajectory, 0).result[0]
-    ours = RetraceDDIMSample.execute(
-        streamed.model, streamed.source, streamed.negative, latent, 0, streamed.steps, 3.0, 0, 1000, False, 0.0,
-        "leading", "clean", False, "",
-    ).result[0]["samples"]  # fmt: skip
+    latent = run_node(RetraceTrajectoryLatent, trajectory=trajectory).result[0]
+    ours = run_node(
+        RetraceDDIMSample,
+        model=streamed.model,
+        positive=streamed.source,
+        negative=streamed.negative,
+        latent=latent,
+        steps=streamed.steps,
+    ).result[0]["samples"]
     assert relative(ours, streamed.k_sampler(trajectory, cfg=3.0)) < 1e-5
 
 

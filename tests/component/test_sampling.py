@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
@@ -17,8 +18,17 @@ STEPS = 8
 def invert(
     model, positive, latent, negative=None, steps=STEPS, cfg=1.0, iterations=0, spacing="leading", terminal="clean"
 ):
-    return RetraceDDIMInvert.execute(
-        model, positive, negative or positive, latent, steps, cfg, iterations, spacing, terminal
+    return run_node(
+        RetraceDDIMInvert,
+        model=model,
+        positive=positive,
+        negative=negative or positive,
+        latent=latent,
+        steps=steps,
+        cfg=cfg,
+        fixed_point_iterations=iterations,
+        spacing=spacing,
+        terminal=terminal,
     )
 
 
@@ -36,7 +46,14 @@ def sample(model, positive, latent, negative=None, **changes):
         "same_noise": False,
         "row_seeds": "",
     }
-    return RetraceDDIMSample.execute(model, positive, negative or positive, latent, **{**inputs, **changes})
+    return run_node(
+        RetraceDDIMSample,
+        model=model,
+        positive=positive,
+        negative=negative or positive,
+        latent=latent,
+        **{**inputs, **changes},
+    )
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -94,7 +111,7 @@ def test_a_stock_sampler_continues_a_trajectory_as_ours_does(models, latent, rel
 
     model, cond = models(layout)
     trajectory = invert(model, cond, latent).result[0]
-    state, sigmas = RetraceTrajectoryLatent.execute(trajectory, start_step).result
+    state, sigmas = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=start_step).result
     ours = sample(model, cond, state, start_step=start_step).result[0]["samples"]
     stock = comfy.sample.sample_custom(
         model,
@@ -114,8 +131,8 @@ def test_the_sampler_node_equals_the_sample_node(models, latent):
     import comfy.sample
 
     model, cond = models("sd15")
-    sampler = RetraceSamplerDDIM.execute(0.0, {"limit": "none"}, False).result[0]
-    sigmas = RetraceDDIMScheduler.execute(model, STEPS, "leading", "clean", 2, 1000).result[0]
+    sampler = run_node(RetraceSamplerDDIM, limit={"limit": "none"}).result[0]
+    sigmas = run_node(RetraceDDIMScheduler, model=model, steps=STEPS, start_step=2).result[0]
     ours = sample(model, cond, latent, start_step=2).result[0]["samples"]
     zero = torch.zeros_like(latent["samples"])
     stock = comfy.sample.sample_custom(
@@ -128,14 +145,14 @@ def test_the_sampler_node_limits_the_prediction(models, latent):
     import comfy.sample
 
     model, cond = models("sd15")
-    sigmas = RetraceDDIMScheduler.execute(model, STEPS, "leading", "clean", 0, 1000).result[0]
+    sigmas = run_node(RetraceDDIMScheduler, model=model, steps=STEPS).result[0]
     largest = []
     for limit in (
         {"limit": "none"},
         {"limit": "clip", "range": 0.1},
         {"limit": "dynamic threshold", "ratio": 0.9, "maximum": 1.0},
     ):
-        sampler = RetraceSamplerDDIM.execute(0.0, limit, False).result[0]
+        sampler = run_node(RetraceSamplerDDIM, limit=limit).result[0]
         zero = torch.zeros_like(latent["samples"])
         result = comfy.sample.sample_custom(
             model, zero, 1.0, sampler, sigmas, cond, cond, latent["samples"], disable_pbar=True
@@ -219,7 +236,7 @@ def test_the_sampler_node_refuses_flow_models(models, latent):
     flow = model.clone()
     kind = type("Sampling", (sampling.ModelSamplingDiscreteFlow, sampling.CONST), {})
     flow.add_object_patch("model_sampling", kind(model.model.model_config))
-    sampler = RetraceSamplerDDIM.execute(0.0, {"limit": "none"}, False).result[0]
+    sampler = run_node(RetraceSamplerDDIM, limit={"limit": "none"}).result[0]
     sigmas, zero = torch.tensor([1.0, 0.5, 0.0]), torch.zeros_like(latent["samples"])
     with pytest.raises(ValueError, match=r"Sampler DDIM: the model \(BaseModel\) is a flow-matching one"):
         comfy.sample.sample_custom(flow, zero, 1.0, sampler, sigmas, cond, cond, latent["samples"], disable_pbar=True)
@@ -230,7 +247,7 @@ def test_an_inverted_latent_drops_its_mask_and_says_so(models, latent, caplog):
     masked = {**latent, "noise_mask": torch.zeros(1, 1, 16, 16), "batch_index": [4, 5]}
     with caplog.at_level(logging.WARNING):
         trajectory, noise, _ = invert(model, cond, masked).result
-        carried = RetraceTrajectoryLatent.execute(trajectory, 2, latent=masked).result[0]
+        carried = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=2, latent=masked).result[0]
     assert "noise_mask" not in noise and "noise_mask" not in carried
     assert noise["batch_index"] == carried["batch_index"] == [4, 5]
     assert "DDIM Invert: the latent's noise_mask is dropped" in caplog.text
@@ -287,17 +304,19 @@ def test_a_lora_added_later_only_warns_another_kind_is_refused(models, latent, c
     key = "diffusion_model.middle_block.1.proj_in.weight"
     patched.add_patches({key: (torch.zeros_like(model.model_state_dict()[key]),)})
     with caplog.at_level(logging.WARNING):
-        RetraceTrajectoryLatent.execute(trajectory, 0, model=model)
+        run_node(RetraceTrajectoryLatent, trajectory=trajectory, model=model)
         assert not caplog.records
-        RetraceTrajectoryLatent.execute(trajectory, 0, model=patched)
+        run_node(RetraceTrajectoryLatent, trajectory=trajectory, model=patched)
     assert "made with other weights" in caplog.text
     with pytest.raises(ValueError, match="Trajectory Latent: the trajectory's prediction is 'epsilon'"):
-        RetraceTrajectoryLatent.execute(trajectory, 0, model=models("sd2_v")[0])
+        run_node(RetraceTrajectoryLatent, trajectory=trajectory, model=models("sd2_v")[0])
     with pytest.raises(ValueError, match="Trajectory Latent: the trajectory's latent_format is 'SD15'"):
-        RetraceTrajectoryLatent.execute(trajectory, 0, model=models("sdxl")[0])
+        run_node(RetraceTrajectoryLatent, trajectory=trajectory, model=models("sdxl")[0])
     with pytest.raises(ValueError, match="made with another noise schedule"):
-        RetraceTrajectoryLatent.execute(
-            invert(models("sd2_v")[0], cond, latent).result[0], 0, model=models("sd2_v_zero_snr")[0]
+        run_node(
+            RetraceTrajectoryLatent,
+            trajectory=invert(models("sd2_v")[0], cond, latent).result[0],
+            model=models("sd2_v_zero_snr")[0],
         )
 
 
@@ -323,8 +342,8 @@ def test_flow_models_and_models_without_levels_are_refused_by_name(models, laten
         for node, run in (
             ("DDIM Invert", lambda other=other: invert(other, cond, latent)),
             ("DDIM Sample", lambda other=other: sample(other, cond, latent)),
-            ("DDIM Scheduler", lambda other=other: RetraceDDIMScheduler.execute(other, 5, "leading", "clean", 0, 9)),
-            ("Schedule Plot", lambda other=other: RetraceSchedulePlot.execute(other, 5, "leading", "clean")),
+            ("DDIM Scheduler", lambda other=other: run_node(RetraceDDIMScheduler, model=other, steps=5, end_step=9)),
+            ("Schedule Plot", lambda other=other: run_node(RetraceSchedulePlot, model=other, steps=5)),
         ):
             with pytest.raises(ValueError, match=f"{node}: the model {message}"):
                 run()
@@ -364,14 +383,14 @@ def test_steps_beyond_the_schedule_are_refused(models, latent):
         invert(model, cond, latent, steps=1000)
     trajectory = invert(model, cond, latent).result[0]
     with pytest.raises(ValueError, match="start_step 8 is beyond the trajectory's 8 steps"):
-        RetraceTrajectoryLatent.execute(trajectory, 8)
+        run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=8)
 
 
 def test_another_latent_than_the_inverted_one_is_refused(models, latent):
     model, cond = models("sd15")
     trajectory = invert(model, cond, latent).result[0]
     with pytest.raises(ValueError, match="the latent has the shape"):
-        RetraceTrajectoryLatent.execute(trajectory, 0, latent={"samples": torch.zeros(1, 4, 8, 8)})
+        run_node(RetraceTrajectoryLatent, trajectory=trajectory, latent={"samples": torch.zeros(1, 4, 8, 8)})
 
 
 def test_the_sd_table_is_ours(models):

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from comfy.sample import sample_custom
 from comfy.samplers import calculate_sigmas, sampler_object
+from node_call import run_node
 from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
@@ -156,8 +157,8 @@ def ours(noise):
     sigmas = calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", STEPS)
     start = noise * (1 + sigmas[0] ** 2).sqrt() / FACTOR
 
-    def run(node, *inputs):
-        patched = node.execute(model, *inputs).result[0]
+    def run(node, inputs):
+        patched = run_node(node, model=model, **inputs).result[0]
         euler = sampler_object("euler")
         return FACTOR * sample_custom(
             patched, torch.zeros_like(start), CFG, euler, sigmas, positive, empty, start, disable_pbar=True
@@ -173,16 +174,27 @@ def rectangle(top, left, bottom, right):
     return mask
 
 
+def masactrl(start_step, start_layer, **masks):
+    return RetraceMasaCtrl, {"start_step": start_step, "start_layer": start_layer, **masks}
+
+
+def plug_and_play(attention, features):
+    return RetracePlugAndPlay, {"attention_fraction": attention, "feature_fraction": features}
+
+
 OBJECT, MOVED = rectangle(1, 2, 5, 7), rectangle(3, 0, 8, 4)
 # The UNet has 7 layers of self-attention: 0.5 of them leaves the first 3 alone.
 CASES = {
-    "masactrl": ((RetraceMasaCtrl, 2, 0.5), lambda: MasaCtrl(2, 3)),
-    "masactrl, everywhere": ((RetraceMasaCtrl, 0, 0.0), lambda: MasaCtrl(0, 0)),
-    "masactrl with a mask": ((RetraceMasaCtrl, 2, 0.0, OBJECT), lambda: MasaCtrl(2, 0, OBJECT, OBJECT)),
-    "masactrl with two masks": ((RetraceMasaCtrl, 2, 0.0, OBJECT, MOVED), lambda: MasaCtrl(2, 0, OBJECT, MOVED)),
-    "plug and play": ((RetracePlugAndPlay, 0.5, 0.8), lambda: PlugAndPlay(0.5, 0.8)),
-    "plug and play, attention": ((RetracePlugAndPlay, 0.7, 0.0), lambda: PlugAndPlay(0.7, 0.0)),
-    "plug and play, features": ((RetracePlugAndPlay, 0.0, 0.3), lambda: PlugAndPlay(0.0, 0.3)),
+    "masactrl": (masactrl(2, 0.5), lambda: MasaCtrl(2, 3)),
+    "masactrl, everywhere": (masactrl(0, 0.0), lambda: MasaCtrl(0, 0)),
+    "masactrl with a mask": (masactrl(2, 0.0, source_mask=OBJECT), lambda: MasaCtrl(2, 0, OBJECT, OBJECT)),
+    "masactrl with two masks": (
+        masactrl(2, 0.0, source_mask=OBJECT, target_mask=MOVED),
+        lambda: MasaCtrl(2, 0, OBJECT, MOVED),
+    ),
+    "plug and play": (plug_and_play(0.5, 0.8), lambda: PlugAndPlay(0.5, 0.8)),
+    "plug and play, attention": (plug_and_play(0.7, 0.0), lambda: PlugAndPlay(0.7, 0.0)),
+    "plug and play, features": (plug_and_play(0.0, 0.3), lambda: PlugAndPlay(0.0, 0.3)),
 }
 
 
@@ -193,7 +205,7 @@ def unedited(reference):
 
 @pytest.mark.parametrize("name", CASES)
 def test_an_edit_equals_its_published_formula(reference, ours, unedited, relative, name):
-    inputs, make_edit = CASES[name]
+    node_and_inputs, make_edit = CASES[name]
     expected = reference(make_edit())
-    assert relative(ours(*inputs), expected) < 2e-4
+    assert relative(ours(*node_and_inputs), expected) < 2e-4
     assert relative(expected[1], unedited[1]) > 0.05

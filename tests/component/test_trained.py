@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
+from node_call import run_node
 from retrace_pack.measuring.compare import compare_images
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
@@ -53,16 +54,32 @@ def captions_conditioning(clip, chosen):
 
 
 def invert(model, positive, samples, steps=50, cfg=1.0, iterations=0, spacing="leading", terminal="clean"):
-    return RetraceDDIMInvert.execute(
-        model, positive, positive, {"samples": samples}, steps, cfg, iterations, spacing, terminal
+    return run_node(
+        RetraceDDIMInvert,
+        model=model,
+        positive=positive,
+        negative=positive,
+        latent={"samples": samples},
+        steps=steps,
+        cfg=cfg,
+        fixed_point_iterations=iterations,
+        spacing=spacing,
+        terminal=terminal,
     ).result[0]
 
 
 def sample(model, positive, latent, negative=None, steps=50, cfg=1.0, start_step=0, terminal="clean"):
-    return RetraceDDIMSample.execute(
-        model, positive, negative or positive, latent, 0, steps, cfg, start_step, 1000,
-        False, 0.0, "leading", terminal, False, "",
-    ).result[0]["samples"]  # fmt: skip
+    return run_node(
+        RetraceDDIMSample,
+        model=model,
+        positive=positive,
+        negative=negative or positive,
+        latent=latent,
+        steps=steps,
+        cfg=cfg,
+        start_step=start_step,
+        terminal=terminal,
+    ).result[0]["samples"]
 
 
 def reference(name: str, set_alpha_to_one: bool):
@@ -164,7 +181,7 @@ def test_sampler_custom_advanced_continues_a_trajectory(tiny, relative, name, st
     positive = captions_conditioning(clip, chosen)
     trajectory = invert(model, positive, vae.encode(pictures), steps=steps, iterations=2)
     start_step = steps // 5
-    latent, sigmas = RetraceTrajectoryLatent.execute(trajectory, start_step).result
+    latent, sigmas = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=start_step).result
     ours = sample(model, positive, latent, steps=steps, start_step=start_step)
     (noise,) = DisableNoise.execute().result
     (guider,) = BasicGuider.execute(model, positive).result
@@ -183,7 +200,7 @@ def test_ksampler_advanced_continues_a_trajectory(tiny, relative, sampler_name, 
     positive = captions_conditioning(clip, chosen)
     trajectory = invert(model, positive, vae.encode(pictures), steps=steps)
     start_step = steps // 5
-    latent = RetraceTrajectoryLatent.execute(trajectory, start_step).result[0]
+    latent = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=start_step).result[0]
     ours = sample(model, positive, latent, steps=steps, start_step=start_step)
     stock = nodes.KSamplerAdvanced().sample(
         model,
@@ -230,7 +247,7 @@ def test_an_edit_changes_the_word_and_keeps_the_background(tiny, name):
     targets = [scene.with_object(color=color) for scene, color in zip(chosen, colors, strict=True)]
     samples = vae.encode(pictures)
     trajectory = invert(model, captions_conditioning(clip, chosen), samples, iterations=1)
-    latent = RetraceTrajectoryLatent.execute(trajectory, 5).result[0]
+    latent = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=5).result[0]
     negative = [[encode(clip, "")[0][0].repeat(4, 1, 1), {}]]
     edited = vae.decode(sample(model, captions_conditioning(clip, targets), latent, negative, cfg=4.0, start_step=5))
     verdicts = [judge((picture * 255).round().clamp(0, 255).byte().cpu().numpy()) for picture in edited]

@@ -9,6 +9,7 @@ import execution
 import folder_paths
 import pytest
 import torch
+from node_call import run_node
 from retrace_pack.host.trajectory_files import trajectory_names, trajectory_path
 from retrace_pack.nodes.trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory
 
@@ -19,15 +20,15 @@ STEPS = 5
 
 def test_a_trajectory_is_saved_listed_and_loaded(folders, trajectory):
     for _ in range(2):
-        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     names = trajectory_names()
     assert sorted(names) == [f"trajectories/cat_0000{n}_.safetensors [output]" for n in (1, 2)]
-    loaded = RetraceLoadTrajectory.execute(names[0]).result[0]
+    loaded = run_node(RetraceLoadTrajectory, name=names[0]).result[0]
     assert torch.equal(loaded.latents, trajectory.latents)
 
 
 def test_another_file_of_the_same_name_is_read_again(folders, trajectory):
-    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     (name,) = trajectory_names()
     before = RetraceLoadTrajectory.fingerprint_inputs(name)
     assert RetraceLoadTrajectory.fingerprint_inputs(name) == before
@@ -41,12 +42,12 @@ def test_a_prefix_without_a_name_or_outside_is_refused(folders, trajectory, pref
     with pytest.raises(
         ValueError, match="Save Trajectory: filename_prefix .* does not name a file inside ComfyUI's output"
     ):
-        RetraceSaveTrajectory.execute(trajectory, prefix)
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix=prefix)
     assert not list(folders.rglob("*.safetensors"))
 
 
 def test_odd_files_in_the_folder_do_not_take_the_list_away(folders, trajectory):
-    RetraceSaveTrajectory.execute(trajectory, "trajectories/a [1] cat")
+    run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/a [1] cat")
     shelf = folders / "output" / "trajectories"
     (shelf / "gone.safetensors").symlink_to(folders / "nowhere")
     outside = folders / "outside.safetensors"
@@ -54,7 +55,7 @@ def test_odd_files_in_the_folder_do_not_take_the_list_away(folders, trajectory):
     (shelf / "out.safetensors").symlink_to(outside)
     names = trajectory_names()
     assert names == ["trajectories/a [1] cat_00001_.safetensors [output]"]
-    assert torch.equal(RetraceLoadTrajectory.execute(names[0]).result[0].latents, trajectory.latents)
+    assert torch.equal(run_node(RetraceLoadTrajectory, name=names[0]).result[0].latents, trajectory.latents)
 
 
 @pytest.mark.parametrize(
@@ -63,12 +64,12 @@ def test_odd_files_in_the_folder_do_not_take_the_list_away(folders, trajectory):
 )
 def test_names_that_were_not_listed_are_refused(folders, name):
     with pytest.raises(ValueError, match="Load Trajectory: .* is not a .safetensors file inside ComfyUI's folders"):
-        RetraceLoadTrajectory.execute(name)
+        run_node(RetraceLoadTrajectory, name=name)
 
 
 def test_a_file_that_vanished_is_refused(folders):
     with pytest.raises(ValueError, match="does not exist; save the trajectory again"):
-        RetraceLoadTrajectory.execute("trajectories/x.safetensors [output]")
+        run_node(RetraceLoadTrajectory, name="trajectories/x.safetensors [output]")
 
 
 def test_a_damaged_file_is_refused_in_the_nodes_name(folders):
@@ -76,7 +77,7 @@ def test_a_damaged_file_is_refused_in_the_nodes_name(folders):
     shelf.mkdir()
     (shelf / "x.safetensors").write_bytes(b"nonsense")
     with pytest.raises(ValueError, match="Load Trajectory: x.safetensors is damaged or incomplete"):
-        RetraceLoadTrajectory.execute("trajectories/x.safetensors [input]")
+        run_node(RetraceLoadTrajectory, name="trajectories/x.safetensors [input]")
 
 
 LOOPING = "trajectories/loop.safetensors [output]"
@@ -97,11 +98,11 @@ def test_an_impossible_prefix_is_refused_in_the_nodes_name(folders, trajectory, 
     (folders / "output" / "link").symlink_to(folders / "output" / "deep" / "deeper")
     (folders / "output" / "loop").symlink_to(folders / "output" / "loop")
     if prefix == "loop":  # a prefix like any other: the number after it makes the name
-        RetraceSaveTrajectory.execute(trajectory, prefix)
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix=prefix)
         assert (folders / "output" / "loop_00001_.safetensors").is_file()
         return
     with pytest.raises(ValueError, match="Save Trajectory: ") as refused:
-        RetraceSaveTrajectory.execute(trajectory, prefix)
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix=prefix)
     assert "filename_prefix" in short_and_without_paths(refused, folders)
     assert not [path for path in folders.rglob("*") if path.is_file()]
 
@@ -117,12 +118,12 @@ def test_an_impossible_name_is_refused_in_the_nodes_name(folders, name):
     (folders / "output" / "link").symlink_to(folders)
     (folders / "x.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match=r"Load Trajectory: .*choose (it|one) from the list") as refused:
-        RetraceLoadTrajectory.execute(name)
+        run_node(RetraceLoadTrajectory, name=name)
     short_and_without_paths(refused, folders)
 
 
 def test_a_link_to_itself_and_a_name_that_is_no_text_cost_no_other_entry(folders, trajectory):
-    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     shelf = folders / "output" / "trajectories"
     (shelf / "loop.safetensors").symlink_to("loop.safetensors")
     (shelf / "folder").symlink_to("folder")
@@ -132,7 +133,7 @@ def test_a_link_to_itself_and_a_name_that_is_no_text_cost_no_other_entry(folders
 
 
 def test_a_folder_that_cannot_be_read_costs_no_other_entry(folders, trajectory, monkeypatch):
-    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     broken = folders / "output" / "trajectories" / "broken"
     broken.mkdir()
     scandir = os.scandir
@@ -150,7 +151,10 @@ def test_a_name_that_another_process_took_meanwhile_is_passed_over(folders, traj
     (folders / "output" / "trajectories").mkdir()
     chosen_early = folder_paths.get_save_image_path("trajectories/cat", str(folders / "output"))
     monkeypatch.setattr(folder_paths, "get_save_image_path", lambda *_: chosen_early)
-    texts = [RetraceSaveTrajectory.execute(trajectory, "trajectories/cat").ui["text"][0] for _ in range(2)]
+    texts = [
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat").ui["text"][0]
+        for _ in range(2)
+    ]
     assert texts == [f"trajectories/cat_0000{n}_.safetensors" for n in (1, 2)]
     assert len(trajectory_names()) == 2
 
@@ -168,7 +172,7 @@ def test_a_save_that_fails_says_what_to_do_and_leaves_nothing_behind(folders, tr
     if call == "link":
         monkeypatch.setattr(os, "replace", failing)
     with pytest.raises(ValueError, match="Save Trajectory: .*trajectories/cat.*make room on the disk") as refused:
-        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     assert os.strerror(code) in short_and_without_paths(refused, folders)
     assert not list(shelf.iterdir())
 
@@ -176,7 +180,7 @@ def test_a_save_that_fails_says_what_to_do_and_leaves_nothing_behind(folders, tr
 def test_a_file_in_the_place_of_the_folder_is_an_error_in_the_nodes_name(folders, trajectory):
     (folders / "output" / "trajectories").write_bytes(b"")
     with pytest.raises(ValueError, match="Save Trajectory: .* cannot be saved as 'trajectories/cat'") as refused:
-        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     short_and_without_paths(refused, folders)
 
 
@@ -184,7 +188,7 @@ def test_a_file_in_the_place_of_the_folder_is_an_error_in_the_nodes_name(folders
 def test_the_mode_of_a_file_follows_the_umask(folders, trajectory, umask, mode):
     before = os.umask(umask)
     try:
-        RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+        run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     finally:
         os.umask(before)
     (name,) = trajectory_names()
@@ -195,17 +199,21 @@ def test_the_mode_of_a_file_follows_the_umask(folders, trajectory, umask, mode):
 def test_latents_of_other_channels_than_their_format_has_are_refused(folders, trajectory, latent_format, channels):
     latents = torch.zeros(STEPS + 1, 1, channels, 8, 8)
     model = replace(trajectory.model, latent_format=latent_format)
-    RetraceSaveTrajectory.execute(replace(trajectory, latents=latents, model=model), "trajectories/cat")
+    run_node(
+        RetraceSaveTrajectory,
+        trajectory=replace(trajectory, latents=latents, model=model),
+        filename_prefix="trajectories/cat",
+    )
     with pytest.raises(
         ValueError, match=rf"Load Trajectory: .* have {channels} channels, .* {latent_format} have \d+;"
     ):
-        RetraceLoadTrajectory.execute(trajectory_names()[0])
+        run_node(RetraceLoadTrajectory, name=trajectory_names()[0])
 
 
 def test_a_latent_format_that_comfyui_does_not_know_is_not_judged(folders, trajectory):
     model = replace(trajectory.model, latent_format="OfAnotherPack")
-    RetraceSaveTrajectory.execute(replace(trajectory, model=model), "trajectories/cat")
-    assert RetraceLoadTrajectory.execute(trajectory_names()[0]).result[0].model.latent_format == "OfAnotherPack"
+    run_node(RetraceSaveTrajectory, trajectory=replace(trajectory, model=model), filename_prefix="trajectories/cat")
+    assert run_node(RetraceLoadTrajectory, name=trajectory_names()[0]).result[0].model.latent_format == "OfAnotherPack"
 
 
 def refused_by_comfyui(name: str) -> str:
@@ -222,7 +230,7 @@ def test_without_files_the_list_and_the_refusal_say_what_to_do(folders, trajecto
     assert "run Save Trajectory, then press R" in offered
     assert "Load Trajectory: " in refused_by_comfyui(offered)
     assert "save one with Save Trajectory" in refused_by_comfyui(offered)
-    RetraceSaveTrajectory.execute(trajectory, "trajectories/cat")
+    run_node(RetraceSaveTrajectory, trajectory=trajectory, filename_prefix="trajectories/cat")
     (name,) = RetraceLoadTrajectory.GET_NODE_INFO_V1()["input"]["required"]["name"][1]["options"]
     assert name == "trajectories/cat_00001_.safetensors [output]" and refused_by_comfyui(name) == ""
     trajectory_path(name).unlink()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from node_call import run_node
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POSE = {"canvas_width": 8, "canvas_height": 8, "people": [{"pose_keypoints_2d": [1.0, 1.0, 1.0] * 18}]}
@@ -27,10 +28,10 @@ def test_the_hint_nodes_say_what_to_install(image):
     from retrace_pack.nodes.hints import RetracePreprocessor
 
     calls = {
-        "ControlNet Hint": lambda: RetracePreprocessor.execute(image, {"method": "blur"}, 0),
-        "Draw Pose": lambda: RetraceDrawPose.execute(json.dumps(POSE), 0, 0, 0.3, True, True, True, False),
-        "Estimate Depth": lambda: RetraceEstimateDepth.execute(image, "none", "each image"),
-        "Estimate Pose": lambda: RetraceEstimatePose.execute(image, "none", "none", 0.5, 20, 0.3),
+        "ControlNet Hint": lambda: run_node(RetracePreprocessor, image=image, method={"method": "blur"}),
+        "Draw Pose": lambda: run_node(RetraceDrawPose, json=json.dumps(POSE)),
+        "Estimate Depth": lambda: run_node(RetraceEstimateDepth, image=image, model="none"),
+        "Estimate Pose": lambda: run_node(RetraceEstimatePose, image=image, model="none", detector="none"),
     }
     for name, call in calls.items():
         with pytest.raises(
@@ -44,10 +45,20 @@ def test_pixel_composite_needs_it_for_poisson_alone(image):
 
     mask = torch.zeros(1, 16, 16)
     mask[:, 4:12, 4:12] = 1
-    result = RetracePixelComposite.execute(image, 1 - image, mask, 3, True, "feather").args[0]
+    result = run_node(
+        RetracePixelComposite, source=image, edited=1 - image, mask=mask, feather=3, match_colour=True
+    ).args[0]
     assert torch.equal(result[mask == 0], image[mask == 0]) and not torch.equal(result, image)
     with pytest.raises(ValueError, match="^Pixel Composite: OpenCV is missing"):
-        RetracePixelComposite.execute(image, 1 - image, mask, 3, True, "poisson")
+        run_node(
+            RetracePixelComposite,
+            source=image,
+            edited=1 - image,
+            mask=mask,
+            feather=3,
+            match_colour=True,
+            blend="poisson",
+        )
 
 
 def test_nothing_else_in_the_pack_imports_it():
