@@ -10,6 +10,7 @@ from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.schedules import RetraceDDIMScheduler, RetraceSchedulePlot
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
+from sd_levels import sd_sigmas
 
 LAYOUTS = ["sd15", "sd2_v", "sd2_v_zero_snr", "sdxl"]
 STEPS = 8
@@ -395,14 +396,6 @@ def test_another_latent_than_the_inverted_one_is_refused(models, latent):
 
 def test_the_sd_table_is_ours(models):
     """ComfyUI's table, which every node takes its levels from, against the pure form and diffusers' convention."""
-    from retrace_pack.samplers.noise_levels import (
-        alphas_cumprod_from_betas,
-        make_betas,
-        rescale_to_zero_terminal_snr,
-        sigmas_from_alphas_cumprod,
-    )
-
-    alphas = alphas_cumprod_from_betas(make_betas("scaled_linear"))
-    for layout, expected in (("sd15", alphas), ("sd2_v_zero_snr", rescale_to_zero_terminal_snr(alphas))):
+    for layout, expected in (("sd15", sd_sigmas()), ("sd2_v_zero_snr", sd_sigmas(zero_terminal_snr=True))):
         table = models(layout)[0].get_model_object("model_sampling").sigmas
-        torch.testing.assert_close(table, sigmas_from_alphas_cumprod(expected).float(), rtol=2e-4, atol=0)
+        torch.testing.assert_close(table, expected.float(), rtol=2e-4, atol=0)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from retrace_pack.host.conditioning import step_windows
-from retrace_pack.samplers.noise_levels import alphas_cumprod_from_betas, make_betas, sigmas_from_alphas_cumprod
 from retrace_pack.samplers.schedule import make_schedule
+from sd_levels import sd_sigmas
 
 
 @pytest.mark.parametrize("steps", [1, 7, 30, 50, 150, 999])
@@ -12,7 +12,7 @@ from retrace_pack.samplers.schedule import make_schedule
 def test_every_level_lies_in_its_own_window_alone(spacing, steps):
     """By ComfyUI's rule: a percentage p is the level at timestep (1 - p) * 999, interpolated in the logarithm of sigma, 0 and 1
     are beyond all levels, and an entry is seen while end <= sigma <= start. All in float32, as there."""
-    table = sigmas_from_alphas_cumprod(alphas_cumprod_from_betas(make_betas("scaled_linear"))).float()
+    table = sd_sigmas().float()
     log_sigmas = table.log()
 
     def level(percent: float) -> float:

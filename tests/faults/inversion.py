@@ -4,6 +4,7 @@ from .fault import Fault
 
 DDIM, FIXED_POINT = ("tests/unit/test_inversion_ddim.py",), ("tests/unit/test_fixed_point.py",)
 BDIA, BELM, EDICT = ("tests/unit/test_bdia.py",), ("tests/unit/test_belm.py",), ("tests/unit/test_edict.py",)
+EXACT = ("tests/unit/test_exact.py",)
 FRIENDLY, MULTISTEP = ("tests/unit/test_edit_friendly.py",), ("tests/unit/test_inversion_multistep.py",)
 NEGATIVE, NULL_TEXT = ("tests/unit/test_negative_prompt.py",), ("tests/unit/test_null_text.py",)
 TRAJECTORY, FILE = ("tests/unit/test_trajectory.py",), ("tests/unit/test_trajectory_file.py",)
@@ -121,15 +122,15 @@ FAULTS = (
         "inversion/exact.py",
         "torch.stack([states[0], *states[:-1]])",
         "torch.stack([*states[1:], states[-1]])",
-        BELM,
+        EXACT,
         "a pair holds the state above instead of the one below",
     ),
-    Fault("inversion/exact.py", "x_old, x = pair.double()", "x, x_old = pair.double()", BDIA, "the wrong pair order"),
+    Fault("inversion/exact.py", "x_old, x = pair.double()", "x, x_old = pair.double()", EXACT, "the wrong pair order"),
     Fault(
         "inversion/exact.py",
         "denoise(x.float(), sigma.float())",
         "denoise(x, sigma)",
-        BELM,
+        EXACT,
         "the network gets float64",
     ),
     Fault(

@@ -49,10 +49,10 @@ FAULTS = (
     ),
     Fault(
         "samplers/noise_levels.py",
-        "roots[0] / (roots[0] - roots[-1])",
-        "1 / (roots[0] - roots[-1])",
+        "((1 - alphas) / alphas).sqrt()",
+        "(1 - alphas).sqrt() / alphas",
         ("tests/unit/test_noise_levels.py",),
-        "zero terminal SNR moves the first level",
+        "sigma is noise over signal power",
     ),
     Fault(
         "samplers/path.py",

@@ -3,13 +3,13 @@
 import pytest
 import torch
 from diffusers import DDIMInverseScheduler, DDIMScheduler
-from retrace_pack.samplers.noise_levels import alphas_cumprod_from_betas, make_betas, sigmas_from_alphas_cumprod
+from sd_levels import sd_sigmas
 
 
 @pytest.fixture(scope="session")
 def sigma_table() -> torch.Tensor:
     """SD1.x's table in float64, [1000]."""
-    return sigmas_from_alphas_cumprod(alphas_cumprod_from_betas(make_betas("scaled_linear")))
+    return sd_sigmas()
 
 
 @pytest.fixture

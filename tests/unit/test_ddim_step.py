@@ -8,6 +8,7 @@ from retrace_pack.samplers.ddim import DenoisedRange, FreshNoise, ddim_step, sam
 from retrace_pack.samplers.path import VarianceExploding
 from retrace_pack.samplers.prediction import denoised_from_output
 from retrace_pack.samplers.schedule import make_schedule
+from sd_levels import sd_sigmas
 
 PATH = VarianceExploding()
 
@@ -78,15 +79,7 @@ def test_add_noise_and_velocity_equal_diffusers(sigma_table, sd_scheduler, relat
 
 def test_zero_snr_step_is_finite_and_starts_from_minus_v():
     """At abar = 0 the state says nothing about the image: x0 = -v (the closed form; diffusers divides by zero for eps)."""
-    from retrace_pack.samplers.noise_levels import (
-        alphas_cumprod_from_betas,
-        make_betas,
-        rescale_to_zero_terminal_snr,
-        sigmas_from_alphas_cumprod,
-    )
-
-    alphas = rescale_to_zero_terminal_snr(alphas_cumprod_from_betas(make_betas("scaled_linear")))
-    sigma = sigmas_from_alphas_cumprod(alphas)[-1]
+    sigma = sd_sigmas(zero_terminal_snr=True)[-1]
     x, v = PATH.from_unit(randn(1), sigma), randn(2)
     torch.testing.assert_close(denoised_from_output(v, x, sigma, "v_prediction"), -v, rtol=1e-3, atol=2e-3)
 

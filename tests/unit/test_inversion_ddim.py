@@ -4,15 +4,10 @@ import pytest
 import torch
 from retrace_pack.inversion.ddim import invert_ddim
 from retrace_pack.samplers.ddim import ddim_step, sample_ddim
-from retrace_pack.samplers.noise_levels import (
-    alphas_cumprod_from_betas,
-    make_betas,
-    rescale_to_zero_terminal_snr,
-    sigmas_from_alphas_cumprod,
-)
 from retrace_pack.samplers.path import VarianceExploding
 from retrace_pack.samplers.prediction import denoised_from_output
 from retrace_pack.samplers.schedule import make_schedule
+from sd_levels import sd_sigmas
 
 PATH = VarianceExploding()
 
@@ -121,8 +116,7 @@ def test_p13_fixed_point_iterations_make_the_round_trip_exact(sigma_table, predi
 @pytest.mark.parametrize("spacing", ["leading", "trailing"])
 def test_p13_also_where_the_signal_is_gone(spacing):
     """Zero-terminal SNR: with trailing spacing the last step runs from sigma 108 to 4519."""
-    alphas = rescale_to_zero_terminal_snr(alphas_cumprod_from_betas(make_betas("scaled_linear")))
-    errors, residuals = round_trips(sigmas_from_alphas_cumprod(alphas), "v_prediction", spacing, 50)
+    errors, residuals = round_trips(sd_sigmas(zero_terminal_snr=True), "v_prediction", spacing, 50)
     assert all(later < 0.5 * earlier for earlier, later in zip(errors, errors[1:], strict=False))
     assert errors[-1] < 1e-6 * errors[0] and residuals[-1] < 1e-6 * residuals[0]
 
