@@ -8,7 +8,7 @@ from retrace_pack.attention.alignment import Alignment
 from retrace_pack.attention.controllers import CrossEdit
 from retrace_pack.attention.prompt_edit import PromptEdit
 from retrace_pack.host import prompt_to_prompt, self_attention
-from retrace_pack.host.backbone import AttentionCall, Layer
+from retrace_pack.host.backbone import AttentionCall, Layer, nearest_resolution
 from retrace_pack.host.sampling_run import SamplingRun
 
 ROWS, HEADS, DIM, TEXT, SIZE = 3, 2, 4, 5, (2, 3)
@@ -68,6 +68,11 @@ def call():
 
 def with_image_of_the_source(tokens):
     return torch.cat([tokens[:, :TEXT], tokens[:1, TEXT:].expand(ROWS, -1, -1)], 1)
+
+
+def test_of_two_equally_near_resolutions_the_larger_maps_are_taken():
+    layers = [Layer(index, resolution) for index, resolution in enumerate((4, 3, 1, 0))]
+    assert [nearest_resolution(layers, wanted) for wanted in (0, 1, 2, 3, 5)] == [0, 1, 1, 3, 4]
 
 
 def test_text_probabilities_are_part_of_the_joint_softmax(call):
