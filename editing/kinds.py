@@ -36,7 +36,7 @@ IRREGULAR = {
     "teeth": "tooth", "leaves": "leaf", "knives": "knife", "wolves": "wolf", "scarves": "scarf", "shelves": "shelf",
 }  # fmt: skip
 SPELLINGS = ((re.compile(r"colou?r"), "color"), (re.compile(r"\bgr[ae]y"), "gray"))
-"""Of British writers, whose words the word lists have in American spelling."""
+"""From British to American spelling, which is the one of the word lists."""
 
 
 @dataclass(frozen=True)

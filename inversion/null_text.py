@@ -143,7 +143,7 @@ def optimize_null_text(
         if not bool(torch.isfinite(found.x_next).all()):
             raise ValueError(
                 f"the state after step {index} of the null-text optimization is NaN or infinite; the model overflowed. "
-                "Run it in a wider dtype (start ComfyUI with --fp32-unet or --bf16-unet), or lower cfg."
+                "Run it in a wider dtype (float32 or bfloat16), or lower cfg."
             )
         embedding = found.embedding
         work += FORWARD + found.work

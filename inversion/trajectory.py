@@ -222,7 +222,7 @@ def _require_finite(states: Tensor, method: str) -> None:
     if not bool(torch.isfinite(states).all()):
         raise ValueError(
             f"a state of the inversion ({method}) is NaN or infinite; the model overflowed. Run it in a wider dtype "
-            "(start ComfyUI with --fp32-unet or --bf16-unet), lower cfg, or (BDIA) set gamma to 1."
+            "(float32 or bfloat16), lower cfg, or (BDIA) set gamma to 1."
         )
 
 

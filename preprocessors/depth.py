@@ -25,9 +25,7 @@ def nearness(depth: Array, metric: bool) -> Array:
     """
     depth = depth.astype(np.float32, copy=False)
     if not np.isfinite(depth).all():
-        raise ValueError(
-            "the depth model returned NaN or infinite values; start ComfyUI with --force-fp32 and try again."
-        )
+        raise ValueError("the depth model returned NaN or infinite values; run it in float32 and try again.")
     return 1.0 / np.maximum(depth, NEAREST_METRES) if metric else depth
 
 
