@@ -63,6 +63,21 @@ OPTIMIZED: Graph = {
     ),
 }
 
+NOISE_ENDS = {0: "rebuilding", 6: "editing", 12: "editing"}
+"""start_step -> the guider that continues from there."""
+
+
+def guider(positive: Link, cfg: float) -> Node:
+    """Core's, on the miniature."""
+    return node("CFGGuider", model=MODEL, positive=positive, negative=EMPTY_PROMPT, cfg=cfg)
+
+
+def continued(noise: str, guided: str) -> Node:
+    """Core's sampler from what Trajectory Noise gives."""
+    given = {"noise": [noise, 0], "latent_image": [noise, 1], "sigmas": [noise, 2]}
+    return node("SamplerCustomAdvanced", guider=[guided, 0], sampler=["euler", 0], **given)
+
+
 SAMPLING = (
     Picture(
         "RetraceSchedulePlot",
@@ -109,6 +124,23 @@ INVERSION = (
         "RetraceTrajectoryLatent",
         {**INVERTED, **{f"state {step}": state(step) for step in (0, 10, 16)}},
         tuple(latent(f"start_step {step} of {STEPS}", f"state {step}") for step in (0, 10, 16)),
+    ),
+    Picture(
+        "RetraceTrajectoryNoise",
+        {
+            **INVERTED,
+            **{
+                f"noise {step}": node("RetraceTrajectoryNoise", trajectory=PATH, start_step=step) for step in (0, 6, 12)
+            },
+            "euler": node("KSamplerSelect", sampler_name="euler"),
+            "rebuilding": guider(SOURCE_PROMPT, 1.0),
+            "editing": guider(TARGET_PROMPT, 3.0),
+            **{f"state {step}": continued(f"noise {step}", words) for step, words in NOISE_ENDS.items()},
+        },
+        (
+            latent("rebuilt, start_step 0", "state 0"),
+            *(latent(f"edit, start_step {step}", f"state {step}") for step in (6, 12)),
+        ),
     ),
     Picture(
         "RetraceTrajectoryPreview",

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..inversion.trajectory import Trajectory
 from ..samplers.blend_mask import checked_mask, require_painted
 from ..samplers.blending import Background, InvertedImage, MaskOverTime, NoisedImage, Source, masks_over_time
-from ..samplers.path import Path
+from ..samplers.path import Path, RectifiedFlow
 from ..samplers.schedule import SAME_LEVEL
 from .model_facts import model_facts
 
@@ -63,6 +63,11 @@ class BlendPlan:
         `given_sigmas`: whether the run gets its SIGMAS from another node. Raises ValueError if the model, the latent or the levels
         do not fit the trajectory, or if there is no noise.
         """
+        if self.source == "legacy" and isinstance(path, RectifiedFlow):
+            raise ValueError(
+                "kept_from is 'legacy', which noises the unmasked area by one level too much, as a pipeline for Stable Diffusion "
+                "once did; the model is a flow, for which there is no such pipeline: choose 'matched' or 'trajectory'."
+            )
         if self.source == "trajectory":
             assert self.trajectory is not None
             self.trajectory.require_model(model_facts(model))
@@ -73,11 +78,10 @@ class BlendPlan:
                     f"{tuple(states.shape[1:])}; give the latent that was inverted."
                 )
             if float(sigmas[0]) > float(levels[-1]) * (1 + SAME_LEVEL):
-                made = self.trajectory.inversion
                 way_out = (
                     "the trajectory's own SIGMAS (Trajectory Latent)"
                     if given_sigmas
-                    else f"steps {made.steps} and spacing {made.spacing!r}, its own"
+                    else f"{self.trajectory.inversion.inputs()}, its own"
                 )
                 raise ValueError(
                     f"the sigmas begin at {float(sigmas[0]):.4f}, above the trajectory's highest level "
@@ -93,7 +97,7 @@ class BlendPlan:
         return NoisedImage(latent, noise, path)
 
     def masks(self, steps: int, latent: Tensor, denoise_mask: Tensor | None) -> Tensor:
-        """The masks of the N steps, [N+1, B, 1, H, W]: the plan's mask or the LATENT's noise_mask, whichever keeps more.
+        """The masks of the N steps, [N+1, B, 1, (T,) H, W]: the plan's mask or the LATENT's noise_mask, whichever keeps more.
 
         Raises ValueError if there is neither, or if nothing would be repainted.
         """
@@ -101,21 +105,22 @@ class BlendPlan:
             raise ValueError("there is no mask; connect one, or give the latent one with Set Latent Noise Mask.")
         mask = _latent_mask(self.mask, latent)
         if denoise_mask is not None:
-            mask = torch.minimum(mask, denoise_mask[:, :1].to(mask))
+            mask = torch.minimum(mask, denoise_mask[:, :1].flatten(1, -3).to(mask))
         require_painted(
             mask,
             "paint on the image in Load Image's mask editor, or invert the mask (a noise_mask of the latent counts as well)",
         )
-        return masks_over_time(mask, steps, self.over_time, self.dilations)
+        masks = masks_over_time(mask, steps, self.over_time, self.dilations)
+        return masks if latent.ndim == 4 else masks.unsqueeze(3)
 
 
 def _latent_mask(mask: Tensor | None, latent: Tensor) -> Tensor:
-    """A MASK of any size as [B, 1, h, w] for a latent [B, C, h, w]; all ones if there is none.
+    """A MASK of any size as [B, 1, h, w] for a latent [B, C, (1,) h, w]; all ones if there is none.
 
     The pixels of each latent pixel are averaged; a mask of the latent's size is used as it is. Raises ValueError if the batches
     differ and neither is 1.
     """
-    batch, _, height, width = latent.shape
+    batch, height, width = len(latent), *latent.shape[-2:]
     if mask is None:
         return latent.new_ones(batch, 1, height, width)
     planes = checked_mask(mask)[:, None].to(latent)

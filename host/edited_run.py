@@ -42,7 +42,7 @@ def edit_every_run(model: ModelPatcher, node: str | None, running: RunningEdit, 
         # Another pack may pad its SIGMAS with zeros, which are not steps.
         steps = min(len(sigmas) - 1, int((sigmas > 0).sum()))
         run = SamplingRun(
-            node=node, rows=len(noise), steps=steps, size=(noise.shape[2], noise.shape[3]), has_areas=has_areas
+            node=node, rows=len(noise), steps=steps, size=(noise.shape[-2], noise.shape[-1]), has_areas=has_areas
         )
         running.begin(run, guider.conds.get("positive", []))
 

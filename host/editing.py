@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..inversion.aligned import ROUNDING as ALIGNED_ROUNDING
+from ..inversion.aligned import aligned_denoise
 from ..inversion.methods import METHODS
+from ..inversion.result import Asks
+from ..inversion.snap import snap_to_trajectory
 from ..inversion.trajectory import Trajectory
 from .after_step import AddResiduals, Change, HoldSource, PullBack, apply_changes, in_turn, model_changes
-from .conditioning import stack_rows
 from .guidance_patches import GuidanceDirection
-from .guided import Conditioning, Guidance, LoopRun, finite, run_loop
+from .guided import Guidance, LoopRun, finite, run_loop
+from .latents import difference_in
 from .negative import walks_as_optimized
 
 
@@ -27,11 +31,13 @@ class EditOptions:
         start_step: number of noisiest steps to skip.
         hold_source: keep row 0 of several on a plain trajectory at every step.
         pull_back: for plain trajectories, or None.
+        align: evaluate the network where the inversion did, see `inversion.aligned`; for trajectories that know it.
     """
 
     start_step: int
     hold_source: bool
     pull_back: PullBack | None = None
+    align: bool = False
 
 
 def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: EditOptions) -> tuple[Tensor, int]:
@@ -59,7 +65,12 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
 
     def loop(run: LoopRun) -> Tensor:
         levels = sigmas.to(run.latent)
-        sample = partial(method.sample, run.denoise, callback=run.report, **kept)
+        denoise = run.denoise
+        if options.align:
+            asks = _asks(guidance.model, trajectory)
+            denoise = aligned_denoise(denoise, asks, levels)
+        walk = method.sample_aligned if options.align and method.sample_aligned else method.sample
+        sample = partial(walk, denoise, callback=run.report, **kept)
         if trajectory.kind == "pair":
             result = sample(_pair(guidance, trajectory, options, rows), levels, path=run.path).to(run.latent)
         elif trajectory.kind == "noise maps":
@@ -74,20 +85,9 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
     return guidance.model.model.process_latent_out(result), evaluations
 
 
-def with_source_row(source: Conditioning, positive: Conditioning, trajectory: Trajectory) -> Conditioning:
-    """The source prompt as the first row, followed by the edit's. Raises ValueError for a trajectory of several images."""
-    images = trajectory.latents.shape[1]
-    if images > 1:
-        raise ValueError(
-            f"a source runs beside the edit of one image, but the trajectory holds {images} images; disconnect source, or "
-            "invert the images one at a time."
-        )
-    return stack_rows([source, positive], ["source", "positive"])
-
-
 def _row_count(guidance: Guidance, trajectory: Trajectory) -> int:
     images = trajectory.latents.shape[1]
-    rows = max(entry[0].shape[0] for entry in guidance.positive)
+    rows = max(entry[0].shape[0] for entry in guidance.positive) + (guidance.source is not None)
     if images > 1 and rows > 1 and images != rows:
         raise ValueError(
             f"the prompts have {rows} rows, but the trajectory holds {images} images; give one row for each image, one row "
@@ -111,12 +111,25 @@ def _noise_maps(guidance: Guidance, trajectory: Trajectory, options: EditOptions
     """The arguments of the noise-map way back besides the state; all in the network's scale, on the device of `latent`."""
     assert trajectory.noise_maps is not None
     process_in, level = guidance.model.model.process_latent_in, trajectory.steps - options.start_step
-    maps = _repeated(process_in(trajectory.noise_maps[:level]).to(latent), len(latent), dim=1)
+    maps = _repeated(difference_in(guidance.model, trajectory.noise_maps[:level]).to(latent), len(latent), dim=1)
     states = process_in(trajectory.latents[: level + 2]).to(latent)
     previous = None
     if level < trajectory.steps:
         previous = (_repeated(states[level + 1], len(latent)), trajectory.sigmas[level + 1].to(latent))
     return {"noise_maps": maps, "previous": previous, "states": states[:level]}
+
+
+def _repeated_walk(states: Tensor, step: int, x: Tensor, sigma: Tensor) -> Tensor:
+    """The rows that walk back as they came are kept to the states, so that rounding does not add up."""
+    return snap_to_trajectory(x, states[step], ALIGNED_ROUNDING)
+
+
+def _asks(model: ModelPatcher, trajectory: Trajectory) -> Asks:
+    """Where the inversion evaluated the network, in its scale."""
+    asks = trajectory.asks
+    assert asks is not None
+    corrections = None if asks.corrections is None else difference_in(model, asks.corrections)
+    return replace(asks, offsets=difference_in(model, asks.offsets), corrections=corrections)
 
 
 def _changes(
@@ -129,8 +142,10 @@ def _changes(
     states = process_in(trajectory.latents[: level + 1]).to(latent)[:-1].flip(0)
     changes: list[Change] = []
     null_text = trajectory.null_text
+    if options.align:
+        changes.append(partial(_repeated_walk, states))
     if null_text is not None and null_text.residuals is not None and walks_as_optimized(guidance, trajectory):
-        residuals = process_in(null_text.residuals).to(latent)[:level].flip(0)
+        residuals = difference_in(guidance.model, null_text.residuals).to(latent)[:level].flip(0)
         changes.append(AddResiduals(states, residuals))
     if options.pull_back is not None:
         changes.append(options.pull_back.toward(states, direction))

@@ -20,6 +20,7 @@ from ..samplers.path import Path
 from .clones import own_clone
 from .conditioning_checks import require_conditioning
 from .model_facts import path_of
+from .roles import RoleGuider, Source
 
 Conditioning = list[Any]
 HostCallback = Callable[[int, Tensor, Tensor, int], None]
@@ -31,12 +32,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Guidance:
-    """The model and its prompts: ComfyUI's positive and negative CONDITIONING, mixed by `cfg`."""
+    """The model and its prompts: ComfyUI's positive and negative CONDITIONING, mixed by `cfg`; `source`: of row 0, where it has
+    prompts of its own."""
 
     model: ModelPatcher
     positive: Conditioning
     negative: Conditioning
     cfg: float
+    source: Source | None = None
 
 
 @dataclass(frozen=True)
@@ -151,16 +154,21 @@ def run_sampler(
     """One run of a SAMPLER under the guidance: samples [B, C, H, W] of a LATENT in, those of another out, and the network
     evaluations for one row.
     """
-    rows = samples.shape[0]
-    require_conditioning(guidance.model, guidance.positive, "positive", sigmas, rows)
+    rows, source = samples.shape[0], guidance.source
+    edited = rows - (source is not None)
+    require_conditioning(guidance.model, guidance.positive, "positive", sigmas, edited)
     if not math.isclose(guidance.cfg, 1.0):
-        require_conditioning(guidance.model, guidance.negative, "negative", sigmas, rows)
+        require_conditioning(guidance.model, guidance.negative, "negative", sigmas, edited)
+    if source is not None:
+        require_conditioning(guidance.model, source.positive, "source", sigmas, 1)
     model, count = own_clone(guidance.model), _EvaluationCount()
     for patch in (*patches, count.watch):
         patch(model)
-    guider = comfy.samplers.CFGGuider(model)
+    guider = RoleGuider(model)
     guider.set_conds(guidance.positive, guidance.negative)
     guider.set_cfg(guidance.cfg)
+    if source is not None:
+        guider.set_source(source)
     callback = latent_preview.prepare_callback(guidance.model, progress_steps or len(sigmas) - 1)
     result = guider.sample(
         noise,

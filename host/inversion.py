@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..inversion.facts import InversionFacts, ModelFacts
 from ..inversion.methods import METHODS
 from ..inversion.result import Inversion
-from ..inversion.trajectory import InversionFacts, ModelFacts, Trajectory, plain_trajectory, prompts_digest
+from ..inversion.trajectory import Trajectory, plain_trajectory, prompts_digest
 from ..samplers.noise import noise_source
 from ..samplers.schedule import Schedule
 from .ascending import require_ascending
+from .embedded_guidance import embedded_guidance
 from .guided import Guidance, LoopRun, finite, run_loop
+from .latents import difference_out
 
 
 def invert(
@@ -65,10 +69,21 @@ def invert(
         fixed_point_iterations=settings.get("fixed_point_iterations", 0),
         unet_evaluations=evaluations,
         settings={setting: settings[setting] for setting in method.kept},
+        guidance=embedded_guidance(guidance.model, guidance.positive),
     )
     trajectory = plain_trajectory(states, schedule.ascending_sigmas, residuals, facts, made)
+    if found.asks is not None and method.stores == "plain":
+        trajectory = trajectory.with_asks(
+            replace(
+                found.asks,
+                offsets=difference_out(guidance.model, found.asks.offsets),
+                corrections=None
+                if found.asks.corrections is None
+                else difference_out(guidance.model, found.asks.corrections),
+            )
+        )
     if found.pairs is not None:
         trajectory = trajectory.with_pairs(process_out(found.pairs))
     if found.noise_maps is not None:
-        trajectory = trajectory.with_noise_maps(process_out(found.noise_maps))
+        trajectory = trajectory.with_noise_maps(difference_out(guidance.model, found.noise_maps))
     return trajectory

@@ -8,11 +8,11 @@ from typing import Any
 
 import comfy.model_management
 import comfy.sample
+import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ..inversion.trajectory import SIGMA_TABLE_TOLERANCE, Trajectory
-from ..samplers.schedule import Spacing
+from ..inversion.facts import SIGMA_TABLE_TOLERANCE
 from .naming import LOGGER
 
 Latent = dict[str, Any]
@@ -28,31 +28,36 @@ class Level:
     Attributes:
         samples: the samples it refers to, because stock nodes copy a LATENT with all its keys and put other samples into it.
         sigma: their noise level.
-        steps, start_step, spacing: the settings of a schedule that starts there.
+        inputs: the settings of a schedule that starts there, see `InversionFacts.inputs`.
     """
 
     samples: Tensor
     sigma: float
-    steps: int
-    start_step: int
-    spacing: Spacing
+    inputs: str
 
 
 def latent_samples(latent: Latent, model: ModelPatcher) -> Tensor:
-    """The samples [B, C, H, W] of a LATENT, with the model's number of channels.
+    """The samples [B, C, H, W] of a LATENT, with the model's number of channels; [B, C, 1, H, W] where it has frames.
 
-    Raises ValueError for nested or video latents, and another number of channels.
+    Raises ValueError for nested latents, for more frames than one, and for another number of channels.
     """
     samples = latent["samples"]
     if samples.is_nested:
         raise ValueError("the latent is nested (several latents in one); give the latent of one image batch.")
     samples = comfy.sample.fix_empty_latent_channels(model, samples, latent.get("downscale_ratio_spacial"))
-    if samples.ndim != 4:
+    latent_format: Any = model.get_model_object("latent_format")
+    if samples.ndim == 5 and latent_format.latent_dimensions == 3:
+        if samples.shape[2] != 1:
+            raise ValueError(
+                f"the latent is a video of {samples.shape[2]} latent frames, but only single images are inverted so far; give "
+                "one frame (Image From Batch, then VAE Encode)."
+            )
+    elif samples.ndim != 4:
         raise ValueError(
             f"the latent has {samples.ndim} dimensions {tuple(samples.shape)}, as video latents have; "
             "give an image latent [batch, channels, height, width]."
         )
-    channels = model.get_model_object("latent_format").latent_channels
+    channels = latent_format.latent_channels
     if samples.shape[1] != channels:
         raise ValueError(
             f"the latent has {samples.shape[1]} channels, the model works with {channels}; "
@@ -66,6 +71,18 @@ def picture_size(model: ModelPatcher, samples: Tensor) -> tuple[int, int]:
     latent_format: Any = model.get_model_object("latent_format")
     scale = latent_format.spacial_downscale_ratio
     return samples.shape[-2] * scale, samples.shape[-1] * scale
+
+
+def difference_out(model: ModelPatcher, difference: Tensor) -> Tensor:
+    """A difference of states [..., C, (T,) H, W] in the scale of a LATENT: scaled as they are, but not shifted."""
+    process_out = model.model.process_latent_out
+    return process_out(difference) - process_out(torch.zeros_like(difference))
+
+
+def difference_in(model: ModelPatcher, difference: Tensor) -> Tensor:
+    """The inverse of `difference_out`."""
+    process_in = model.model.process_latent_in
+    return process_in(difference) - process_in(torch.zeros_like(difference))
 
 
 def without_noise_mask(latent: Latent) -> Latent:
@@ -89,14 +106,6 @@ def with_samples(latent: Latent, samples: Tensor) -> Latent:
     return copy
 
 
-def trajectory_state(carrier: Latent, trajectory: Trajectory, start_step: int) -> Latent:
-    """A copy of the LATENT with the state after skipping the `start_step` noisiest steps, and its level (see `require_level`)."""
-    latent = with_samples(carrier, trajectory.latent_at(start_step))
-    sigma, made = float(trajectory.remaining_sigmas(start_step)[0]), trajectory.inversion
-    latent[LEVEL] = Level(latent["samples"], sigma, made.steps, start_step, made.spacing)
-    return latent
-
-
 def require_level(latent: Latent, sigma: float, chosen: str) -> None:
     """Raise ValueError, naming what was `chosen`, if the samples are a trajectory's state at a level other than sigma."""
     level: Level | None = latent.get(LEVEL)
@@ -105,5 +114,5 @@ def require_level(latent: Latent, sigma: float, chosen: str) -> None:
     if abs(sigma - level.sigma) > SIGMA_TABLE_TOLERANCE * level.sigma:
         raise ValueError(
             f"{chosen} begin at sigma {sigma:.4f}, but the latent is the trajectory's state at sigma "
-            f"{level.sigma:.4f}; give steps {level.steps}, start_step {level.start_step} and spacing {level.spacing!r}."
+            f"{level.sigma:.4f}; give {level.inputs}."
         )

@@ -13,6 +13,7 @@ from comfy.model_sampling import (
     EDM,
     EPS,
     IMG_TO_IMG,
+    IMG_TO_IMG_FLOW,
     V_PREDICTION,
     X0,
     ModelSamplingDiscrete,
@@ -21,19 +22,20 @@ from comfy.model_sampling import (
 )
 from torch import Tensor
 
-from ..inversion.trajectory import ModelFacts
-from ..samplers.path import Path, VarianceExploding
+from ..inversion.facts import ModelFacts
+from ..samplers.path import Path, RectifiedFlow, VarianceExploding
 from ..samplers.prediction import Prediction
 
-FLOW = (CONST, COSMOS_RFLOW)
+OTHER_FLOWS = (COSMOS_RFLOW, IMG_TO_IMG_FLOW)
 OTHER_TIMES = (ModelSamplingDiscreteEDM, StableCascadeSampling, EDM, IMG_TO_IMG)
 
 
 def model_facts(model: ModelPatcher) -> ModelFacts:
     """The facts that a trajectory is checked against. Raises ValueError for a model that cannot be inverted here."""
     sampling: Any = model.get_model_object("model_sampling")
+    _require_latents(model)
     prediction = _prediction(model, sampling)
-    if len(sampling.sigmas) != sampling.num_timesteps:
+    if prediction != "flow" and len(sampling.sigmas) != sampling.num_timesteps:
         raise ValueError(
             f"the model keeps {len(sampling.sigmas)} of its {sampling.num_timesteps} noise levels, as "
             "ModelSamplingDiscrete's lcm does: a distilled model is not the ODE that inversion walks along; leave out that node."
@@ -43,21 +45,38 @@ def model_facts(model: ModelPatcher) -> ModelFacts:
         prediction=prediction,
         latent_format=type(model.get_model_object("latent_format")).__name__,
         weights=_weights_digest(model),
+        noise_scale=_noise_scale(sampling),
     )
 
 
 def path_of(model: ModelPatcher) -> Path:
-    """The path of the model's states. Raises ValueError for a flow-matching model."""
-    if isinstance(model.get_model_object("model_sampling"), FLOW):
+    """The path of the model's states. Raises ValueError for flows whose states are made in another way."""
+    sampling = model.get_model_object("model_sampling")
+    if isinstance(sampling, OTHER_FLOWS):
         raise ValueError(
-            f"the model ({type(model.model).__name__}) is a flow-matching one, as Flux and SD3 are, which DDIM does not fit; "
-            "load an SD1.x, SD2.x or SDXL checkpoint."
+            f"the model ({type(model.model).__name__}) is a flow whose states are not (1 - sigma) image + sigma noise, as those of "
+            "Cosmos 1 and of image-to-image flows are; load a model such as Flux, SD3 or Qwen-Image, or a Stable Diffusion "
+            "checkpoint."
         )
-    return VarianceExploding()
+    return RectifiedFlow(_noise_scale(sampling)) if isinstance(sampling, CONST) else VarianceExploding()
+
+
+def _noise_scale(sampling: object) -> float:
+    return float(getattr(sampling, "noise_scale", 1.0))
+
+
+def _require_latents(model: ModelPatcher) -> None:
+    latent_format: Any = model.get_model_object("latent_format")
+    if latent_format.spacial_downscale_ratio == 1:
+        raise ValueError(
+            f"the model ({type(model.model).__name__}) works on pixels, not on latents, which no node of this pack is made for; "
+            "load one with a VAE, such as Flux, SD3 or Stable Diffusion."
+        )
 
 
 def _prediction(model: ModelPatcher, sampling: object) -> Prediction:
-    path_of(model)
+    if isinstance(path_of(model), RectifiedFlow):
+        return "flow"
     if (
         not isinstance(sampling, ModelSamplingDiscrete)
         or isinstance(sampling, OTHER_TIMES)
@@ -65,7 +84,7 @@ def _prediction(model: ModelPatcher, sampling: object) -> Prediction:
     ):
         raise ValueError(
             f"the model ({type(model.model).__name__}) has no table of discrete noise levels, which DDIM inversion walks along; "
-            "load an SD1.x, SD2.x or SDXL checkpoint."
+            "load an SD1.x, SD2.x or SDXL checkpoint, or a flow such as Flux or SD3."
         )
     if isinstance(sampling, V_PREDICTION):
         return "v_prediction"

@@ -28,6 +28,7 @@ from ..samplers.ddim import Denoise, sample_ddim
 from .conditioning import POOLED, covers_a_part, only_row
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
 from .guided import Guidance, LoopRun, run_loop
+from .latents import difference_in, difference_out
 from .negative import null_text_conditioning
 
 # Elements that autograd keeps of a pass: 157 thousand for SDXL, 90 thousand for SD1.5 (benchmarks/memory.py).
@@ -49,7 +50,7 @@ def optimize(
     """
     embedding, settings = only_row(guidance.negative, "negative")
     _require_optimizable(guidance, trajectory)
-    process_in, process_out = guidance.model.model.process_latent_in, guidance.model.model.process_latent_out
+    process_in = guidance.model.model.process_latent_in
     # Places on the progress bar for one step.
     passes = max(1, options.inner_steps)
 
@@ -82,7 +83,7 @@ def optimize(
         loop,
         progress_steps=trajectory.steps * passes,
     )
-    residuals = process_out(found.residuals).cpu() if options.keep_residual else None
+    residuals = difference_out(guidance.model, found.residuals).cpu() if options.keep_residual else None
     pooled = settings.get(POOLED)
     null_text = NullEmbeddings(
         found.embeddings.cpu(),
@@ -94,11 +95,16 @@ def optimize(
     if residuals is not None and guidance.model.model.get_dtype_inference() != torch.float32:
         residuals, work = _walked_residuals(guidance, trajectory.with_null_text(null_text))
         null_text = replace(null_text, residuals=residuals)
-        found = replace(found, residuals=process_in(residuals), unet_work=found.unet_work + work)
+        found = replace(found, residuals=difference_in(guidance.model, residuals), unet_work=found.unet_work + work)
     return trajectory.with_null_text(null_text), found
 
 
 def _require_optimizable(guidance: Guidance, trajectory: Trajectory) -> None:
+    if trajectory.model.prediction == "flow":
+        raise ValueError(
+            f"the model ({type(guidance.model.model).__name__}) is a flow, on which null embeddings are not optimized so far; use "
+            "Edit Friendly Invert, which is exact at any cfg without optimization."
+        )
     made = trajectory.inversion.method
     if METHODS[made].sample is not sample_ddim:
         raise ValueError(
@@ -163,7 +169,7 @@ def _walked_residuals(guidance: Guidance, trajectory: Trajectory) -> tuple[Tenso
 
     guidance = replace(guidance, negative=null_text_conditioning(trajectory, guidance.negative))
     missed, evaluations = run_loop(guidance, trajectory.latents[-1], sigmas, loop)
-    return network.process_latent_out(missed).cpu(), evaluations
+    return difference_out(guidance.model, missed).cpu(), evaluations
 
 
 def _control_networks(conds: dict[str, list[dict[str, Any]]]) -> list[torch.nn.Module]:
@@ -175,6 +181,6 @@ def _control_networks(conds: dict[str, list[dict[str, Any]]]) -> list[torch.nn.M
 
 def _fits_whole(network: BaseModel, latent: Tensor) -> bool:
     """Whether what autograd keeps of one pass fits the memory that ComfyUI reports as free."""
-    pixels = latent.shape[0] * latent.shape[2] * latent.shape[3]
+    pixels = latent.shape[0] * latent.shape[-2] * latent.shape[-1]
     needed = pixels * KEPT_PER_LATENT_PIXEL * network.get_dtype_inference().itemsize
     return needed < comfy.model_management.get_free_memory(latent.device)  # pyright: ignore  (a number unless asked for two)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.path import Path, direction
+from .aligned import asks_of
 from .fixed_point import Acceleration, next_estimate
 from .result import Inversion
 
@@ -36,6 +37,7 @@ def invert_ddim(
         raise ValueError(f"DDIM inversion: fixed_point_iterations is {fixed_point_iterations}; give 0 or more.")
     _require_ascending(sigmas)
     states, residuals = [x], []
+    asked, answered = [], []
     for step, (sigma, sigma_next) in enumerate(zip(sigmas[:-1], sigmas[1:], strict=True)):
         query = path.at_level(x, sigma, sigma_next)
         denoised = denoise(query, sigma_next)
@@ -52,9 +54,14 @@ def invert_ddim(
         residuals.append(path.to_unit(preimage - query, sigma_next).square().mean().sqrt())
         x = estimate
         states.append(x)
+        asked.append(query)
+        answered.append(denoised)
         if callback is not None:
             callback(step, x, sigma_next, denoised)
-    return Inversion(torch.stack(states), torch.stack(residuals))
+    # Without iterations the steps are Euler's with the directions found.
+    answers = answered if fixed_point_iterations else ()
+    asks = asks_of(states, sigmas, asked, list(sigmas[1:]), answers)
+    return Inversion(torch.stack(states), torch.stack(residuals), asks=asks)
 
 
 def _require_ascending(sigmas: Tensor) -> None:

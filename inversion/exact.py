@@ -54,8 +54,8 @@ def exact_levels(method: str, sigmas: Tensor, direction: Literal["ascend", "desc
 
 
 def require_pair(method: str, pair: Tensor) -> None:
-    """Raise ValueError unless `pair` is [2, B, C, H, W]."""
-    if pair.ndim != 5 or pair.shape[0] != 2:
+    """Raise ValueError unless `pair` is [2, B, C, (T,) H, W]."""
+    if pair.ndim not in (5, 6) or pair.shape[0] != 2:
         raise ValueError(
             f"{method}: a pair of states [2, B, C, H, W] is needed to walk back, not {list(pair.shape)}; "
             "give one level of this method's inversion."

@@ -19,10 +19,11 @@ from .ddim import invert_ddim
 from .edict import invert_edict, sample_edict
 from .edit_friendly import invert_edit_friendly, sample_edit_friendly
 from .fixed_point import Acceleration
+from .flow_solvers import invert_dna, invert_midpoint, invert_uni, sample_midpoint
 from .multistep import invert_multistep
 from .result import Inversion, Kind
 
-Family = Literal["ddim", "exact", "noise maps"]
+Family = Literal["ddim", "exact", "noise maps", "flow"]
 """The methods of a family are alternatives with the same inputs: a user chooses between them by name."""
 
 
@@ -69,6 +70,7 @@ class Method:
             the settings in `kept`:
             plain: (denoise, x, sigmas, *, after_step, ...); pair: (denoise, pair, sigmas, *, path, ...);
             noise maps: (denoise, x, sigmas, *, path, noise_maps, previous, states, ...), see `sample_edit_friendly`.
+        sample_aligned: the aligned way back of a plain method (`inversion.aligned`), if it is not `sample`.
         settings: the settings of `invert`, by name.
         kept: the names of the settings that `sample` also needs; a trajectory stores their values.
         draws_noise: whether `invert` adds random noise, and therefore needs a seed.
@@ -79,6 +81,7 @@ class Method:
     stores: Kind
     invert: Callable[..., Inversion]
     sample: Callable[..., Tensor]
+    sample_aligned: Callable[..., Tensor] | None = None
     settings: Mapping[str, Number | Choice] = field(default_factory=dict)
     kept: tuple[str, ...] = ()
     draws_noise: bool = False
@@ -89,17 +92,13 @@ class Method:
         return {name: setting.value_of(given[name]) for name, setting in self.settings.items()}
 
 
+ITERATIONS: Mapping[str, Number | Choice] = {
+    "fixed_point_iterations": Number(default=0, low=0, high=50),
+    "acceleration": Choice(default="none", options={name: name for name in get_args(Acceleration)}),
+}
+
 METHODS: Mapping[str, Method] = {
-    "ddim": Method(
-        family="ddim",
-        stores="plain",
-        invert=invert_ddim,
-        sample=sample_ddim,
-        settings={
-            "fixed_point_iterations": Number(default=0, low=0, high=50),
-            "acceleration": Choice(default="none", options={name: name for name in get_args(Acceleration)}),
-        },
-    ),
+    "ddim": Method(family="ddim", stores="plain", invert=invert_ddim, sample=sample_ddim, settings=ITERATIONS),
     "dpm++ 2m": Method(
         family="ddim",
         stores="plain",
@@ -142,6 +141,19 @@ METHODS: Mapping[str, Method] = {
         draws_noise=True,
         ascends=False,
     ),
+    "euler": Method(family="flow", stores="plain", invert=invert_ddim, sample=sample_ddim, settings=ITERATIONS),
+    "uni": Method(family="flow", stores="plain", invert=invert_uni, sample=sample_ddim),
+    "midpoint": Method(
+        family="flow", stores="plain", invert=invert_midpoint, sample=sample_midpoint, sample_aligned=sample_ddim
+    ),
+    "fireflow": Method(
+        family="flow",
+        stores="plain",
+        invert=partial(invert_midpoint, reuse=True),
+        sample=partial(sample_midpoint, reuse=True),
+        sample_aligned=sample_ddim,
+    ),
+    "dna": Method(family="flow", stores="plain", invert=invert_dna, sample=sample_ddim, draws_noise=True),
 }
 
 

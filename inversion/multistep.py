@@ -22,6 +22,7 @@ from torch import Tensor
 from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.multistep import MultistepRule, slope_weights
 from ..samplers.path import Path
+from .aligned import asks_of
 from .result import Inversion
 
 START_LEVELS = 2
@@ -63,6 +64,14 @@ class _Steps:
         gain = 1 - ratio + weight
         at_zero = prediction.at(torch.zeros_like(below))
         return (below - gain * at_zero + weight * image_above) / (ratio + gain * prediction.slope)
+
+    def images_needed(self, states: Sequence[Tensor]) -> list[Tensor]:
+        """For each step the image with which the sampler, from the noise end down, leads exactly from state to state."""
+        images = [states[-1]]
+        for step in reversed(range(len(states) - 1)):
+            ratio, weight = self._coefficients(step)
+            images.append((states[step] - ratio * states[step + 1] + weight * images[-1]) / (1 - ratio + weight))
+        return images[:0:-1]
 
     def image_at(self, level: int, last: int, images: Sequence[Tensor]) -> Tensor:
         """The image at `level` on the line over log s through the last two `images`, of the levels up to `last`.
@@ -112,9 +121,11 @@ def invert_multistep(
             _settle(steps, step, states, predictions)
         if callback is not None:
             callback(step, states[-1], sigma_next, predictions[-1].denoised)
+    asked, answered = [each.asked for each in predictions], [each.denoised for each in predictions]
+    asks = asks_of(states, sigmas, asked, list(sigmas[1:]), answered, steps.images_needed(states))
     changes = [x - prediction.asked for x, prediction in zip(states[1:], predictions, strict=True)]
     residuals = [path.to_unit(change, s).square().mean().sqrt() for change, s in zip(changes, sigmas[1:], strict=True)]
-    return Inversion(torch.stack(states), torch.stack(residuals))
+    return Inversion(torch.stack(states), torch.stack(residuals), asks=asks)
 
 
 def _predicted(steps: _Steps, step: int, states: Sequence[Tensor], predictions: Sequence[_Prediction]) -> Tensor:

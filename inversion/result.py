@@ -12,6 +12,23 @@ Kind = Literal["plain", "pair", "noise maps"]
 
 
 @dataclass(frozen=True)
+class Asks:
+    """Where an inversion evaluated the network, for the aligned way back (`inversion.aligned`). Entry i is of the step between the
+    levels i and i+1.
+
+    Attributes:
+        offsets: [N, B, C, H, W], what the network was given minus the state at level i+1.
+        levels: [N], at which it was evaluated: those of the states, or between them.
+        corrections: [N, B, C, H, W], what is to be added to the image that the directions found there give, or None where the
+            inversion stepped by just these directions.
+    """
+
+    offsets: Tensor
+    levels: Tensor
+    corrections: Tensor | None = None
+
+
+@dataclass(frozen=True)
 class Inversion:
     """The result of an inversion along N+1 levels.
 
@@ -23,9 +40,11 @@ class Inversion:
         pairs: float64 [N+1, 2, B, C, H, W], for exact methods, see `inversion.exact`; the states are the first of each pair.
         noise_maps: [N, B, C, H, W], for noise-map methods: entry i is what the step from level i+1 to level i adds to its
             deterministic part, in units of the state (sigma_t z_t in the papers).
+        asks: where a plain method evaluated the network.
     """
 
     states: Tensor
     residuals: Tensor | None = None
     pairs: Tensor | None = None
     noise_maps: Tensor | None = None
+    asks: Asks | None = None

@@ -10,11 +10,12 @@ ROUNDING = 1e-3
 step."""
 
 
-def snap_to_trajectory(x: Tensor, state: Tensor) -> Tensor:
+def snap_to_trajectory(x: Tensor, state: Tensor, rounding: float = ROUNDING) -> Tensor:
     """Replace the rows of x [B, C, H, W] that differ from the trajectory's state [1 or B, C, H, W] only by rounding by that state.
 
     A stored residual or noise map only corrects the errors that were known when it was made. Under guidance, a difference of 1e-7
     can grow to the size of the picture within twenty steps.
     """
-    distance = (x - state).square().mean((1, 2, 3), keepdim=True)
-    return torch.where(distance < ROUNDING**2 * state.square().mean((1, 2, 3), keepdim=True), state, x)
+    within_a_row = tuple(range(1, x.ndim))
+    distance = (x - state).square().mean(within_a_row, keepdim=True)
+    return torch.where(distance < rounding**2 * state.square().mean(within_a_row, keepdim=True), state, x)

@@ -3,59 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ..samplers.prediction import Prediction
-from ..samplers.schedule import Spacing, Terminal
-from .result import Kind
-
-SIGMA_TABLE_TOLERANCE = 1e-4
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """What determines whether a trajectory and a model fit together.
-
-    Attributes:
-        sigma_table: float32 [T], ascending.
-        prediction: what the network predicts.
-        latent_format: the name of the latent space ("SD15", "SDXL", ...).
-        weights: a digest of the model and its patches; a mismatch is a warning, not an error.
-    """
-
-    sigma_table: Tensor
-    prediction: Prediction
-    latent_format: str
-    weights: str
-
-
-@dataclass(frozen=True)
-class InversionFacts:
-    """How the trajectory was made.
-
-    Attributes:
-        method: "ddim", or the name of another inversion method.
-        steps, spacing, terminal: those of its schedule.
-        cfg: guidance scale used while inverting.
-        prompts: digest of the conditioning, see `prompts_digest`.
-        fixed_point_iterations: 0 for plain DDIM inversion.
-        unet_evaluations: network evaluations for one image of the batch.
-        settings: the method's settings that the way back needs as well ("mixing", "gamma", "order", "eta").
-    """
-
-    method: str
-    steps: int
-    spacing: Spacing
-    terminal: Terminal
-    cfg: float
-    prompts: str
-    fixed_point_iterations: int = 0
-    unet_evaluations: int = 0
-    settings: dict[str, float] = field(default_factory=dict)
+from .facts import InversionFacts, ModelFacts
+from .result import Asks, Kind
 
 
 @dataclass(frozen=True)
@@ -82,15 +36,15 @@ class Trajectory:
     """The path of one image (or a batch) from latent to noise.
 
     Attributes:
-        latents: float32 [N+1, B, C, H, W] on the CPU; latents[0] is the image's own latent (at terminal "first" its state at
-            that level), latents[N] the noise end. They are stored as
-            variance-exploding states in the latent format's outer scale, so that any of them continues in a stock sampler.
+        latents: float32 [N+1, B, C, (T,) H, W] on the CPU; latents[0] is the image's own latent (at terminal "first" its state
+            at that level), latents[N] the noise end. They are states of the model's path in the latent format's outer scale.
         sigmas: float32 [N+1], ascending, the level of each.
         residuals: float32 [N], see `inversion.ddim.Inversion`.
         model: the model's facts. inversion: the method's.
         pairs: float64 [N+1, 2, B, C, H, W], both states of an exact method at every level (latents are the first of them).
         noise_maps: float32 [N, B, C, H, W], what an edit-friendly inversion adds at the step that ends at level i.
         null_text: optimized null embeddings of a plain trajectory.
+        asks: where a plain inversion evaluated the network, float32 in the scale of the latents; None in files before format 4.
     """
 
     latents: Tensor
@@ -101,6 +55,7 @@ class Trajectory:
     pairs: Tensor | None = None
     noise_maps: Tensor | None = None
     null_text: NullEmbeddings | None = None
+    asks: Asks | None = None
 
     @property
     def steps(self) -> int:
@@ -121,15 +76,20 @@ class Trajectory:
         """The descending levels that remain from `start_step`, [N - start_step + 1]."""
         return self.sigmas[: self.steps - self._checked(start_step) + 1].flip(0)
 
+    def image(self) -> Tensor:
+        """The image that was inverted, [B, C, (T,) H, W]: its latent, which at terminal "first" stands at that level."""
+        return self.model.path.to_unit(self.latents[0], self.sigmas[0])
+
     def predicted_clean(self) -> Tensor:
         """The image that each step was heading from, [N, B, C, H, W]: x0 on the straight line through two successive states.
 
         If a step reached its fixed point, this is exactly what the network predicted at the noisier state.
         """
-        rise = (self.sigmas[1:] - self.sigmas[:-1]).view(-1, 1, 1, 1, 1)
+        beside_states = (-1, *(1,) * (self.latents.ndim - 1))
+        rise = (self.sigmas[1:] - self.sigmas[:-1]).view(beside_states)
         # Two levels can be equal (terminal "first" with a grid that begins at that level); their slope counts as 0.
         eps = (self.latents[1:] - self.latents[:-1]) / torch.where(rise > 0, rise, torch.inf)
-        return self.latents[1:] - self.sigmas[1:].view(-1, 1, 1, 1, 1) * eps
+        return self.latents[1:] - self.sigmas[1:].view(beside_states) * eps
 
     def evenly_spaced_predictions(self, count: int) -> Tensor:
         """At most `count` of `predicted_clean`, from the image to the noise end, both included."""
@@ -137,28 +97,8 @@ class Trajectory:
         return self.predicted_clean()[chosen]
 
     def require_model(self, model: ModelFacts) -> None:
-        """Raise ValueError unless the trajectory was made in the same latent space, with the same levels and prediction type.
-
-        Other weights (a LoRA, a sibling checkpoint) only log a warning.
-        """
-        ours, theirs = self.model.sigma_table, model.sigma_table
-        if len(ours) != len(theirs) or not torch.allclose(ours, theirs, rtol=SIGMA_TABLE_TOLERANCE, atol=0):
-            raise ValueError(
-                f"the trajectory was made with another noise schedule (sigma {ours[0]:.4f} to {ours[-1]:.4f}) "
-                f"than the model's ({theirs[0]:.4f} to {theirs[-1]:.4f}); invert the image again with this model."
-            )
-        for name in ("prediction", "latent_format"):
-            mine, other = getattr(self.model, name), getattr(model, name)
-            if mine != other:
-                raise ValueError(
-                    f"the trajectory's {name} is {mine!r}, but the model's is {other!r}; "
-                    "invert the image again with this model."
-                )
-        if self.model.weights != model.weights:
-            logging.getLogger("retrace").warning(
-                "the trajectory was made with other weights than this model's (a LoRA, another checkpoint of the "
-                "same kind?); the reconstruction will be less exact."
-            )
+        """Raise ValueError, or log a warning, as `ModelFacts.require_same` does."""
+        self.model.require_same(model)
 
     def require_latent_shape(self, shape: torch.Size) -> None:
         """Raise ValueError unless a latent [B, C, H, W] has this trajectory's shape."""
@@ -185,6 +125,12 @@ class Trajectory:
         """A copy with the noise maps of an edit-friendly inversion. Raises ValueError if a map is not finite."""
         _require_finite(noise_maps, self.inversion.method)
         return replace(self, noise_maps=_on_cpu(noise_maps))
+
+    def with_asks(self, asks: Asks) -> Trajectory:
+        """The same path with where the network was evaluated. Raises ValueError when an offset is not finite."""
+        _require_finite(asks.offsets, self.inversion.method)
+        corrections = None if asks.corrections is None else _on_cpu(asks.corrections)
+        return replace(self, asks=Asks(_on_cpu(asks.offsets), _on_cpu(asks.levels), corrections))
 
     def with_null_text(self, null_text: NullEmbeddings) -> Trajectory:
         """A copy with other null embeddings."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
 from ..samplers.prediction import Prediction
-from ..samplers.schedule import Spacing, Terminal
+from ..samplers.schedule import Grid, Terminal
 from .methods import METHODS
 from .trajectory import Trajectory
 
@@ -20,7 +21,7 @@ LARGEST_NUMBER = 1e9
 def problem_of(trajectory: Trajectory) -> str | None:
     """What makes the trajectory unusable, as a short clause; None if it is usable."""
     latents, sigmas, table = trajectory.latents, trajectory.sigmas, trajectory.model.sigma_table
-    if latents.ndim != 5 or sigmas.shape != latents.shape[:1] or len(sigmas) < 2:
+    if latents.ndim not in (5, 6) or sigmas.shape != latents.shape[:1] or len(sigmas) < 2:
         return f"latents {tuple(latents.shape)} and sigmas {tuple(sigmas.shape)} do not fit together"
     if not _are_named(trajectory):
         return "its facts are not those of an inversion"
@@ -34,6 +35,8 @@ def problem_of(trajectory: Trajectory) -> str | None:
         return "a latent is missing, NaN or infinite"
     if not _extras_fit(trajectory):
         return "its pairs, noise maps or null embeddings do not fit its steps and latents, or are not finite"
+    if not _asks_fit(trajectory):
+        return "its offsets do not fit its steps and latents, or are not finite"
     if not _can_be_continued(trajectory):
         method, settings = trajectory.inversion.method, ", ".join(trajectory.inversion.settings) or "none"
         return (
@@ -56,6 +59,19 @@ def _extras_fit(trajectory: Trajectory) -> bool:
             expected.append((pooled, torch.float32, (1, pooled.numel())))
         if embeddings.ndim != 3 or latents.shape[1] != 1 or not _is_number(null_text.cfg):
             return False
+    return _are_as_expected(expected)
+
+
+def _asks_fit(trajectory: Trajectory) -> bool:
+    asks, shape = trajectory.asks, tuple(trajectory.latents[1:].shape)
+    if asks is None:
+        return True
+    expected = [(tensor, torch.float32, shape) for tensor in (asks.offsets, asks.corrections)]
+    expected.append((asks.levels, torch.float32, (trajectory.steps,)))
+    return trajectory.kind == "plain" and _are_as_expected(expected) and bool((asks.levels > 0).all())
+
+
+def _are_as_expected(expected: Sequence[tuple[Tensor | None, torch.dtype, tuple[int, ...]]]) -> bool:
     return all(
         tensor is None
         or (
@@ -74,11 +90,14 @@ def _are_named(trajectory: Trajectory) -> bool:
     counts = (inversion.steps, inversion.fixed_point_iterations, inversion.unet_evaluations)
     return (
         model.prediction in get_args(Prediction)
-        and inversion.spacing in get_args(Spacing)
+        and inversion.spacing in get_args(Grid)
         and inversion.terminal in get_args(Terminal)
         and all(_is_text(text) for text in texts)
         and all(_is_number(count) and count >= 0 for count in counts)
         and _is_number(inversion.cfg)
+        and (inversion.guidance is None or _is_number(inversion.guidance))
+        and _is_number(model.noise_scale)
+        and model.noise_scale > 0
         and isinstance(inversion.settings, dict)
         and all(_is_text(name) and _is_number(number) for name, number in inversion.settings.items())
         and (null_text is None or all(_is_text(name) for name in null_text.settings))

@@ -12,16 +12,23 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from .facts import InversionFacts, ModelFacts
 from .new_file import write_new_file
-from .trajectory import InversionFacts, ModelFacts, NullEmbeddings, Trajectory
+from .result import Asks
+from .trajectory import NullEmbeddings, Trajectory
 from .trajectory_checks import LONGEST_TEXT, problem_of
 
 FORMAT = "retrace.trajectory"
-VERSION = 3
-NULL_TEXT = "null_text."
-TENSORS = {"latents", "sigmas", "residuals", "sigma_table", "pairs", "noise_maps"} | {
-    NULL_TEXT + name for name in ("embeddings", "pooled", "residuals")
-}
+VERSION = 4
+READABLE = ("3", "4")
+"""Older versions lack what was added since: 3 is from before flows (a noise scale) and the aligned way back."""
+
+NULL_TEXT, ASKS = "null_text.", "asks."
+TENSORS = (
+    {"latents", "sigmas", "residuals", "sigma_table", "pairs", "noise_maps"}
+    | {NULL_TEXT + name for name in ("embeddings", "pooled", "residuals")}
+    | {ASKS + name for name in ("offsets", "levels", "corrections")}
+)
 METADATA = {"format", "version", "model", "inversion", "null_text_cfg", "null_text_settings"}
 # A trajectory's header has about a thousand bytes; parsing takes many times the header's length in memory.
 MAX_HEADER = 2**20
@@ -57,6 +64,8 @@ def save_trajectory(trajectory: Trajectory, folder: Path, names: Iterable[str]) 
         null_text = asdict(trajectory.null_text)
         metadata |= {f"null_text_{name}": json.dumps(null_text.pop(name)) for name in ("cfg", "settings")}
         tensors |= {NULL_TEXT + name: tensor for name, tensor in null_text.items()}
+    if trajectory.asks is not None:
+        tensors |= {ASKS + name: tensor for name, tensor in vars(trajectory.asks).items()}
     present = {name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}
     return write_new_file(folder, names, save(present, metadata))
 
@@ -108,6 +117,7 @@ def _read(file: BinaryIO) -> Trajectory:
         tensors.get("pairs"),
         tensors.get("noise_maps"),
         _null_text(tensors, metadata),
+        _asks(tensors),
     )
 
 
@@ -124,9 +134,9 @@ def _checked_metadata(header: dict[str, Any]) -> dict[str, str]:
     metadata = header.pop("__metadata__", {})
     if metadata.get("format") != FORMAT:
         raise _ForeignFileError("is a safetensors file but not a Retrace trajectory; choose the file of a saved one.")
-    if metadata.get("version") != str(VERSION):
+    if metadata.get("version") not in READABLE:
         raise _ForeignFileError(
-            f"has format version {metadata.get('version')!s:.20}, this pack reads {VERSION}; "
+            f"has format version {metadata.get('version')!s:.20}, this pack reads {' and '.join(READABLE)}; "
             "update Retrace, or save the trajectory again."
         )
     unknown = [*(header.keys() - TENSORS), *(metadata.keys() - METADATA)]
@@ -136,6 +146,12 @@ def _checked_metadata(header: dict[str, Any]) -> dict[str, str]:
             f"({', '.join(sorted(unknown)):.{LONGEST_TEXT}}); save it again."
         )
     return metadata
+
+
+def _asks(tensors: dict[str, Tensor]) -> Asks | None:
+    if ASKS + "offsets" not in tensors:
+        return None
+    return Asks(tensors[ASKS + "offsets"], tensors[ASKS + "levels"], tensors.get(ASKS + "corrections"))
 
 
 def _null_text(tensors: dict[str, Tensor], metadata: dict[str, str]) -> NullEmbeddings | None:

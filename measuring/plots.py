@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..samplers.noise_levels import alphas_cumprod_from_sigmas
+from ..samplers.path import Path, RectifiedFlow
 from ..samplers.schedule import Schedule
 
 WIDTH, PANEL, MARGIN = 768, 300, 56
@@ -18,16 +18,18 @@ PAPER, INK, FAINT, CURVE, DOT = (250, 250, 248), (40, 40, 44), (205, 205, 205), 
 SMALLEST_LOSS = 1e-12
 
 
-def schedule_plot(sigma_table: Tensor, schedule: Schedule) -> Tensor:
-    """sqrt(abar) and sigma (log scale) over all timesteps, with a dot at each step of the schedule; float32 [1, H, W, 3]."""
+def schedule_plot(sigma_table: Tensor, schedule: Schedule, path: Path) -> Tensor:
+    """The weight of the image in a unit-variance state, and sigma (logarithmic), of every timestep with the schedule's steps as
+    dots, float32 [1, H, W, 3]."""
     canvas = Image.new("RGB", (WIDTH, 2 * PANEL), PAPER)
     draw = ImageDraw.Draw(canvas)
-    signal = alphas_cumprod_from_sigmas(sigma_table).sqrt().tolist()
+    signal = path.to_unit(path.a(sigma_table), sigma_table).tolist()
+    weight = "1 - sigma" if isinstance(path, RectifiedFlow) else "sqrt(alpha bar)"
     noise = sigma_table.tolist()
     last = len(noise) - 1
     end = "sigma 0" if schedule.terminal == "clean" else "the first level"
     title = f"{schedule.steps} steps, {schedule.spacing}, ends at {end}"
-    _panel(draw, 0, f"signal: sqrt(alpha bar)      {title}", signal, schedule.timesteps, last, lambda value: value)
+    _panel(draw, 0, f"signal: {weight}      {title}", signal, schedule.timesteps, last, lambda value: value)
     floor, ceiling = math.log(noise[0]), math.log(noise[-1])
     _panel(
         draw,

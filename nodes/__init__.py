@@ -12,6 +12,7 @@ from .depth_to_image import RetraceDepthToImage
 from .editing import RetraceEditSample
 from .estimate import RetraceDrawPose, RetraceEstimateDepth, RetraceEstimatePose
 from .exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
+from .flow_inversion import RetraceFlowInvert
 from .hints import RetracePreprocessor
 from .inpainting import RetraceLatentBlend, RetraceLatentBlendSample
 from .inversion import RetraceDDIMInvert
@@ -25,6 +26,7 @@ from .prompt_to_prompt import RetracePromptToPrompt
 from .proximal_guidance import RetraceProximalGuidance
 from .schedules import RetraceDDIMScheduler, RetraceSchedulePlot
 from .trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory, RetraceTrajectoryLatent, RetraceTrajectoryPreview
+from .trajectory_noise import RetraceTrajectoryNoise
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     RetraceDDIMScheduler,
@@ -34,7 +36,9 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     RetraceDDIMInvert,
     RetraceExactInvert,
     RetraceEditFriendlyInvert,
+    RetraceFlowInvert,
     RetraceTrajectoryLatent,
+    RetraceTrajectoryNoise,
     RetraceTrajectoryPreview,
     RetraceSaveTrajectory,
     RetraceLoadTrajectory,

@@ -16,7 +16,7 @@ from ..host.latents import picture_size
 from ..host.model_facts import model_facts
 from ..inversion.trajectory import Trajectory
 from ..measuring.compare import heat_colors
-from .inputs import model_input
+from .inputs import unet_input
 from .node import RetraceNode
 from .trajectory import trajectory_input
 
@@ -42,7 +42,7 @@ class RetraceAttentionMask(RetraceNode):
                 "heat map",
             ],
             inputs=[
-                model_input(),
+                unet_input(),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 trajectory_input(),
                 io.String.Input(

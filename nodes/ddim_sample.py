@@ -13,7 +13,7 @@ from ..host.latents import latent_samples, require_level, with_samples, without_
 from ..host.model_facts import model_facts
 from ..host.report import report
 from ..samplers.noise import choose_seeds, noise_source
-from ..samplers.schedule import Spacing, Terminal, make_schedule
+from ..samplers.schedule import Spacing, Terminal
 from .inputs import (
     end_step_input,
     eta_input,
@@ -106,7 +106,7 @@ class RetraceDDIMSample(RetraceNode):
         facts = model_facts(model)
         samples = latent_samples(latent, model)
         end_step = last_step(end_step, steps)
-        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal).window(start_step, end_step)
+        schedule = facts.schedule(steps, spacing, terminal).window(start_step, end_step)
         seeds = choose_seeds(seed, row_seeds, len(samples), same_noise)
         if add_noise and (same_noise or row_seeds.strip()):
             noise = noise_source(samples.shape, seeds)()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 from comfy_api.latest import io
 
 from ..host.after_step import PullBack
-from ..host.editing import EditOptions, continue_trajectory, with_source_row
-from ..host.guided import Conditioning, Guidance
+from ..host.edit_guidance import Align, edit_guidance, is_aligned
+from ..host.editing import EditOptions, continue_trajectory
+from ..host.guided import Conditioning
 from ..host.latents import with_samples
 from ..host.model_facts import model_facts
-from ..host.negative import resolve_negative
 from ..host.report import report
 from ..inversion.trajectory import Trajectory
 from .inputs import cfg_input, model_input, positive_input, start_step_input
@@ -98,6 +100,15 @@ class RetraceEditSample(RetraceNode):
                     advanced=True,
                     tooltip="Margin around the edited area, in latent pixels, that is not pulled back either.",
                 ),
+                io.Combo.Input(
+                    "align",
+                    options=list(get_args(Align)),
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Evaluates the model where the inversion did, so that the source prompt at the cfg of the inversion "
+                    "gives the image back exactly, at no cost. auto: on for flow models, off for Stable Diffusion.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             outputs=[
@@ -123,19 +134,22 @@ class RetraceEditSample(RetraceNode):
         pull_back_dilation: int,
         negative: Conditioning | None = None,
         source: Conditioning | None = None,
+        align: Align = "auto",
     ) -> io.NodeOutput:
         facts = model_facts(model)
         trajectory.require_model(facts)
         pull = None
         if pull_back > 0:
-            below = float(facts.sigma_table[min(pull_back_below, len(facts.sigma_table) - 1)])
             pull = PullBack(
-                strength=pull_back, below_sigma=below, quantile=pull_back_quantile, dilation=pull_back_dilation
+                strength=pull_back,
+                below_sigma=facts.level_of(pull_back_below),
+                quantile=pull_back_quantile,
+                dilation=pull_back_dilation,
             )
-        if source is not None:
-            positive = with_source_row(source, positive, trajectory)
-        guidance = Guidance(model, positive, resolve_negative(trajectory, positive, negative, cfg), cfg)
-        options = EditOptions(start_step=start_step, hold_source=hold_source, pull_back=pull)
+        guidance = edit_guidance(model, trajectory, positive, negative, source, cfg)
+        options = EditOptions(
+            start_step=start_step, hold_source=hold_source, pull_back=pull, align=is_aligned(align, trajectory)
+        )
         samples, evaluations = continue_trajectory(guidance, trajectory, options)
         has_source = len(samples) > trajectory.latents.shape[1]
         edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])

@@ -13,7 +13,7 @@ from ..host.model_facts import model_facts
 from ..host.report import report
 from ..inversion.methods import methods_of, settings_of
 from ..inversion.trajectory import Trajectory
-from ..samplers.schedule import Spacing, Terminal, make_schedule
+from ..samplers.schedule import Spacing, Terminal
 from .inputs import (
     RetraceTrajectory,
     cfg_input,
@@ -100,7 +100,7 @@ class RetraceExactInvert(RetraceNode):
         facts = model_facts(model)
         samples = latent_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
-        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        schedule = facts.schedule(steps, spacing, terminal)
         given = {"mixing": mixing, "gamma": gamma}
         trajectory = invert(guidance, samples, schedule, facts, method, given)
         return io.NodeOutput(trajectory, ui=report(cls, _evaluations(trajectory)))
@@ -166,7 +166,7 @@ class RetraceEditFriendlyInvert(RetraceNode):
         facts = model_facts(model)
         samples = latent_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
-        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        schedule = facts.schedule(steps, spacing, terminal)
         given = {"order": solver, "eta": eta}
         trajectory = invert(guidance, samples, schedule, facts, NOISE_MAPS, given, seed)
         return io.NodeOutput(trajectory, ui=report(cls, _evaluations(trajectory)))

@@ -18,7 +18,7 @@ from ..host.naming import LOGGER
 from ..host.report import report
 from ..inversion.trajectory import Trajectory
 from ..samplers.blending import MaskOverTime, Source, steps_of_strength
-from ..samplers.schedule import Spacing, Terminal, make_schedule
+from ..samplers.schedule import Spacing, Terminal
 from .inputs import (
     RetraceTrajectory,
     eta_input,
@@ -181,7 +181,7 @@ class RetraceLatentBlendSample(RetraceNode):
             source=kept_from, mask=mask, over_time=mask_over_time, dilations=dilations, trajectory=trajectory
         )
         start = plan.start(strength, inherit_noise)
-        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        schedule = facts.schedule(steps, spacing, terminal)
         count = steps_of_strength(steps, strength)
         if count == 0:
             text = f"strength {strength:g} of {steps} steps leaves no step: the latent is passed on as it is"

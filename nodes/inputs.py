@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from comfy_api.latest import io
 
-from ..inversion.methods import Choice, Number
+from ..inversion.methods import METHODS, Choice, Number, methods_of
 from ..samplers.schedule import Spacing, Terminal
 
 RetraceTrajectory = io.Custom("RETRACE_TRAJECTORY")
@@ -16,6 +17,13 @@ OTHER_KINDS = "continue it with Edit Sample, or invert with DDIM Invert"
 
 
 def model_input() -> io.Input:
+    return io.Model.Input(
+        "model",
+        tooltip="An SD1.x, SD2.x or SDXL model or a flow model (Flux, SD3, Qwen-Image, Z-Image, ...), including LoRAs and patches.",
+    )
+
+
+def unet_input() -> io.Input:
     return io.Model.Input("model", tooltip="An SD1.x, SD2.x or SDXL model, including LoRAs and patches.")
 
 
@@ -65,6 +73,17 @@ def setting_input(name: str, setting: Number | Choice, tooltip: str, **options: 
     return number.Input(name, default=setting.default, **bounds, tooltip=tooltip, **options)
 
 
+def require_used(given: Mapping[str, Any], method: str, settings: Mapping[str, Number | Choice]) -> None:
+    """Raise ValueError for a setting that was changed but that `method` does not have."""
+    for name, value in given.items():
+        if name not in METHODS[method].settings and value != settings[name].default:
+            others = [other for other in methods_of(METHODS[method].family) if name in METHODS[other].settings]
+            raise ValueError(
+                f"{name} is {value!r}, but method {method!r} does not use it; set it to {settings[name].default!r}, or choose "
+                f"method {' or '.join(others)}."
+            )
+
+
 def spacing_input() -> io.Input:
     return io.Combo.Input(
         "spacing",
@@ -72,7 +91,8 @@ def spacing_input() -> io.Input:
         default="leading",
         advanced=True,
         tooltip="How the steps are spread over the model's noise levels. leading is Stable Diffusion's own and, if "
-        "steps divides 1000, equals ComfyUI's ddim_uniform. Use trailing for zero-terminal-SNR models.",
+        "steps divides 1000, equals ComfyUI's ddim_uniform. Use trailing for zero-terminal-SNR models. Flow models follow their "
+        "own shift: keep leading.",
     )
 
 
@@ -83,7 +103,7 @@ def terminal_input() -> io.Input:
         default="clean",
         advanced=True,
         tooltip="The level of the clean image: clean is sigma 0, as in every stock sampler; first is the model's lowest "
-        "level, as in the original null-text code (for comparisons with it).",
+        "level, as in the original null-text code (for comparisons with it). Keep clean for flow models.",
     )
 
 

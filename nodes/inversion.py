@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..host.guided import Guidance
 from ..host.inversion import invert
-from ..host.latents import latent_samples, trajectory_state, without_noise_mask
+from ..host.latents import latent_samples, without_noise_mask
 from ..host.model_facts import model_facts
-from ..host.report import report
-from ..inversion.methods import METHODS, methods_of, settings_of
-from ..samplers.schedule import Spacing, Terminal, make_schedule
+from ..host.report import absent_output, report
+from ..host.trajectory_noise import trajectory_state
+from ..inversion.methods import methods_of, settings_of
+from ..samplers.schedule import Spacing, Terminal
 from .inputs import (
     RetraceTrajectory,
     latent_input,
     model_input,
     negative_input,
     positive_input,
+    require_used,
     setting_input,
     spacing_input,
     steps_input,
@@ -28,6 +29,10 @@ from .inputs import (
 from .node import RetraceNode
 
 SETTINGS = settings_of("ddim")
+NO_LATENT = (
+    "The last state of a flow model is noise alone, which no LATENT can carry: connect the trajectory to Edit Sample, or to "
+    "Trajectory Noise for a stock sampler."
+)
 
 
 class RetraceDDIMInvert(RetraceNode):
@@ -92,7 +97,10 @@ class RetraceDDIMInvert(RetraceNode):
             hidden=[io.Hidden.unique_id],
             outputs=[
                 RetraceTrajectory.Output("trajectory", tooltip="All states from the image to the noise."),
-                io.Latent.Output("noise", tooltip="The last state: the noise that encodes this image."),
+                io.Latent.Output(
+                    "noise",
+                    tooltip="The last state: the noise that encodes this image. Flow models have none: use Trajectory Noise.",
+                ),
                 io.Sigmas.Output("sigmas", tooltip="The levels from that noise down to the image, for any sampler."),
             ],
         )
@@ -113,25 +121,17 @@ class RetraceDDIMInvert(RetraceNode):
         method: str = "ddim",
     ) -> io.NodeOutput:
         given = {"fixed_point_iterations": fixed_point_iterations, "acceleration": acceleration}
-        _require_used(given, method)
+        require_used(given, method, SETTINGS)
         facts = model_facts(model)
         samples = latent_samples(latent, model)
-        schedule = make_schedule(facts.sigma_table, steps, spacing, terminal)
+        schedule = facts.schedule(steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
         trajectory = invert(guidance, samples, schedule, facts, method, given)
-        noise = trajectory_state(without_noise_mask(latent), trajectory, 0)
+        sigmas = trajectory.remaining_sigmas(0)
+        carrier = without_noise_mask(latent)
+        noise = absent_output(NO_LATENT) if facts.path.a(sigmas[0]) == 0 else trajectory_state(carrier, trajectory, 0)
         text = (
             f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
             f"largest residual {float(trajectory.residuals.max()):.2e}"
         )
-        return io.NodeOutput(trajectory, noise, trajectory.remaining_sigmas(0), ui=report(cls, text))
-
-
-def _require_used(given: Mapping[str, Any], method: str) -> None:
-    """Raise ValueError for a setting that was changed but that `method` does not have."""
-    for name, value in given.items():
-        if name not in METHODS[method].settings and value != SETTINGS[name].default:
-            raise ValueError(
-                f"{name} is {value!r}, but method {method!r} does not use it; set it to {SETTINGS[name].default!r}, or choose "
-                "method ddim."
-            )
+        return io.NodeOutput(trajectory, noise, sigmas, ui=report(cls, text))

@@ -7,7 +7,7 @@ from comfy_api.latest import io
 
 from ..host.self_attention import MaskGuide, patch_masactrl
 from ..samplers.blend_mask import checked_mask
-from .inputs import model_input
+from .inputs import unet_input
 from .node import RetraceNode
 
 
@@ -23,7 +23,7 @@ class RetraceMasaCtrl(RetraceNode):
             "first row is the source and whose other rows are targets.",
             search_aliases=["masactrl", "mutual self-attention", "non-rigid edit", "consistent", "pose edit"],
             inputs=[
-                model_input(),
+                unet_input(),
                 io.Int.Input(
                     "start_step",
                     default=4,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..host.self_attention import patch_plug_and_play
-from .inputs import model_input
+from .inputs import unet_input
 from .node import RetraceNode
 
 
@@ -22,7 +22,7 @@ class RetracePlugAndPlay(RetraceNode):
             "targets.",
             search_aliases=["pnp", "plug and play", "feature injection", "image to image translation", "structure"],
             inputs=[
-                model_input(),
+                unet_input(),
                 io.Float.Input(
                     "attention_fraction",
                     default=0.5,

@@ -14,7 +14,7 @@ from ..editing.blend_words import AUTO, differing_words
 from ..host.backbones import backbone_of
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
 from ..samplers.blend_mask import checked_mask
-from .inputs import model_input
+from .inputs import unet_input
 from .node import RetraceNode
 
 RESOLUTIONS = {"full": 0, "half": 1, "quarter": 2}
@@ -33,7 +33,7 @@ class RetracePromptToPrompt(RetraceNode):
                         "source.",
             search_aliases=["p2p", "prompt-to-prompt", "word swap", "attention control", "reweight", "local blend", "edit"],
             inputs=[
-                model_input(),
+                unet_input(),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 io.String.Input("source_prompt", multiline=True, tooltip="A description of the image: the prompt "
                                                                          "that it was inverted with."),

@@ -6,7 +6,7 @@ from comfy_api.latest import io, ui
 
 from ..host.model_facts import model_facts
 from ..measuring.plots import schedule_plot
-from ..samplers.schedule import Spacing, Terminal, make_schedule
+from ..samplers.schedule import Spacing, Terminal
 from .inputs import end_step_input, last_step, model_input, spacing_input, start_step_input, steps_input, terminal_input
 from .node import RetraceNode
 
@@ -39,8 +39,7 @@ class RetraceDDIMScheduler(RetraceNode):
     def execute(
         cls, model: io.Model.Type, steps: int, spacing: Spacing, terminal: Terminal, start_step: int, end_step: int
     ) -> io.NodeOutput:
-        table = model_facts(model).sigma_table
-        schedule = make_schedule(table, steps, spacing, terminal).window(start_step, last_step(end_step, steps))
+        schedule = model_facts(model).schedule(steps, spacing, terminal).window(start_step, last_step(end_step, steps))
         return io.NodeOutput(schedule.sigmas)
 
 
@@ -61,6 +60,6 @@ class RetraceSchedulePlot(RetraceNode):
 
     @classmethod
     def execute(cls, model: io.Model.Type, steps: int, spacing: Spacing, terminal: Terminal) -> io.NodeOutput:
-        table = model_facts(model).sigma_table
-        image = schedule_plot(table, make_schedule(table, steps, spacing, terminal))
+        facts = model_facts(model)
+        image = schedule_plot(facts.sigma_table, facts.schedule(steps, spacing, terminal), facts.path)
         return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))

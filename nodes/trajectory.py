@@ -6,10 +6,11 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
-from ..host.latents import trajectory_state, without_noise_mask
+from ..host.latents import without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
 from ..host.trajectory_files import read_trajectory, save_numbered, trajectory_names, trajectory_path
+from ..host.trajectory_noise import trajectory_state
 from ..inversion.trajectory import Trajectory
 from ..measuring.grid import image_grid
 from .inputs import OTHER_KINDS, RetraceTrajectory, start_step_input

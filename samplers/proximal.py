@@ -29,12 +29,13 @@ def pull_back(
 ) -> Tensor:
     """Inversion guidance: x + strength (trajectory_state - x) wherever guidance leaves the image unchanged.
 
-    x, trajectory_state and difference are [B, C, H, W] at the same level. Where |difference| exceeds its quantile, and within
-    `dilation` latent pixels of that, the image is being edited and x is left alone.
+    x, trajectory_state and difference are [B, C, (T,) H, W] at the same level. Where |difference| exceeds its quantile, and
+    within `dilation` latent pixels of that, the image is being edited and x is left alone.
     """
     edited = (difference.abs() > _threshold(difference, quantile)).to(x)
     if dilation:
-        edited = functional.max_pool2d(edited, 2 * dilation + 1, stride=1, padding=dilation)
+        planes = edited.flatten(1, -3)
+        edited = functional.max_pool2d(planes, 2 * dilation + 1, stride=1, padding=dilation).view_as(edited)
     return x + strength * (trajectory_state - x) * (1 - edited)
 
 

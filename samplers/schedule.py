@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 Spacing = Literal["leading", "trailing", "linspace"]
+Grid = Literal[Spacing, "simple", "given"]
+"""How the steps of a schedule were spread: by a spacing, by the rule of a flow (`simple_schedule`), or elsewhere."""
+
 Terminal = Literal["clean", "first"]
 
 SAME_LEVEL = 1e-5
@@ -21,19 +24,19 @@ class Schedule:
 
     Attributes:
         sigmas: [N+1], not increasing: the level before each step and, last, the final level.
-        timesteps: N descending indices into the sigma table, one per step.
+        timesteps: N descending indices into the sigma table, one per step; none for given levels, which no table holds.
         spacing: how the timesteps are spaced.
         terminal: "clean" ends at sigma 0; "first" ends at the table's first level (SD's `set_alpha_to_one=False`).
     """
 
     sigmas: Tensor
     timesteps: tuple[int, ...]
-    spacing: Spacing
+    spacing: Grid
     terminal: Terminal
 
     @property
     def steps(self) -> int:
-        return len(self.timesteps)
+        return len(self.sigmas) - 1
 
     @property
     def ascending_sigmas(self) -> Tensor:
@@ -85,8 +88,7 @@ def make_schedule(
             f"choose from {get_args(Spacing)} and {get_args(Terminal)}."
         )
     length = len(sigma_table)
-    if not 1 <= steps <= length:
-        raise ValueError(f"{steps} steps do not fit a model of {length} timesteps; choose 1 to {length}.")
+    _require_fitting(steps, length)
     timesteps = _timesteps(length, steps, spacing, steps_offset)
     if timesteps[0] >= length:
         raise ValueError(
@@ -98,9 +100,40 @@ def make_schedule(
     return Schedule(sigmas, timesteps, spacing, terminal)
 
 
+def simple_schedule(sigma_table: Tensor, steps: int) -> Schedule:
+    """Every T/N-th level of a flow's own table [T] from the noise down, and level 0: ComfyUI's scheduler `simple`, which for
+    Flux gives the official levels.
+
+    Raises ValueError when N is not in 1..T.
+    """
+    length = len(sigma_table)
+    _require_fitting(steps, length)
+    timesteps = tuple(length - 1 - int(step * (length / steps)) for step in range(steps))
+    sigmas = torch.cat([sigma_table[list(timesteps)], torch.zeros_like(sigma_table[:1])])
+    return Schedule(sigmas, timesteps, "simple", "clean")
+
+
+def given_schedule(sigmas: Tensor) -> Schedule:
+    """The steps of descending levels [N+1] that were chosen elsewhere; they end at the image's level, 0.
+
+    Raises ValueError for others.
+    """
+    if len(sigmas) < 2 or not bool((sigmas[1:] < sigmas[:-1]).all()) or float(sigmas[-1]) != 0:
+        raise ValueError(
+            f"the sigmas {[round(float(s), 4) for s in sigmas.flatten()[:6]]}... do not descend strictly to 0; give those of a "
+            "scheduler for all steps, not flipped and not split."
+        )
+    return Schedule(sigmas.float().cpu(), (), "given", "clean")
+
+
 def step_at(sigmas: Tensor, sigma: Tensor) -> int:
     """The step of descending `sigmas` [N+1] that a network call at `sigma` belongs to; between two levels, the noisier one's."""
     return max(0, int((sigmas[:-1] >= sigma * (1 - SAME_LEVEL)).sum()) - 1)
+
+
+def _require_fitting(steps: int, length: int) -> None:
+    if not 1 <= steps <= length:
+        raise ValueError(f"{steps} steps do not fit a model of {length} timesteps; choose 1 to {length}.")
 
 
 def _timesteps(length: int, steps: int, spacing: Spacing, steps_offset: int) -> tuple[int, ...]:

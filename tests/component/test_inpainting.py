@@ -385,15 +385,17 @@ def test_a_trajectory_that_does_not_fit_is_refused(models, latent, mask):
         run(model, cond, latent, sampler, torch.tensor([14.6, 1.0, 0.0]))
 
 
-def test_flow_models_are_refused_by_name(models, latent, mask):
+def test_other_flows_are_refused_by_name(models, latent, mask):
     import comfy.model_sampling as sampling
 
     model, cond = models("sd15")
     flow = model.clone()
-    kind = type("Sampling", (sampling.ModelSamplingDiscreteFlow, sampling.CONST), {})
+    kind = type("Sampling", (sampling.ModelSamplingCosmosRFlow, sampling.COSMOS_RFLOW), {})
     flow.add_object_patch("model_sampling", kind(model.model.model_config))
     blended = run_node(RetraceLatentBlend, sampler=euler(), mask=mask).result[0]
-    with pytest.raises(ValueError, match=r"Latent Blend: the model \(BaseModel\) is a flow-matching one"):
+    with pytest.raises(ValueError, match=r"Latent Blend: the model \(BaseModel\) is a flow whose states are not"):
         run(flow, cond, latent, blended, torch.tensor([1.0, 0.5, 0.0]))
-    with pytest.raises(ValueError, match=r"Latent Blend Sample: the model \(BaseModel\) is a flow-matching one"):
+    with pytest.raises(
+        ValueError, match=r"Latent Blend Sample: the model \(BaseModel\) is a flow whose states are not"
+    ):
         paint(flow, cond, latent, mask)

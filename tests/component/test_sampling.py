@@ -229,17 +229,17 @@ def test_a_row_taken_out_of_a_batch_gets_its_own_noise(models, latent):
     torch.testing.assert_close(rows(alone, row_seeds="9")[0], rows(batch, row_seeds="1,2,9,4")[2], rtol=1e-4, atol=1e-4)
 
 
-def test_the_sampler_node_refuses_flow_models(models, latent):
+def test_the_sampler_node_refuses_other_flows(models, latent):
     import comfy.model_sampling as sampling
     import comfy.sample
 
     model, cond = models("sd15")
     flow = model.clone()
-    kind = type("Sampling", (sampling.ModelSamplingDiscreteFlow, sampling.CONST), {})
+    kind = type("Sampling", (sampling.ModelSamplingCosmosRFlow, sampling.COSMOS_RFLOW), {})
     flow.add_object_patch("model_sampling", kind(model.model.model_config))
     sampler = run_node(RetraceSamplerDDIM, limit={"limit": "none"}).result[0]
     sigmas, zero = torch.tensor([1.0, 0.5, 0.0]), torch.zeros_like(latent["samples"])
-    with pytest.raises(ValueError, match=r"Sampler DDIM: the model \(BaseModel\) is a flow-matching one"):
+    with pytest.raises(ValueError, match=r"Sampler DDIM: the model \(BaseModel\) is a flow whose states are not"):
         comfy.sample.sample_custom(flow, zero, 1.0, sampler, sigmas, cond, cond, latent["samples"], disable_pbar=True)
 
 
@@ -321,7 +321,7 @@ def test_a_lora_added_later_only_warns_another_kind_is_refused(models, latent, c
         )
 
 
-def test_flow_models_and_models_without_levels_are_refused_by_name(models, latent):
+def test_other_flows_and_models_without_levels_are_refused_by_name(models, latent):
     import comfy.model_sampling as sampling
     from comfy_extras.nodes_model_advanced import LCM, ModelSamplingDiscreteDistilled
 
@@ -329,8 +329,8 @@ def test_flow_models_and_models_without_levels_are_refused_by_name(models, laten
     config = model.model.model_config
     for bases, message in (
         (
-            (sampling.ModelSamplingDiscreteFlow, sampling.CONST),
-            r"\(BaseModel\) is a flow-matching one, as Flux and SD3",
+            (sampling.ModelSamplingCosmosRFlow, sampling.COSMOS_RFLOW),
+            r"\(BaseModel\) is a flow whose states are not .* as those of Cosmos 1",
         ),
         ((sampling.ModelSamplingContinuousEDM, sampling.EDM), r"\(BaseModel\) has no table of discrete noise levels"),
         (

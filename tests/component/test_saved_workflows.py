@@ -233,7 +233,7 @@ def test_a_declaration_that_was_altered_is_noticed(alter):
 def test_a_new_last_widget_and_a_new_last_output_break_nothing():
     nodes = deepcopy(DEFINITIONS)
     node = nodes["RetraceEditSample"]
-    node["input"]["optional"]["align"] = ("COMBO", {"options": ["auto"]})
+    node["input"]["optional"]["newest"] = ("COMBO", {"options": ["auto"]})
     node["output"], node["output_name"] = [*node["output"], "MASK"], [*node["output_name"], "where"]
     assert broken_promises(promises(DEFINITIONS["RetraceEditSample"]), promises(node)) == []
     stored = [each for path in WORKFLOWS for each in stored_nodes(json.loads(path.read_text(encoding="utf-8")))]

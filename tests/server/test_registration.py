@@ -18,7 +18,7 @@ NODE_IDS = sorted(
 FOUNDATION = [
     "RetraceCompareImages", "RetraceDDIMInvert", "RetraceDDIMSample", "RetraceDDIMScheduler", "RetraceLoadTrajectory",
     "RetraceSamplerDDIM", "RetraceSaveTrajectory", "RetraceSchedulePlot", "RetraceTrajectoryLatent",
-    "RetraceTrajectoryPreview",
+    "RetraceTrajectoryNoise", "RetraceTrajectoryPreview",
 ]  # fmt: skip
 
 

@@ -3,6 +3,7 @@
 import torch
 from retrace_pack.measuring.grid import image_grid
 from retrace_pack.measuring.plots import loss_plot, schedule_plot
+from retrace_pack.samplers.path import VarianceExploding
 from retrace_pack.samplers.schedule import make_schedule
 
 
@@ -21,7 +22,9 @@ def test_a_grid_is_no_wider_than_its_pictures():
 
 
 def test_the_plot_marks_as_many_steps_as_there_are(sigma_table):
-    few, many = (schedule_plot(sigma_table, make_schedule(sigma_table, steps)) for steps in (5, 50))
+    few, many = (
+        schedule_plot(sigma_table, make_schedule(sigma_table, steps), VarianceExploding()) for steps in (5, 50)
+    )
     assert few.shape == many.shape == (1, 600, 768, 3)
     assert few.dtype == torch.float32 and float(few.min()) >= 0 and float(few.max()) <= 1
 

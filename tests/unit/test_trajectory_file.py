@@ -100,7 +100,7 @@ def test_another_safetensors_file_is_refused(tmp_path):
 def test_a_newer_version_is_refused(trajectory, tmp_path):
     tensors, metadata = parts(trajectory)
     path = write(tmp_path / "new.safetensors", tensors, {**metadata, "version": str(VERSION + 1)})
-    message = f"has format version {VERSION + 1}, this pack reads {VERSION}; update Retrace"
+    message = f"has format version {VERSION + 1}, this pack reads 3 and 4; update Retrace"
     with pytest.raises(ValueError, match=message):
         load_trajectory(path)
 

@@ -1,0 +1,112 @@
+"""Random-weight rectified flows in ComfyUI's own classes, at small widths: for tests of shapes, formats and identities."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.supported_models
+import torch
+from torch import Tensor, nn
+
+Family = Literal["flux", "schnell", "flux2", "sd3", "qwen", "lumina2", "z_image", "chroma"]
+
+CONTEXT = 32
+ROPE = {"axes_dim": [8, 12, 12], "theta": 10000, "patch_size": 2, "qkv_bias": True}
+FLUX = {
+    **ROPE, "image_model": "flux", "in_channels": 16, "out_channels": 16, "vec_in_dim": 24, "context_in_dim": CONTEXT,
+    "hidden_size": 64, "mlp_ratio": 2.0, "num_heads": 2, "depth": 1, "depth_single_blocks": 1, "txt_ids_dims": [],
+}  # fmt: skip
+LUMINA = {
+    "image_model": "lumina2", "patch_size": 2, "in_channels": 16, "dim": 64, "cap_feat_dim": CONTEXT, "n_layers": 2,
+    "n_refiner_layers": 1, "qk_norm": True, "n_heads": 2, "n_kv_heads": 2, "axes_dims": [8, 12, 12], "axes_lens": [64, 64, 64],
+    "rope_theta": 10000.0, "ffn_dim_multiplier": 1.0, "multiple_of": 32,
+}  # fmt: skip
+CONFIGS: dict[Family, tuple[str, dict[str, Any]]] = {
+    "flux": ("Flux", {**FLUX, "guidance_embed": True}),
+    "schnell": ("FluxSchnell", {**FLUX, "guidance_embed": False}),
+    "flux2": (
+        "Flux2",
+        {
+            **FLUX, "image_model": "flux2", "in_channels": 128, "out_channels": 128, "patch_size": 1, "guidance_embed": True,
+            "axes_dim": [8, 8, 8, 8], "txt_ids_dims": [3], "global_modulation": True, "mlp_silu_act": True, "qkv_bias": False,
+            "ops_bias": False, "vec_in_dim": None,
+        },
+    ),
+    "sd3": (
+        "SD3",
+        {
+            "in_channels": 16, "patch_size": 2, "depth": 1, "input_size": None, "adm_in_channels": 24, "num_patches": 64,
+            "pos_embed_max_size": 8, "pos_embed_scaling_factor": None, "context_size": CONTEXT, "qk_norm": "rms",
+            "context_embedder_config": {
+                "target": "torch.nn.Linear", "params": {"in_features": CONTEXT, "out_features": 64}
+            },
+        },
+    ),
+    "qwen": (
+        "QwenImage",
+        {
+            "image_model": "qwen_image", "num_layers": 2, "attention_head_dim": 32, "num_attention_heads": 2,
+            "joint_attention_dim": CONTEXT, "axes_dims_rope": (8, 12, 12),
+        },
+    ),
+    "lumina2": ("Lumina2", LUMINA),
+    "z_image": (
+        "ZImage", {**LUMINA, "z_image_modulation": True, "time_scale": 1000.0, "pad_tokens_multiple": 32, "dim": 256, "n_heads": 8,
+         "n_kv_heads": 8},
+    ),
+    "chroma": (
+        "Chroma",
+        {
+            **FLUX, "image_model": "chroma", "in_channels": 64, "out_channels": 64,
+            "in_dim": 64, "out_dim": 64, "hidden_dim": 32, "n_layers": 1, "vec_in_dim": 24,
+        },
+    ),
+}  # fmt: skip
+GUIDED = ("flux", "flux2")
+"""The families that take `guidance` in place of a negative prompt."""
+
+
+def random_flow(family: Family, seed: int = 0, gain: float = 1.0) -> comfy.model_patcher.ModelPatcher:
+    """A MODEL whose velocity is a smooth random function of the state, the level and the prompt, times `gain`."""
+    torch.manual_seed(seed)
+    kind, unet_config = CONFIGS[family]
+    config = getattr(comfy.supported_models, kind)(dict(unet_config))
+    config.set_inference_dtype(torch.float32, None)
+    device = comfy.model_management.get_torch_device()
+    model = config.get_model({}, device=device)
+    network = model.diffusion_model
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(False)
+        if parameter.ndim > 1:
+            nn.init.kaiming_uniform_(parameter, a=5**0.5)
+        else:
+            (nn.init.zeros_ if name.endswith("bias") else nn.init.ones_)(parameter)
+    for parameter in _last_layer(network).parameters():
+        parameter.mul_(gain)
+    return comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu"))
+
+
+def random_prompt(family: Family, seed: int = 0, tokens: int = 7, guidance: float | None = None) -> list[list[Any]]:
+    """CONDITIONING of the width that the family takes."""
+    generator = torch.Generator().manual_seed(seed)
+    settings: dict[str, Any] = {"pooled_output": torch.randn(1, 24, generator=generator)}
+    if family in ("lumina2", "z_image", "qwen", "flux2"):
+        settings = {}
+    if guidance is not None:
+        settings["guidance"] = guidance
+    return [[torch.randn(1, tokens, CONTEXT, generator=generator), settings]]
+
+
+def random_image(family: Family, images: int = 1, size: tuple[int, int] = (8, 8), seed: int = 0) -> Tensor:
+    """A LATENT's samples as a VAE of the family gives them: of about the size of a picture's."""
+    channels = {"flux2": 128}.get(family, 16)
+    frames = (1,) if family == "qwen" else ()
+    shape = (images, channels, *frames, *size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _last_layer(network: nn.Module) -> nn.Module:
+    layer = getattr(network, "final_layer", None) or network.proj_out
+    return getattr(layer, "linear", layer)  # pyright: ignore[reportReturnType]
