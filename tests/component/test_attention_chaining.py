@@ -111,3 +111,18 @@ def test_patches_sit_only_where_they_act_and_leave_with_the_run(models):
     blended = edit(cross=0, own=0, blend=BLEND)
     assert [patched(blended, blend_resolution=each) for each in (2, 1, 0)] == [{"attn2": 4}, {"attn2": 4}, {"attn2": 7}]
     assert patched(edit(cross=0), resolution=1) == {"attn1": 4}
+
+
+def test_the_options_of_a_guider_are_its_own_again_behind_the_run(models):
+    """As a wrapper of another pack sees them, around ours."""
+    model, seen = models("sd15")[0].clone(), []
+
+    def watch(executor, *args, **more):
+        options = executor.class_obj.model_options
+        result = executor(*args, **more)
+        seen.append(executor.class_obj.model_options is options)
+        return result
+
+    model.add_wrapper_with_key("outer_sample", "watch", watch)
+    sample(p2p(model, edit()), rows(model, 1, 2), strangers())
+    assert seen == [True]

@@ -137,7 +137,7 @@ FAULTS = (
         "host/prompt_to_prompt.py",
         "layer.resolution >= self_resolution",
         "layer.resolution > self_resolution",
-        BACKBONE,
+        (f"{CHAINING}::test_patches_sit_only_where_they_act_and_leave_with_the_run",),
         "self-attention is left out at its largest map",
     ),
     Fault(
@@ -158,10 +158,7 @@ FAULTS = (
         "host/edited_run.py",
         "finally:\n            guider.model_options = unedited\n",
         "finally:\n",
-        (
-            f"{CHAINING}::test_patches_sit_only_where_they_act_and_leave_with_the_run",
-            f"{EDITS}::test_edits_that_do_nothing_change_no_bit",
-        ),
+        (f"{CHAINING}::test_the_options_of_a_guider_are_its_own_again_behind_the_run",),
         "the edits stay in the guider",
     ),
     Fault(
