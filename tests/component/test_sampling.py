@@ -5,11 +5,13 @@ import logging
 import pytest
 import torch
 from node_call import run_node
+from retrace_pack.host import ddim
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.schedules import RetraceDDIMScheduler, RetraceSchedulePlot
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
+from retrace_pack.samplers.noise import noise_source
 from sd_levels import sd_sigmas
 
 LAYOUTS = ["sd15", "sd2_v", "sd2_v_zero_snr", "sdxl"]
@@ -179,6 +181,27 @@ def test_eta_depends_on_the_seed_and_rows_on_their_own_seeds(models, latent):
     torch.testing.assert_close(same[0], same[1])
     listed = rows(row_seeds="4, 9")
     torch.testing.assert_close(listed[1], rows(row_seeds="9, 9")[0], rtol=1e-4, atol=1e-4)
+
+
+def test_the_noise_of_the_steps_is_not_the_initial_noise_again(models, latent, monkeypatch):
+    model, cond = models("sd15")
+    drawn = []
+
+    def recording(shape, seeds):
+        draw = noise_source(shape, seeds)
+        return lambda: drawn.append(draw()) or drawn[-1]
+
+    monkeypatch.setattr(ddim, "noise_source", recording)
+    sample(model, cond, latent, seed=5, add_noise=True, eta=1.0)
+    initial = noise_source(latent["samples"].shape, (5,))()
+    assert len(drawn) == STEPS and not any(torch.equal(noise[0], initial[0]) for noise in drawn)
+
+
+def test_the_first_state_is_the_given_latent_to_the_last_bit(models, latent):
+    model, cond = models("sd15")
+    scaled = model.model.process_latent_out(model.model.process_latent_in(latent["samples"]))
+    assert not torch.equal(scaled, latent["samples"])
+    assert torch.equal(invert(model, cond, latent).result[0].latents[0], latent["samples"])
 
 
 def test_add_noise_is_img2img_and_keeps_what_the_mask_keeps(models, latent):
