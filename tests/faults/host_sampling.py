@@ -60,8 +60,8 @@ FAULTS = (
     ),
     Fault(
         "host/editing.py",
-        "process_in(null_text.residuals).to(latent)[:level].flip(0)",
-        "process_in(null_text.residuals).to(latent).flip(0)[:level]",
+        "difference_in(guidance.model, null_text.residuals).to(latent)[:level].flip(0)",
+        "difference_in(guidance.model, null_text.residuals).to(latent).flip(0)[:level]",
         (f"{COMPONENT}/test_null_text_reconstruction.py::test_a_residual_makes_the_reconstruction_exact",),
         "residuals of the noisiest steps at every start step",
     ),

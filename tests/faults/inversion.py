@@ -213,8 +213,8 @@ FAULTS = (
     ),
     Fault(
         "inversion/snap.py",
-        "ROUNDING**2 *",
-        "ROUNDING *",
+        "rounding**2 *",
+        "rounding *",
         ("tests/unit/test_snap.py",),
         "a squared distance against a bound that is not",
     ),
