@@ -9,8 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..samplers.blend_mask import feather_mask, grow_mask
-
-HISTOGRAM_BINS = 256
+from ..samplers.otsu import otsu_threshold
 
 
 def resize_maps(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -34,19 +33,6 @@ def difference_map(first: Tensor, second: Tensor, clamp: float = 3.0) -> Tensor:
     difference = (first - second).abs().mean((0, 2))
     limit = clamp * difference.mean((1, 2), keepdim=True)
     return torch.minimum(difference, limit) / limit.clamp_min(torch.finfo(difference.dtype).tiny)
-
-
-def otsu_threshold(image: Tensor) -> float:
-    """The threshold that best separates a map in 0..1 into two classes (Otsu 1979: the largest between-class variance)."""
-    counts = torch.histc(image.float().cpu(), HISTOGRAM_BINS, 0.0, 1.0)
-    share = counts / counts.sum()
-    centers = (torch.arange(HISTOGRAM_BINS) + 0.5) / HISTOGRAM_BINS
-    below, mean_below = share.cumsum(0), (share * centers).cumsum(0)
-    spread = below * (1 - below)
-    between = torch.where(spread > 0, (mean_below[-1] * below - mean_below).square() / spread, torch.zeros(()))
-    # If no values fall between the classes, the maximum is a plateau; its middle is farthest from both.
-    best = torch.nonzero(between >= between.max() * (1 - 1e-6)).flatten()
-    return float(centers[best].mean() + 0.5 / HISTOGRAM_BINS)
 
 
 def map_to_mask(maps: Tensor, threshold: float | None, grow: int, feather: int) -> Tensor:

@@ -170,6 +170,61 @@ INPAINTING = (
         (image("photo", "photo"), image("edited", "decode"), image("composite", "composite")),
     ),
     Picture(
+        "RetraceEditImage",
+        {
+            **PHOTO,
+            "checkpoint": node("CheckpointLoaderSimple", ckpt_name="tiny_sd15.safetensors"),
+            "large": node(
+                "ImageScale", image=["photo", 0], upscale_method="lanczos", width=384, height=384, crop="disabled"
+            ),
+            "easy": node(
+                "RetraceEditImage",
+                model=MODEL,
+                clip=CLIP,
+                vae=VAE,
+                image=["large", 0],
+                before=SOURCE,
+                after=TARGET,
+                change="auto",
+                strength=1.0,
+                seed=0,
+                steps=20,
+                cfg=0.0,
+                working_size=128,
+            ),
+        },
+        (image("photo", "large"), image("image", "easy"), mask("mask", "easy", 2)),
+    ),
+    Picture(
+        "RetraceWorkingCrop",
+        {
+            **PHOTO,
+            "large": node(
+                "ImageScale", image=["photo", 0], upscale_method="lanczos", width=512, height=384, crop="disabled"
+            ),
+            "spot": node("SolidMask", value=1.0, width=60, height=40),
+            "none": node("SolidMask", value=0.0, width=512, height=384),
+            "hole": node("MaskComposite", destination=["none", 0], source=["spot", 0], x=170, y=150, operation="add"),
+            "crop": node("RetraceWorkingCrop", image=["large", 0], side=128, context=0.5, mask=["hole", 0]),
+        },
+        (image("photo", "large"), mask("mask", "hole"), image("image", "crop"), mask("mask of the part", "crop", 1)),
+    ),
+    Picture(
+        "RetraceChangedRegion",
+        {
+            **INVERTED,
+            "target": text(TARGET),
+            "state": state(10),
+            "edit": sample(["state", 0], TARGET_PROMPT, cfg=3.0, start_step=10),
+            "decode": node("VAEDecode", samples=["edit", 0], vae=VAE),
+            "back": node("VAEDecode", samples=["encode", 0], vae=VAE),
+            "region": node(
+                "RetraceChangedRegion", edited=["decode", 0], round_trip=["back", 0], smallest=0.06, grow=1, feather=2
+            ),
+        },
+        (image("round_trip", "back"), image("edited", "decode"), mask("mask", "region")),
+    ),
+    Picture(
         "RetraceDepthToImage",
         {
             **ENCODED,

@@ -9,10 +9,12 @@ from .blend_mask import RetraceBlendMask
 from .ddim_sample import RetraceDDIMSample
 from .ddim_sampler import RetraceSamplerDDIM
 from .depth_to_image import RetraceDepthToImage
+from .edit_image import RetraceEditImage
 from .editing import RetraceEditSample
 from .estimate import RetraceDrawPose, RetraceEstimateDepth, RetraceEstimatePose
 from .exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
 from .flow_inversion import RetraceFlowInvert
+from .full_size import RetraceChangedRegion, RetraceWorkingCrop
 from .hints import RetracePreprocessor
 from .inpainting import RetraceLatentBlend, RetraceLatentBlendSample
 from .inversion import RetraceDDIMInvert
@@ -29,6 +31,7 @@ from .trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory, RetraceTra
 from .trajectory_noise import RetraceTrajectoryNoise
 
 NODES: tuple[type[io.ComfyNode], ...] = (
+    RetraceEditImage,
     RetraceDDIMScheduler,
     RetraceSchedulePlot,
     RetraceSamplerDDIM,
@@ -55,6 +58,8 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     RetraceLatentBlendSample,
     RetraceBlendMask,
     RetracePixelComposite,
+    RetraceWorkingCrop,
+    RetraceChangedRegion,
     RetraceDepthToImage,
     RetraceCompareImages,
     RetracePreprocessor,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Any, get_args
 
 from comfy_api.latest import io
 from torch import Tensor
 
 from ..samplers.pixel_composite import Blend, composite_pixels
+from ..samplers.region_composite import composite_region
+from ..samplers.working_region import Region
 from .node import RetraceNode
 from .opencv import require_opencv
 
@@ -44,14 +46,48 @@ class RetracePixelComposite(RetraceNode):
                     default="feather",
                     tooltip="poisson also fits the edit's gradients into the source (OpenCV, 8 bits, slower).",
                 ),
+                io.BoundingBox.Input(
+                    "region",
+                    optional=True,
+                    socketless=False,
+                    force_input=True,
+                    tooltip="The part of the source that was edited, from Working Crop. Edit and mask cover this part and "
+                    "are resized to it.",
+                ),
+                io.Image.Input(
+                    "round_trip",
+                    optional=True,
+                    tooltip="The same picture without the edit, encoded and decoded at the edit's size. The difference that "
+                    "the edit made is then added to the source: keeps the source's texture. For changes of color.",
+                ),
             ],
-            outputs=[io.Image.Output("image", tooltip="The source with the edit inside the mask.")],
+            outputs=[
+                io.Image.Output("image", tooltip="The source with the edit inside the mask."),
+                io.Mask.Output(
+                    "mask",
+                    tooltip="How much of the edit each pixel took; 0 where the image is the source, bit for bit.",
+                ),
+            ],
         )
 
     @classmethod
     def execute(
-        cls, source: Tensor, edited: Tensor, mask: Tensor, feather: int, match_colour: bool, blend: Blend
+        cls,
+        source: Tensor,
+        edited: Tensor,
+        mask: Tensor,
+        feather: int,
+        match_colour: bool,
+        blend: Blend,
+        region: dict[str, Any] | None = None,
+        round_trip: Tensor | None = None,
     ) -> io.NodeOutput:
         if blend == "poisson":
             require_opencv()
-        return io.NodeOutput(composite_pixels(source, edited, mask, feather, match_colour, blend))
+        if region is None and round_trip is None:
+            composited = composite_pixels(source, edited, mask, feather, match_colour, blend)
+        else:
+            height, width = source.shape[1:3]
+            part = Region(0, 0, width, height) if region is None else Region.of(region, source)
+            composited = composite_region(source, edited, mask, feather, match_colour, blend, part, round_trip)
+        return io.NodeOutput(composited.picture, composited.weight)

@@ -6,6 +6,7 @@ Images are floating point [B, H, W, 3] in 0..1; masks are [B, H, W], 0 (keep) to
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -23,9 +24,17 @@ CONTRAST_PRIOR = 0.1**2
 """The variance at which the measured contrast gain has the same weight as the prior, a gain of 1."""
 
 
+@dataclass(frozen=True)
+class Composite:
+    """The picture [B, H, W, 3], and the weight [B, H, W] of the edit in it: exactly 0 where the picture is the source."""
+
+    picture: Tensor
+    weight: Tensor
+
+
 def composite_pixels(
     source: Tensor, edited: Tensor, mask: Tensor, feather: int = 0, match_colour: bool = False, blend: Blend = "feather"
-) -> Tensor:
+) -> Composite:
     """`source` where the mask is 0, `edited` inside, with a seam that is entirely inside the mask.
 
     Args:
@@ -39,18 +48,31 @@ def composite_pixels(
             works in 8 bits).
 
     Returns:
-        [max B, H, W, 3] in the source's dtype; equals the source bit for bit wherever the resized mask is 0.
+        The picture is [max B, H, W, 3] in the source's dtype; it equals the source bit for bit wherever the resized mask is 0.
 
     Raises:
         ValueError: if sizes or batches do not fit, a value is not finite, or `feather` is negative.
     """
-    _require_image(source, "source")
-    _require_image(edited, "edited image")
+    require_image(source, "source")
+    require_image(edited, "edited image")
+    edited = _without_padding(edited, source)
+    mask = resized_mask(checked_mask(mask), source.shape[1], source.shape[2])
+    return composite_equal_sizes(source, edited, mask, feather, match_colour, blend)
+
+
+def composite_equal_sizes(
+    source: Tensor,
+    edited: Tensor,
+    mask: Tensor,
+    feather: int,
+    match_colour: bool,
+    blend: Blend,
+    least_weight: float = 0.0,
+) -> Composite:
+    """The composite of an edit and a mask of the source's size; below `least_weight` the edit counts as absent."""
     if feather < 0:
         raise ValueError(f"feather is {feather}; give 0 or more pixels.")
     dtype, source = source.dtype, source.to(torch.promote_types(source.dtype, torch.float32))
-    edited = _without_padding(edited, source)
-    mask = _resized(checked_mask(mask), source.shape[1], source.shape[2])
     batch = _common_batch({"source": len(source), "edited image": len(edited), "mask": len(mask)})
     source, edited, mask = (tensor.expand(batch, *tensor.shape[1:]) for tensor in (source, edited, mask))
     mask = mask.to(source.device)
@@ -60,8 +82,9 @@ def composite_pixels(
     if blend == "poisson":
         edited = torch.stack([_cloned(*row) for row in zip(source, edited, mask, strict=True)])
     alpha = feathered_inside(mask, feather)[..., None]
+    alpha = torch.where(alpha < least_weight, 0.0, alpha)
     blended = torch.where(alpha == 1, edited, torch.lerp(source, edited, alpha))
-    return torch.where(alpha == 0, source, blended).to(dtype)
+    return Composite(torch.where(alpha == 0, source, blended).to(dtype), alpha[..., 0])
 
 
 def feathered_inside(mask: Tensor, pixels: int) -> Tensor:
@@ -131,7 +154,7 @@ def _eight_bits(image: Tensor) -> np.ndarray:
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
 
 
-def _require_image(image: Tensor, name: str) -> None:
+def require_image(image: Tensor, name: str) -> None:
     if image.ndim != 4 or image.shape[-1] != 3 or image.numel() == 0:
         raise ValueError(f"the {name} has the shape {tuple(image.shape)}; give an image [batch, height, width, 3].")
     if not bool(torch.isfinite(image).all()):
@@ -150,7 +173,7 @@ def _without_padding(edited: Tensor, source: Tensor) -> Tensor:
     return edited[:, :height, :width]
 
 
-def _resized(mask: Tensor, height: int, width: int) -> Tensor:
+def resized_mask(mask: Tensor, height: int, width: int) -> Tensor:
     if mask.shape[1:] == (height, width):
         return mask
     return F.interpolate(mask[:, None], (height, width), mode="bilinear")[:, 0]

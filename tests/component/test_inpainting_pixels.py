@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from node_call import run_node
 from retrace_pack.nodes.blend_mask import RetraceBlendMask
 from retrace_pack.nodes.depth_to_image import RetraceDepthToImage
+from retrace_pack.nodes.full_size import RetraceChangedRegion, RetraceWorkingCrop
 from retrace_pack.nodes.pixel_composite import RetracePixelComposite
 
 
@@ -146,3 +147,35 @@ def test_what_depth_to_image_refuses(models, latent, depth):
     ):
         with pytest.raises(ValueError, match=f"Depth To Image: {message}"):
             run_node(RetraceDepthToImage, model=model, positive=cond, negative=cond, depth=wrong, latent=latent)
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_a_small_edit_of_a_large_photo_changes_no_pixel_around_it(difference):
+    """Cut out, edited, its changed region found, and put back, through the four nodes."""
+    photo = torch.rand(1, 300, 400, 3, generator=torch.Generator().manual_seed(0)).mul(255).round() / 255
+    mask = torch.zeros(1, 300, 400)
+    mask[:, 100:130, 250:290] = 1
+    crop, part, region = run_node(RetraceWorkingCrop, image=photo, side=96, mask=mask).result
+    assert region["width"] < 200 and crop.shape[1] * crop.shape[2] < 1.6 * 96**2 and float(part.sum()) == 30 * 40
+    edited = crop.clone()
+    edited[:, 30:60, 30:60] = 0
+    changed = run_node(RetraceChangedRegion, edited=edited, round_trip=crop, grow=2, feather=1).result[0]
+    for inside in (part, changed):
+        more = {"round_trip": crop} if difference else {}
+        result, taken = run_node(
+            RetracePixelComposite, source=photo, edited=edited, mask=inside, feather=3, region=region, **more
+        ).result
+        assert torch.equal(result[taken == 0], photo[taken == 0]) and 0 < int((taken > 0).sum()) < 200 * 200
+        assert not torch.equal(result, photo)
+
+
+def test_a_whole_photo_is_worked_on_without_a_mask():
+    image, mask, region = run_node(RetraceWorkingCrop, image=torch.rand(1, 300, 400, 3), side=128).result
+    assert image.shape == (1, 112, 144, 3) and bool(mask.all()) and mask.shape == (1, 300, 400)
+    assert region == {"x": 0, "y": 0, "width": 400, "height": 300}
+    with pytest.raises(ValueError, match="Working Crop: the mask is 64 x 64, the image 400 x 300"):
+        run_node(RetraceWorkingCrop, image=torch.rand(1, 300, 400, 3), side=128, mask=ring())
+    with pytest.raises(ValueError, match="Working Crop: the mask is empty"):
+        run_node(RetraceWorkingCrop, image=torch.rand(1, 300, 400, 3), side=128, mask=torch.zeros(1, 300, 400))
+    with pytest.raises(ValueError, match="Pixel Composite: the region .* does not lie in the picture"):
+        run_node(RetracePixelComposite, source=image, edited=image, mask=mask, region=region)

@@ -130,7 +130,7 @@ FAULTS = (
         "one threshold for all images",
     ),
     Fault(
-        "attention/masks.py",
+        "samplers/otsu.py",
         "float(centers[best].mean() + 0.5 / HISTOGRAM_BINS)",
         "float(centers[best].mean())",
         MASKS,

@@ -1,0 +1,136 @@
+"""The graph that Edit Image stands for: the pack's own nodes and ComfyUI's, by a row of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..editing.blend_words import AUTO
+from ..editing.recipes import FeatureInjection, MutualAttention, Recipe
+from ..host.expansion import Expansion, Link, NewNode
+from ..inversion.methods import METHODS, Family
+
+CONTEXT = 0.5
+SMALLEST_DIFFERENCE = 0.06
+INVERTERS: Mapping[Family, str] = {"ddim": "RetraceDDIMInvert", "noise maps": "RetraceEditFriendlyInvert"}
+SCHEDULE = {"spacing": "leading", "terminal": "clean"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EditPlan:
+    """An edit, decided.
+
+    Attributes:
+        source: the prompt of the photo.
+        targets: one prompt for each edit.
+        recipe: the row, with the cfg that the user wants.
+        steps, strength, seed: as in the node.
+        side: of the working size, see Working Crop.
+        margin, feather: around what changed, in pixels of the working size and of the photo.
+        masked: whether a painted mask says where the photo may change.
+    """
+
+    source: str
+    targets: Sequence[str]
+    recipe: Recipe
+    steps: int
+    strength: float
+    seed: int
+    side: int
+    margin: int
+    feather: int
+    masked: bool
+
+
+def build(graph: Expansion, plan: EditPlan) -> tuple[Link, Link, Link]:
+    """Add the nodes of the edit; the links of its image, comparison and mask."""
+    image, vae = graph.linked("image"), graph.linked("vae")
+    mask = graph.linked("mask") if plan.masked else None
+    crop = graph.node("crop", "RetraceWorkingCrop", image=image, side=plan.side, context=CONTEXT, mask=mask)
+    encoded = graph.node("encode", "VAEEncode", pixels=crop.out(0), vae=vae)
+    round_trip = graph.node("round_trip", "VAEDecode", samples=encoded.out(0), vae=vae)
+    start_step = plan.recipe.start_step(plan.steps, plan.strength)
+    if start_step < plan.steps:
+        samples = _edited(graph, plan, encoded.out(0), crop.out(1), start_step)
+    else:
+        samples = graph.node("repeat", "RepeatLatentBatch", samples=encoded.out(0), amount=len(plan.targets)).out(0)
+    decoded = graph.node("decode", "VAEDecode", samples=samples, vae=vae)
+    composited = _composited(graph, plan, crop, decoded.out(0), round_trip.out(0), start_step == plan.steps)
+    comparison = graph.node(
+        "comparison", "ImageStitch", image1=image, image2=composited[0], direction="right", match_image_size=True,
+        spacing_width=0, spacing_color="white",
+    )  # fmt: skip
+    return composited[0], comparison.out(0), composited[1]
+
+
+def _edited(graph: Expansion, plan: EditPlan, latent: Link, part: Link, start_step: int) -> Link:
+    """The samples of the edits."""
+    recipe, model, clip = plan.recipe, graph.linked("model"), graph.linked("clip")
+    before = graph.node("before", "CLIPTextEncode", clip=clip, text=plan.source)
+    empty = graph.node("empty", "CLIPTextEncode", clip=clip, text="")
+    inversion = {"positive": before.out(0), "negative": empty.out(0), "latent": latent, "cfg": recipe.inversion_cfg}
+    inverter = INVERTERS[METHODS[recipe.inversion].family]
+    trajectory = graph.node(
+        "invert", inverter, model=model, steps=plan.steps, **inversion, **SCHEDULE, **_inversion_settings(plan)
+    )
+    prompts = graph.node(
+        "prompts", "RetracePromptToPrompt", model=model, clip=clip, source_prompt=plan.source,
+        target_prompts="\n".join(plan.targets), mode="auto", cross_replace=recipe.cross_replace,
+        self_replace=recipe.self_replace, reweight="", blend_words=AUTO if recipe.blend and plan.source else "",
+        blend_threshold=0.3, blend_start=0.2, subtract_words="", subtract_threshold=0.3, cross_replace_words="",
+        self_replace_layers="half", blend_layers="quarter", blend_mask=part if plan.masked else None,
+    )  # fmt: skip
+    controlled = _controlled(graph, recipe.control, prompts.out(0))
+    return graph.node(
+        "edit", "RetraceEditSample", model=controlled, trajectory=trajectory.out(0), positive=prompts.out(1),
+        negative=empty.out(0), cfg=recipe.cfg, start_step=start_step, hold_source=True, pull_back=0.0, pull_back_below=400,
+        pull_back_quantile=0.7, pull_back_dilation=1,
+    ).out(0)  # fmt: skip
+
+
+def _inversion_settings(plan: EditPlan) -> Mapping[str, Any]:
+    """Of the one inverter or the other; a seed only where noise is drawn, so that a new one changes nothing elsewhere."""
+    if METHODS[plan.recipe.inversion].draws_noise:
+        return {"seed": plan.seed, "solver": "ddpm", "eta": 1.0}
+    return {
+        "fixed_point_iterations": plan.recipe.fixed_point_iterations,
+        "acceleration": "none",
+        "method": plan.recipe.inversion,
+    }
+
+
+def _controlled(graph: Expansion, control: MutualAttention | FeatureInjection | None, model: Link) -> Link:
+    if isinstance(control, MutualAttention):
+        settings = {"start_step": control.start_step, "start_layer": control.start_layer}
+        return graph.node("control", "RetraceMasaCtrl", model=model, **settings).out(0)
+    if isinstance(control, FeatureInjection):
+        settings = {"attention_fraction": control.attention, "feature_fraction": control.features}
+        return graph.node("control", "RetracePlugAndPlay", model=model, **settings).out(0)
+    return model
+
+
+def _composited(
+    graph: Expansion,
+    plan: EditPlan,
+    crop: NewNode,
+    decoded: Link,
+    round_trip: Link,
+    unedited: bool,
+) -> tuple[Link, Link]:
+    """The picture at the photo's size and the mask of what it took from the edit."""
+    returns, mask = plan.recipe.returns, crop.out(1)
+    whole = returns == "whole" and not plan.masked
+    if not whole and not plan.masked:
+        mask = graph.node(
+            "changed", "RetraceChangedRegion", edited=decoded, round_trip=round_trip, smallest=SMALLEST_DIFFERENCE,
+            grow=plan.margin, feather=max(1, plan.margin // 2),
+        ).out(0)  # fmt: skip
+    # Without an edit the difference is zero: the photo itself.
+    as_difference = not whole and (returns == "difference" or unedited)
+    composite = graph.node(
+        "composite", "RetracePixelComposite", source=graph.linked("image"), edited=decoded, mask=mask,
+        feather=0 if whole else plan.feather, match_colour=False, blend="feather", region=crop.out(2),
+        round_trip=round_trip if as_difference else None,
+    )  # fmt: skip
+    return composite.out(0), composite.out(1)

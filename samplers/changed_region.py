@@ -1,0 +1,41 @@
+"""Where an edit changed a picture: from the edit and the same picture before it, both out of the same decoder."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .blend_mask import feather_mask, grow_mask
+from .otsu import otsu_threshold
+
+BLUR = 128
+"""The picture's shorter side in units of the blur that joins what changed into regions."""
+CERTAIN = 0.25
+"""A difference that counts as changed whatever the others are: a strong change does not make a weaker one look like none."""
+
+
+def changed_region(edited: Tensor, before: Tensor, smallest: float, grow: int, feather: int) -> Tensor:
+    """The mask [B, H, W], 1 where the pictures [B, H, W, C] differ, 0 where they agree, soft at its edge.
+
+    The largest difference of a channel, blurred and clamped to `CERTAIN`, is split in two classes by Otsu's threshold.
+
+    Args:
+        before: the picture without the edit; a single one serves all edits.
+        smallest: the difference, 0 to 1, below which nothing counts as changed, whatever Otsu's threshold is.
+        grow: pixels that are added around it.
+        feather: see `feather_mask`.
+
+    Raises ValueError for pictures of different sizes.
+    """
+    if edited.shape[1:] != before.shape[1:] or len(before) not in (1, len(edited)):
+        raise ValueError(
+            f"the edit has the shape {tuple(edited.shape)}, the picture before it {tuple(before.shape)}; give two of one size, "
+            "and one picture for all edits or one each."
+        )
+    difference = (edited - before).abs().amax(-1).float().clamp(0, 1)
+    difference = feather_mask(difference, max(1, round(min(difference.shape[1:]) / BLUR)))
+    thresholds = torch.tensor(
+        [max(smallest, CERTAIN * otsu_threshold((each / CERTAIN).clamp(max=1))) for each in difference]
+    )
+    mask = (difference > thresholds.to(difference).view(-1, 1, 1)).float()
+    return feather_mask(grow_mask(mask, grow), feather)

@@ -1,0 +1,172 @@
+"""The graph that RetraceEditImage stands for, what it decides, and what it refuses before anything runs."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from comfy_api.latest import io
+from comfy_execution.graph_utils import GraphBuilder
+from node_call import run_node
+from retrace_pack.editing.recipes import RECIPES
+from retrace_pack.host.model_family import model_family
+from retrace_pack.nodes import NODES, edit_image
+from retrace_pack.nodes.edit_image import RetraceEditImage
+
+import nodes as core
+
+BEFORE, AFTER = "a red car in the rain", "a blue car in the rain"
+LINKS = {name: [name, 0] for name in ("model", "clip", "vae", "image", "mask")}
+KNOWN = {node.define_schema().node_id: node for node in NODES}
+
+
+class Prompt:
+    """What ComfyUI hands a node of the running prompt; the model comes through a LoRA from a checkpoint."""
+
+    def __init__(self, checkpoint="v1-5-pruned.safetensors", lora="style.safetensors"):
+        self.nodes = {
+            "easy": {"inputs": {**LINKS, "before": BEFORE}},
+            "model": {"inputs": {"model": ["checkpoint", 0], "lora_name": lora}},
+            "checkpoint": {"inputs": {"ckpt_name": checkpoint}},
+        }
+
+    def get_node(self, node_id):
+        return self.nodes[node_id]
+
+
+@pytest.fixture
+def edit(models, monkeypatch):
+    """Inputs -> (the graph's nodes by name, the links of the outputs, the node's text)."""
+    told = []
+    monkeypatch.setattr(edit_image, "report", lambda node, text: told.append(text) or {})
+    monkeypatch.setattr(edit_image, "backbone_of", lambda model: SimpleNamespace(prompt_tokens=lambda clip, text: None))
+
+    def run(prompt=None, **inputs):
+        hidden = {io.Hidden.unique_id: "easy", io.Hidden.dynprompt: prompt or Prompt()}
+        node = RetraceEditImage.PREPARE_CLASS_CLONE({"hidden_inputs": hidden})
+        given = {
+            "model": models("sd15")[0], "clip": object(), "vae": object(), "image": torch.rand(1, 300, 400, 3),
+            "before": BEFORE, "after": AFTER, **inputs,
+        }  # fmt: skip
+        GraphBuilder.set_default_prefix("easy", 0)  # as ComfyUI does before each run of a node
+        output = run_node(node, **given)
+        graph = {node_id.rpartition(".")[2]: content for node_id, content in output.expand.items()}
+        return graph, output.result, told[-1]
+
+    return run
+
+
+def settings(graph, name, *keys):
+    return [graph[name]["inputs"][key] for key in keys]
+
+
+def test_every_node_of_the_graph_exists_and_every_input_is_its_own(edit):
+    for kind in ("auto", *RECIPES["sd1"]):
+        if kind == "unsure":
+            continue
+        graph, outputs, _ = edit(change=kind)
+        names = {link[0].rpartition(".")[2] for link in outputs}
+        assert names == {"composite", "comparison"}
+        for content in graph.values():
+            declared = content["class_type"]
+            if declared in KNOWN:
+                schema = KNOWN[declared].define_schema()
+                known = {each.id: each for each in schema.inputs}
+                required = {each.id for each in schema.inputs if not each.optional}
+                assert required <= set(content["inputs"]) <= set(known), declared
+            else:
+                known = core.NODE_CLASS_MAPPINGS.get(declared)
+                assert declared == "ImageStitch" or set(content["inputs"]) == set(known.INPUT_TYPES()["required"])
+
+
+def test_a_color_blends_by_its_words_and_comes_back_as_a_difference(edit):
+    graph, _, text = edit()
+    assert settings(graph, "prompts", "source_prompt", "target_prompts", "blend_words") == [BEFORE, AFTER, "auto"]
+    assert graph["invert"]["class_type"] == "RetraceDDIMInvert"
+    assert settings(graph, "edit", "start_step", "cfg", "hold_source") == [0, 5.0, True]
+    assert graph["composite"]["inputs"]["round_trip"][0].endswith("round_trip")
+    assert graph["composite"]["inputs"]["mask"][0].endswith("changed")
+    assert text == "color or material (read from the sentences): prompt-to-prompt, cfg 5, at 592 x 440"
+
+
+def test_a_style_comes_back_whole_and_a_pose_by_masactrl(edit):
+    style = edit(change="style")[0]
+    assert style["control"]["class_type"] == "RetracePlugAndPlay" and "changed" not in style
+    assert style["composite"]["inputs"]["mask"][0].endswith("crop") and "round_trip" not in style["composite"]["inputs"]
+    pose = edit(change="pose")[0]
+    assert pose["control"]["class_type"] == "RetraceMasaCtrl" and "changed" in pose
+    assert settings(pose, "prompts", "cross_replace", "self_replace", "blend_words") == [0, 0, ""]
+
+
+def test_the_seed_is_in_the_graph_only_where_noise_is_drawn(edit):
+    assert edit(seed=1)[0] == edit(seed=2)[0]
+    first, second = (edit(change="everything", seed=seed)[0] for seed in (1, 2))
+    assert first["invert"]["class_type"] == "RetraceEditFriendlyInvert" and first != second
+    assert {name for name in first if first[name] != second[name]} == {"invert"}
+
+
+def test_another_sentence_changes_nothing_up_to_the_inversion(edit):
+    """The same ids and inputs: ComfyUI finds them in its cache."""
+    first, second = edit(after=AFTER)[0], edit(after="a red bus in the rain")[0]
+    for name in ("crop", "encode", "round_trip", "before", "empty", "invert"):
+        assert first[name] == second[name]
+    assert first["prompts"] != second["prompts"]
+
+
+def test_strength_0_samples_nothing(edit):
+    graph, _, _ = edit(strength=0.0, after=f"{AFTER}\n a green car in the rain\n\n")
+    assert "invert" not in graph and graph["repeat"]["inputs"]["amount"] == 2
+    assert graph["composite"]["inputs"]["round_trip"][0].endswith("round_trip")
+    assert settings(edit(strength=0.5)[0], "edit", "start_step") == [25]
+
+
+def test_a_small_mask_is_cut_out_and_an_empty_one_is_said(edit):
+    mask = torch.zeros(1, 1200, 1600)
+    mask[:, 500:600, 700:800] = 1
+    image = torch.rand(1, 1200, 1600, 3)
+    graph, _, text = edit(image=image, mask=mask)
+    assert graph["crop"]["inputs"]["mask"] == ["mask", 0] and "changed" not in graph
+    assert graph["prompts"]["inputs"]["blend_mask"] == graph["composite"]["inputs"]["mask"]
+    assert text.endswith("at 512 x 512")
+    graph, _, text = edit(mask=torch.zeros(1, 64, 64))
+    assert "mask" not in graph["crop"]["inputs"] and text.endswith("the mask is empty and is not used")
+
+
+def test_several_kinds_or_none_take_the_safest_row_and_say_so(edit):
+    for after in (f"{AFTER}\na dog in the rain", "a blue car with a dog in the snow"):
+        graph, _, text = edit(after=after)
+        assert text.startswith("the sentences do not say clearly what kind of change this is")
+        assert settings(graph, "prompts", "cross_replace", "self_replace") == [0.8, 0.4]
+    graph, _, text = edit(before="")
+    assert "before is empty" in text and graph["prompts"]["inputs"]["blend_words"] == ""
+
+
+def test_cfg_and_working_size_are_the_users_where_given(edit):
+    graph, _, text = edit(cfg=3.0, working_size=256)
+    assert settings(graph, "edit", "cfg") == [3.0] and settings(graph, "crop", "side") == [256]
+    assert "cfg 3, at 296 x 224" in text
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"after": " \n"}, "after is empty; write what the photo should show"),
+        ({"after": "A red car, in the rain!"}, "after says the same as before"),
+        ({"image": torch.rand(2, 64, 64, 3)}, "image is a batch of 2 photos; edit them one at a time"),
+        ({"image": torch.rand(1, 64, 64, 4)}, "image has 4 channels; remove its transparency"),
+        ({"mask": torch.ones(1, 64, 64)}, "the mask is 64 x 64, the image 400 x 300; paint it on this image"),
+        ({"mask": torch.ones(2, 300, 400)}, "there are 2 masks for one photo; give one"),
+        ({"steps": 1000}, "begin at timestep 1000"),
+        ({"prompt": Prompt("sd_xl_turbo_1.0.safetensors")}, "'sd_xl_turbo_1.0.safetensors' is a model for a few steps"),
+        ({"prompt": Prompt(lora="lcm-lora-sdv1-5.safetensors")}, "without its few-step LoRA"),
+    ],
+)
+def test_what_cannot_work_is_refused(edit, inputs, message):
+    with pytest.raises(ValueError, match="^Edit Image: ") as refusal:
+        edit(**inputs)
+    assert message in str(refusal.value)
+
+
+def test_the_family_of_a_model(models):
+    assert [model_family(models(layout)[0]) for layout in ("sd15", "sd2_v", "sdxl")] == ["sd1", "sd2", "sdxl"]
+    with pytest.raises(ValueError, match="takes 5 input channels, as inpainting and depth checkpoints do"):
+        model_family(models("sd2_depth")[0])
