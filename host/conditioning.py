@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..inversion.facts import ModelFacts
 from ..inversion.negative_prompt import interpolate_embeddings, of_equal_length
 from .guided import Conditioning
 
 POOLED = "pooled_output"
-LAST_TIMESTEP = 999
-"""Where ComfyUI's percentages end, whatever the length of a model's table."""
 
 
 def only_entry(conditioning: Conditioning, name: str) -> tuple[Tensor, dict[str, Any]]:
@@ -82,14 +81,12 @@ def _same(setting: object, other: object) -> bool:
     return setting is other or (not isinstance(setting, Tensor) and not isinstance(other, Tensor) and setting == other)
 
 
-def step_windows(sigmas: Tensor, sigma_table: Tensor) -> list[tuple[float, float]]:
+def step_windows(sigmas: Tensor, model: ModelFacts) -> list[tuple[float, float]]:
     """For each step of descending sigmas [N+1] the (start_percent, end_percent) in which ComfyUI sees its level alone.
 
-    The bounds lie half-way between the timesteps of neighboring levels; ComfyUI reads a percentage p as the timestep
-    999 (1 - p), whatever the table's length. The first window is open to the noise, the last to the image.
+    The bounds lie half-way between the rows of neighboring levels in the model's table. The first window is open to the noise,
+    the last to the image.
     """
-    timesteps = [int((sigma_table - sigma).abs().argmin()) for sigma in sigmas[:-1]]
-    bounds = [
-        1 - (later + earlier) / 2 / LAST_TIMESTEP for later, earlier in zip(timesteps[:-1], timesteps[1:], strict=True)
-    ]
+    rows = [int((model.sigma_table - sigma).abs().argmin()) for sigma in sigmas[:-1]]
+    bounds = [model.percent_of((later + earlier) / 2) for later, earlier in zip(rows[:-1], rows[1:], strict=True)]
     return list(zip([0.0, *bounds], [*bounds, 1.0], strict=True))

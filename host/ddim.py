@@ -50,7 +50,7 @@ def sample_latent(
 class DDIMSampler(comfy.samplers.KSAMPLER):
     """Our DDIM as a SAMPLER; its function takes `after_step`, see `samplers.ddim.sample_ddim`.
 
-    Its run raises ValueError for flow-matching models and when the model overflows, in the name of `node`: the one that made
+    Its run raises ValueError as `path_of` does, and when the model overflows, in the name of `node`: the one that made
     the SAMPLER, where another node runs it, else None.
     """
 

@@ -7,16 +7,28 @@ refuses to save. Weights are not copied if that can be avoided: a normal tensor 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
+import comfy.model_management
 import torch
+from comfy.ldm.chroma.model import Chroma
+from comfy.ldm.flux.layers import DoubleStreamBlock, SingleStreamBlock
+from comfy.ldm.flux.model import Flux
+from comfy.ldm.lumina.model import JointTransformerBlock
 from comfy.ldm.modules.attention import attention_pytorch
+from comfy.ldm.modules.diffusionmodules.mmdit import JointBlock
+from comfy.ldm.qwen_image.model import QwenImageTransformerBlock
 from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils.checkpoint import checkpoint
 
 from .unet import CHECKPOINTED
+
+ADDS_IN_PLACE = (Flux, Chroma)
+"""Their blocks write `x += y` where autograd has kept x."""
+DIT_BLOCKS = (DoubleStreamBlock, SingleStreamBlock, JointBlock, QwenImageTransformerBlock, JointTransformerBlock)
 
 
 @contextmanager
@@ -31,12 +43,15 @@ def differentiable(networks: Sequence[nn.Module], device: torch.device, checkpoi
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
+        stack.enter_context(_in_training())
+        if any(isinstance(module, ADDS_IN_PLACE) for network in networks for module in network.modules()):
+            stack.enter_context(_OutOfPlace())
         for network in networks:
             for module in network.modules():
                 stack.enter_context(_normal_tensors(module))
                 if _is_streamed(module, device):
                     stack.enter_context(_copied_weights(module))
-                if checkpointed and isinstance(module, CHECKPOINTED):
+                if checkpointed and isinstance(module, (*CHECKPOINTED, *DIT_BLOCKS)):
                     stack.enter_context(_recomputed(module))
         yield
 
@@ -128,15 +143,39 @@ def _copied_weights(module: nn.Module) -> Iterator[None]:
                 setattr(module, name, functions)
 
 
+class _OutOfPlace(TorchFunctionMode):
+    """Makes x = x + y of `x += y`, which nobody who holds the old x notices."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:  # noqa: ANN401  (torch's)
+        return (torch.Tensor.add if func is torch.Tensor.add_ else func)(*args, **(kwargs or {}))
+
+
+@contextmanager
+def _in_training() -> Iterator[None]:
+    """ComfyUI's own switch to functions that autograd can follow: its fused ones cannot."""
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
+
+
 @contextmanager
 def _recomputed(module: nn.Module) -> Iterator[None]:
     # Another pack may have put a forward of its own on the module.
     before, forward = module.__dict__.get("forward"), module.forward
 
-    def recomputed(*args: Any) -> Tensor:  # noqa: ANN401  (a block's own arguments)
+    def run(*args: Any, **named: Any) -> Any:  # noqa: ANN401  (a block's own arguments)
+        # A backward pass may run in a thread of its own, where the mode around it does not hold.
+        with _OutOfPlace() if isinstance(module, DIT_BLOCKS) else nullcontext():
+            return forward(*args, **named)
+
+    def recomputed(*args: Any, **named: Any) -> Any:  # noqa: ANN401
         # The blocks share one dictionary of options and write their place into it as the pass goes on.
         kept = [dict(argument) if isinstance(argument, dict) else argument for argument in args]
-        return checkpoint(forward, *kept, use_reentrant=False)
+        named = {name: dict(argument) if isinstance(argument, dict) else argument for name, argument in named.items()}
+        return checkpoint(run, *kept, use_reentrant=False, **named)
 
     module.forward = recomputed
     try:

@@ -20,3 +20,9 @@ def as_array(tensor: torch.Tensor) -> NDArray[Any]:
 def as_image(hints: NDArray[np.float32]) -> torch.Tensor:
     """An IMAGE, on the device where ComfyUI keeps images."""
     return torch.from_numpy(hints).to(comfy.model_management.intermediate_device())
+
+
+def decoded(vae: Any, samples: torch.Tensor) -> torch.Tensor:  # noqa: ANN401  (ComfyUI's VAE)
+    """The pictures of samples [B, C, (T,) H, W] as an IMAGE [B T, H, W, 3]: a VAE of videos gives frames a dimension."""
+    images = vae.decode(samples)
+    return images.flatten(0, -4)

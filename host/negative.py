@@ -55,7 +55,7 @@ def null_text_conditioning(trajectory: Trajectory, negative: Conditioning | None
     settings = {} if null_text.pooled is None else {POOLED: null_text.pooled}
     if negative is not None:
         settings |= only_row(negative, "negative")[1]
-    windows = step_windows(trajectory.sigmas.flip(0), trajectory.model.sigma_table)
+    windows = step_windows(trajectory.sigmas.flip(0), trajectory.model)
     return [
         [embedding[None], {**settings, "start_percent": start, "end_percent": end}]
         for embedding, (start, end) in zip(null_text.embeddings.flip(0), windows, strict=True)

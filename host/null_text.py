@@ -26,6 +26,7 @@ from ..inversion.null_text import (
 from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.ddim import Denoise, sample_ddim
 from .conditioning import POOLED, covers_a_part, only_row
+from .embedded_guidance import takes_guidance
 from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
 from .guided import Guidance, LoopRun, run_loop
 from .latents import difference_in, difference_out
@@ -100,10 +101,10 @@ def optimize(
 
 
 def _require_optimizable(guidance: Guidance, trajectory: Trajectory) -> None:
-    if trajectory.model.prediction == "flow":
+    if takes_guidance(guidance.model):
         raise ValueError(
-            f"the model ({type(guidance.model.model).__name__}) is a flow, on which null embeddings are not optimized so far; use "
-            "Edit Friendly Invert, which is exact at any cfg without optimization."
+            f"the model ({type(guidance.model.model).__name__}) has guidance embedded and knows no negative prompt, in whose "
+            "place null embeddings are optimized; use Edit Friendly Invert, or Edit Sample with align."
         )
     made = trajectory.inversion.method
     if METHODS[made].sample is not sample_ddim:

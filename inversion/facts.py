@@ -59,6 +59,16 @@ class ModelFacts:
         """The level at a timestep 0 to 999: of a longer or shorter table the row at the same share of it."""
         return float(self.sigma_table[round(timestep * (len(self.sigma_table) - 1) / LAST_TIMESTEP)])
 
+    def percent_of(self, row: float) -> float:
+        """The percentage of a run that ComfyUI gives the level at a row of the table, between two rows a share of them.
+
+        It reads a percentage p as the timestep 999 (1 - p) of a discrete model, whatever the table's length; on a flow a table
+        of T rows holds the times 1/T to 1, and p is the time 1 - p.
+        """
+        if self.prediction == "flow":
+            return 1 - (row + 1) / len(self.sigma_table)
+        return 1 - row / LAST_TIMESTEP
+
     def require_same(self, model: ModelFacts) -> None:
         """Raise ValueError unless a trajectory of this model continues in the other one.
 

@@ -91,6 +91,19 @@ class Trajectory:
         eps = (self.latents[1:] - self.latents[:-1]) / torch.where(rise > 0, rise, torch.inf)
         return self.latents[1:] - self.sigmas[1:].view(beside_states) * eps
 
+    def largest_offset(self) -> float:
+        """How far from a state the inversion evaluated the network, at most: a root mean square relative to the state's.
+
+        0 where it is not known. A way back that is not aligned misses by about as much, and with few steps it is large.
+        """
+        if self.asks is None:
+            return 0.0
+        within_a_step = tuple(range(1, self.latents.ndim))
+        offsets, states = (
+            tensor.square().mean(within_a_step).sqrt() for tensor in (self.asks.offsets, self.latents[1:])
+        )
+        return float((offsets / states).max())
+
     def evenly_spaced_predictions(self, count: int) -> Tensor:
         """At most `count` of `predicted_clean`, from the image to the noise end, both included."""
         chosen = torch.linspace(0, self.steps - 1, min(count, self.steps)).round().long()

@@ -146,7 +146,7 @@ class RetraceFlowInvert(RetraceNode):
         levels, carrier = trajectory.remaining_sigmas(0), without_noise_mask(latent)
         is_noise = facts.path.a(levels[0]) == 0
         leftover = absent_output(NO_LATENT) if is_noise else trajectory_state(carrier, trajectory, 0)
-        text = f"{trajectory.inversion.unet_evaluations} model evaluations"
+        text = f"{trajectory.inversion.unet_evaluations} model evaluations, largest offset {trajectory.largest_offset():.2g}"
         if fixed_point_iterations:
             text += f", largest residual {float(trajectory.residuals.max()):.2e}"
         noise = TrajectoryNoise(trajectory, 0, cls.title())

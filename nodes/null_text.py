@@ -15,7 +15,7 @@ from ..host.report import report, tell
 from ..inversion.null_text import Method, NullTextOptions
 from ..inversion.trajectory import Trajectory
 from ..measuring.plots import loss_plot
-from .inputs import OTHER_KINDS, RetraceTrajectory, cfg_input, negative_input, positive_input, unet_input
+from .inputs import OTHER_KINDS, RetraceTrajectory, cfg_input, model_input, negative_input, positive_input
 from .node import RetraceNode
 from .trajectory import trajectory_input
 
@@ -31,7 +31,7 @@ class RetraceNullTextOptimize(RetraceNode):
             "reconstructs an inverted image. Guided edits then keep what the new prompt does not name.",
             search_aliases=["null text inversion", "nti", "null-text", "pivotal tuning", "optimize uncond"],
             inputs=[
-                unet_input(),
+                model_input(),
                 trajectory_input(),
                 positive_input("The prompt that the image was inverted with."),
                 negative_input(

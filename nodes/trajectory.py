@@ -6,6 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io, ui
 
+from ..host.images import decoded
 from ..host.latents import without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import report
@@ -100,7 +101,7 @@ class RetraceTrajectoryPreview(RetraceNode):
     @classmethod
     def execute(cls, trajectory: Trajectory, vae: io.Vae.Type, pictures: int, columns: int) -> io.NodeOutput:
         chosen = trajectory.evenly_spaced_predictions(pictures)
-        grid = image_grid([vae.decode(samples) for samples in chosen], columns)
+        grid = image_grid([decoded(vae, samples) for samples in chosen], columns)
         return io.NodeOutput(grid, ui=ui.PreviewImage(grid, cls=cls))
 
 

@@ -18,6 +18,7 @@ from retrace_pack.nodes.trajectory import (
     RetraceLoadTrajectory,
     RetraceSaveTrajectory,
     RetraceTrajectoryLatent,
+    RetraceTrajectoryPreview,
 )
 from retrace_pack.nodes.trajectory_noise import RetraceTrajectoryNoise
 
@@ -286,6 +287,21 @@ def test_pixel_models_and_other_flows_are_refused_by_name(flows):
         other.add_object_patch("model_sampling", type("Sampling", (base, kind), {})(model.model.model_config))
         with pytest.raises(ValueError, match=r"^DDIM Invert: the model \(Chroma\) is a flow whose states are not"):
             inverted(other, "chroma")
+
+
+@pytest.mark.parametrize("family", ["flux", "qwen"])
+def test_a_preview_shows_what_each_step_predicted(flows, family, folders):
+    """With a VAE that gives the latent's first channels as colors, with a dimension of frames where the latent has one."""
+    trajectory = inverted(flows(family), family)[0]
+
+    class Vae:
+        def decode(self, samples):
+            return samples[:, :3].movedim(1, -1)
+
+    (grid,) = run_node(RetraceTrajectoryPreview, trajectory=trajectory, vae=Vae(), pictures=4, columns=2).result
+    first = trajectory.predicted_clean()[0]
+    assert grid.ndim == 4
+    torch.testing.assert_close(grid[:, :8, :8], first[:, :3].movedim(1, -1).reshape(1, 8, 8, 3))
 
 
 def test_the_plot_shows_a_flow(flows, folders):

@@ -145,9 +145,8 @@ class Attempt:
         return run_node(RetracePlugAndPlay, model=self.model)
 
     def _null_text_optimize(self):
-        return (
-            run_node(RetraceNullTextOptimize, **self.given, trajectory=self.inverted(), inner_steps=1).result[0].latents
-        )
+        inputs = {**self.given, "trajectory": self.inverted(), "inner_steps": 1}
+        return run_node(RetraceNullTextOptimize, **inputs).result[0].null_text.embeddings
 
 
 @pytest.fixture(scope="module")

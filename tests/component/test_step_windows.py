@@ -3,6 +3,7 @@
 import pytest
 import torch
 from retrace_pack.host.conditioning import step_windows
+from retrace_pack.inversion.facts import ModelFacts
 from retrace_pack.samplers.schedule import make_schedule
 from sd_levels import sd_sigmas
 
@@ -23,10 +24,24 @@ def test_every_level_lies_in_its_own_window_alone(spacing, steps):
         return float(((1 - share) * below + share * log_sigmas[timestep.ceil().long()]).exp())
 
     sigmas = make_schedule(table, steps, spacing).sigmas
-    windows = step_windows(sigmas, table)
+    windows = step_windows(sigmas, ModelFacts(table, "epsilon", "SD15", ""))
     assert len(windows) == steps
     assert windows[0][0] == 0.0 and windows[-1][1] == 1.0
     assert all(earlier[1] == later[0] for earlier, later in zip(windows, windows[1:], strict=False))
     bounds = [(level(start), level(end)) for start, end in windows]
+    for index, sigma in enumerate(sigmas[:-1].tolist()):
+        assert [place for place, (start, end) in enumerate(bounds) if end <= sigma <= start] == [index]
+
+
+@pytest.mark.parametrize("steps", [1, 4, 28, 200])
+@pytest.mark.parametrize("kind", ["ModelSamplingDiscreteFlow", "ModelSamplingFlux"])
+def test_on_a_flow_as_well(steps, kind):
+    """By ComfyUI's own rule of its two kinds of flow."""
+    import comfy.model_sampling
+
+    sampling = getattr(comfy.model_sampling, kind)()
+    model = ModelFacts(sampling.sigmas.float(), "flow", "Flux", "")
+    sigmas = model.schedule(steps, "leading", "clean").sigmas
+    bounds = [tuple(map(sampling.percent_to_sigma, window)) for window in step_windows(sigmas, model)]
     for index, sigma in enumerate(sigmas[:-1].tolist()):
         assert [place for place, (start, end) in enumerate(bounds) if end <= sigma <= start] == [index]
