@@ -43,6 +43,13 @@ def train_wide_autoencoder(work: Work) -> None:
     _train_autoencoder(work, "autoencoder16", model)
 
 
+def train_decoder(work: Work) -> None:
+    """Sharper pictures from the same latents: the models that draw them are trained meanwhile, or before."""
+    model = work.autoencoder()
+    model.decoder.requires_grad_(True)  # pyright: ignore
+    _train_autoencoder(work, "decoder", model)
+
+
 def _train_autoencoder(work: Work, name: str, model: nn.Module) -> None:
     held_out = work.held_out_set()
     pictures = work.photos(FIRST_PICTURES) + work.styled()
@@ -173,6 +180,7 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "tiny_sd15": train_epsilon,
     "controlnet": train_controlnet,
     "lora": train_lora,
+    "decoder": train_decoder,
     "tiny_sd2_v": train_velocity,
     "files": write_files,
     "autoencoder16": train_wide_autoencoder,

@@ -25,6 +25,7 @@ PLANS = {
     "autoencoder": Plan("autoencoder", 3000, 4e-4, clip=5.0, average_decay=0.995),
     f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 9000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
     "tiny_sd15": Plan("tiny_sd15", 6000, 6e-4, seed=8, average_decay=0.9995, look_every=500),
+    "decoder": Plan("decoder", 3000, 3e-4, seed=9, clip=5.0, average_decay=0.995),
     "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
     "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
     "tiny_sd2_v": Plan("tiny_sd2_v", 6000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
@@ -85,7 +86,9 @@ class Work:
         return model.eval().requires_grad_(False)
 
     def autoencoder(self, channels: int = 4) -> nn.Module:
-        return self.trained("autoencoder" if channels == 4 else f"autoencoder{channels}", autoencoder.build(channels))
+        """With its decoder trained to the end, where that has been done; the latents are the same before and after."""
+        name = "autoencoder" if channels == 4 else f"autoencoder{channels}"
+        return self.trained("decoder" if channels == 4 and self.has("decoder") else name, autoencoder.build(channels))
 
     def tiny_flux(self) -> FlowTransformer:
         model = FlowTransformer(guided=False)

@@ -2,7 +2,9 @@
 
 import pytest
 import torch
+from tiny_models import autoencoder
 from tiny_models.training import Plan, fit
+from tiny_models.work import Work
 
 PLAN = Plan("toy", iterations=12, learning_rate=0.05, warm_up=3, save_every=4, log_every=1, look_every=5)
 
@@ -64,3 +66,12 @@ def test_it_looks_at_the_average_now_and_then_and_at_the_end(tmp_path):
     seen = []
     fit(PLAN, toy(), loss_that_stops_at([]), tmp_path, lambda line: None, lambda average, done: seen.append(done))
     assert seen == [5, 10, 12]
+
+
+def test_a_decoder_trained_further_takes_the_place_of_the_first(tmp_path):
+    work = Work(tmp_path, pictures=0, threads=1, report=lambda line: None)
+    first, further = (autoencoder.build(4, seed) for seed in (0, 1))
+    for name, model in (("autoencoder", first), ("decoder", further)):
+        work.take_over(name, model.state_dict())
+        taken = work.autoencoder().state_dict()
+        assert all(torch.equal(taken[key], value) for key, value in model.state_dict().items())
