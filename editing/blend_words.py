@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from .kinds import SURFACE, is_one_of
 from .lexicon import FUNCTION, SHAPES
-from .prompt_diff import Span, spans_between
+from .prompt_diff import Span, plain_text, spans_between
 
 AUTO = "auto"
 
@@ -18,24 +18,27 @@ def differing_words(before: str, afters: Sequence[str]) -> tuple[str, ...]:
     Articles and prepositions count only where nothing else differs. () for prompts of the same words.
     """
     spans = [span for after in afters for span in spans_between(before, after)]
+    texts = [plain_text(prompt) for prompt in (before, *afters)]
     for wanted in (lambda word: word not in FUNCTION, lambda word: True):
         found = [
             phrase
             for span in spans
             for words in (span.removed, span.added)
-            for phrase in _phrases([word for word in words if wanted(word)], words, span)
+            for phrase in _phrases([word for word in words if wanted(word)], words, span, texts)
         ]
         if found:
             return tuple(dict.fromkeys(found))
     return ()
 
 
-def _phrases(chosen: Sequence[str], words: Sequence[str], span: Span) -> list[str]:
-    """The chosen words one by one, the qualities at the end of the span as one phrase with the word that follows it."""
+def _phrases(chosen: Sequence[str], words: Sequence[str], span: Span, texts: Sequence[str]) -> list[str]:
+    """The chosen words one by one, the qualities at the end of the span as one phrase with the word that follows it, if they
+    stand together in one of the texts ("red, shiny" does not)."""
     follows = span.after[0] if span.after else ""
     qualities = 0
     while qualities < len(words) and is_one_of(words[len(words) - 1 - qualities], SURFACE | SHAPES):
         qualities += 1
-    if not qualities or not follows or follows in FUNCTION:
+    phrase = " ".join((*words[len(words) - qualities :], follows))
+    if not qualities or not follows or follows in FUNCTION or not any(phrase in text for text in texts):
         return list(chosen)
-    return [*chosen[: len(chosen) - qualities], " ".join((*words[len(words) - qualities :], follows))]
+    return [*chosen[: len(chosen) - qualities], phrase]

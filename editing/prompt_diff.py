@@ -28,8 +28,12 @@ class Span:
 
 def words_of(prompt: str) -> tuple[str, ...]:
     """The words of a prompt in lower case, without articles, punctuation and the syntax of weights."""
-    plain = WEIGHT.sub(" ", prompt)
-    return tuple(word for word in WORD.findall(plain.lower()) if word not in ARTICLES)
+    return tuple(word for word in WORD.findall(plain_text(prompt)) if word not in ARTICLES)
+
+
+def plain_text(prompt: str) -> str:
+    """The prompt in lower case, without the syntax of weights, its words one space apart."""
+    return " ".join(WEIGHT.sub(" ", prompt).lower().split())
 
 
 def spans_between(before: str, after: str) -> tuple[Span, ...]:

@@ -1,11 +1,15 @@
 """RetracePromptToPrompt, RetraceMasaCtrl and RetraceAttentionMask on tiny_sd15, really trained, with its own CLIP."""
 
+import csv
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from node_call import run_node
+from retrace_pack.attention.prompt_edit import find_words
+from retrace_pack.editing.blend_words import differing_words
 from retrace_pack.host.clip_prompts import CHUNK, encode_rows, prompt_tokens
 from retrace_pack.nodes.attention_mask import RetraceAttentionMask
 from retrace_pack.nodes.editing import RetraceEditSample
@@ -129,6 +133,16 @@ def test_a_mask_says_where_and_words_narrow_it(tiny, inverted):
         edit(tiny, blend_mask=mask * torch.nan)
     with pytest.raises(ValueError, match="^Prompt to Prompt: blend_mask: there are 2 masks, but 1 target"):
         edit(tiny, blend_mask=mask.repeat(2, 1, 1))
+
+
+def test_the_words_that_differ_are_found_in_their_prompts(tiny):
+    """Of 200 ordinary pairs, with weights and punctuation, by the tokenizer itself."""
+    file = Path(__file__).resolve().parent.parent / "unit" / "prompt_pairs.csv"
+    tokenize = partial(prompt_tokens, tiny[1])
+    for pair in csv.DictReader(file.open(encoding="utf-8", newline="")):
+        before, after = pair["before"], f"({pair['after']}:1.2), it's a 35mm-photo."
+        words = differing_words(before, [after])
+        assert words and any(find_words(words, "blend_words", [tokenize(before), tokenize(after)], tokenize))
 
 
 def test_auto_blends_by_the_words_that_differ(tiny, inverted):

@@ -17,6 +17,8 @@ from retrace_pack.editing.blend_words import differing_words
         ("a bowl of apples", ["a bowl of apples and a spoon"], ("spoon",)),
         ("a man with a hat", ["a man"], ("hat",)),
         ("a (red:1.3) car", ["a ((crimson)) car"], ("red car", "crimson car")),
+        ("a red, shiny car", ["a blue, shiny car"], ("red", "blue")),
+        ("a red\ncar", ["a blue  car"], ("red car", "blue car")),
         ("a glass on a table", ["a glass under a table"], ("on", "under")),
         ("a street", ["a street, embedding:my-style.2"], ("embedding:my-style.2",)),
         ("a Cat.", ["the cat"], ()),
