@@ -20,7 +20,7 @@ from ..samplers.blend_mask import checked_mask
 from ..samplers.schedule import make_schedule
 from ..samplers.working_region import Region, region_around, working_size
 from .edit_graph import CONTEXT, EditPlan, build
-from .inputs import model_input, seed_input, steps_input
+from .inputs import unet_input, seed_input, steps_input
 from .node import RetraceNode
 
 FEATHER = 8
@@ -41,7 +41,7 @@ class RetraceEditImage(RetraceNode):
                 "style", "background", "prompt edit", "easy",
             ],
             inputs=[
-                model_input(),
+                unet_input(),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 io.Vae.Input("vae", tooltip="The model's VAE."),
                 io.Image.Input("image", tooltip="The photo, of any size; the result has the same size."),

@@ -1,6 +1,6 @@
 """The faults that the tests are known to notice, room by room; benchmarks/mutations.py puts each in and looks."""
 
-from . import attention, host_attention, host_sampling, inversion, samplers
+from . import attention, flow, host_attention, host_sampling, inversion, samplers
 from .fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -9,4 +9,5 @@ FAULTS: tuple[Fault, ...] = (
     *attention.FAULTS,
     *host_attention.FAULTS,
     *host_sampling.FAULTS,
+    *flow.FAULTS,
 )

@@ -22,8 +22,8 @@ FAULTS = (
     ),
     Fault(
         "host/conditioning.py",
-        "1 - (later + earlier) / 2 / LAST_TIMESTEP",
-        "1 - earlier / LAST_TIMESTEP",
+        "model.percent_of((later + earlier) / 2)",
+        "model.percent_of(earlier)",
         (f"{COMPONENT}/test_step_windows.py",),
         "a window ends at the level itself",
     ),
