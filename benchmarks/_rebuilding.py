@@ -51,6 +51,7 @@ class Prepared:
     model: Any
     source: Any = None
     graph_bytes: int = 0
+    align: str = "auto"
 
 
 Prepare = Callable[[Case], Prepared]
@@ -60,6 +61,8 @@ def methods() -> Iterator[tuple[str, Prepare, bool]]:
     """Name, preparation, and whether it can prepare a whole batch."""
     yield "DDIM at cfg 1", lambda part: plain(part, cfg=1.0), True
     yield "DDIM", plain, True
+    yield "aligned, at cfg 1", lambda part: replace(plain(part, cfg=1.0), align="on"), True
+    yield "aligned", lambda part: replace(plain(part), align="on"), True
     yield "negative-prompt inversion", negative_prompt, True
     yield "negative-prompt inversion, 4 iterations", lambda part: negative_prompt(part, 4), True
     yield "proximal guidance on it", proximal, True
@@ -192,6 +195,7 @@ def continued(prepared: Prepared, positive: list[list[Any]], start: float) -> tu
         start_step=first,
         negative=prepared.negative,
         source=prepared.source,
+        align=prepared.align,
     ).result
     passes = (trajectory.steps - first) * (1 if prepared.cfg == 1 else 2) * (2 if prepared.source else 1)
     if trajectory.inversion.method == "edict":
@@ -202,6 +206,8 @@ def continued(prepared: Prepared, positive: list[list[Any]], start: float) -> tu
 def trajectory_bytes(trajectory: Any) -> int:  # noqa: ANN401
     null_text = trajectory.null_text
     tensors = [trajectory.latents, trajectory.pairs, trajectory.noise_maps]
+    if trajectory.asks is not None:
+        tensors += [trajectory.asks.offsets, trajectory.asks.corrections]
     if null_text is not None:
         tensors += [null_text.embeddings, null_text.residuals]
     return sum(tensor.nbytes for tensor in tensors if tensor is not None)

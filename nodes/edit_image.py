@@ -20,7 +20,7 @@ from ..samplers.blend_mask import checked_mask
 from ..samplers.schedule import make_schedule
 from ..samplers.working_region import Region, region_around, working_size
 from .edit_graph import CONTEXT, EditPlan, build
-from .inputs import unet_input, seed_input, steps_input
+from .inputs import seed_input, steps_input, unet_input
 from .node import RetraceNode
 
 FEATHER = 8

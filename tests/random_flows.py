@@ -68,12 +68,14 @@ GUIDED = ("flux", "flux2")
 """The families that take `guidance` in place of a negative prompt."""
 
 
-def random_flow(family: Family, seed: int = 0, gain: float = 1.0) -> comfy.model_patcher.ModelPatcher:
+def random_flow(
+    family: Family, seed: int = 0, gain: float = 1.0, dtype: torch.dtype = torch.float32
+) -> comfy.model_patcher.ModelPatcher:
     """A MODEL whose velocity is a smooth random function of the state, the level and the prompt, times `gain`."""
     torch.manual_seed(seed)
     kind, unet_config = CONFIGS[family]
     config = getattr(comfy.supported_models, kind)(dict(unet_config))
-    config.set_inference_dtype(torch.float32, None)
+    config.set_inference_dtype(dtype, None)
     device = comfy.model_management.get_torch_device()
     model = config.get_model({}, device=device)
     network = model.diffusion_model

@@ -8,7 +8,7 @@ from node_call import run_node
 from random_flows import random_flow, random_image, random_prompt
 from retrace_pack.inversion.methods import methods_of
 from retrace_pack.nodes.editing import RetraceEditSample
-from retrace_pack.nodes.exact_inversion import RetraceExactInvert
+from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
 from retrace_pack.nodes.flow_inversion import RetraceFlowInvert
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory
@@ -117,3 +117,18 @@ def test_what_cannot_be_aligned_is_refused_or_left_as_it_is(flows):
     assert missed(edited(model, "schnell", old)[0], "schnell") > 1e-3
     with pytest.raises(ValueError, match="it is from an older version"):
         edited(model, "schnell", old, align="on")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("family", ["schnell", "qwen"])
+def test_a_network_in_half_precision_comes_back_as_exactly(family, dtype):
+    """Also beside an edit, for the source is evaluated in a batch of its own; and noise maps under guidance."""
+    model = random_flow(family, dtype=dtype)
+    trajectory = inverted(model, family)
+    assert missed(edited(model, family, trajectory)[0], family) <= 1e-6
+    beside = {"positive": random_prompt(family, 5, tokens=9), "source": prompts(family)["positive"], "cfg": 3.0}
+    given = {**prompts(family), **beside, "hold_source": False}
+    source = run_node(RetraceEditSample, model=model, trajectory=trajectory, **given).result[1]["samples"]
+    assert missed(source, family) <= 1e-6
+    maps = inverted(model, family, RetraceEditFriendlyInvert, cfg=3.5)
+    assert missed(edited(model, family, maps, cfg=3.5)[0], family) <= 1e-6
