@@ -18,7 +18,7 @@ def inside(shape: str, p: np.ndarray) -> np.ndarray:
         return (around < solids.CYLINDER) & (y > 0) & (y < solids.CYLINDER_HEIGHT)
     if shape == "cone":
         return (y > 0) & (around < solids.CONE * (1 - y / solids.CONE_HEIGHT))
-    return (np.hypot(x, y - 1) - solids.RING) ** 2 + z**2 < solids.TUBE**2
+    return (around - solids.RING) ** 2 + (y - solids.TUBE) ** 2 < solids.TUBE**2
 
 
 @pytest.fixture(scope="module")

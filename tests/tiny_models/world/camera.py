@@ -9,10 +9,11 @@ import numpy as np
 
 from .texture import LEVELS, PERIOD, TEXELS
 
-EYE = (0.0, 1.8, -5.2)
-TARGET = (0.0, 0.58, 0.0)
+EYE = (0.0, 2.25, -5.2)
+TARGET = (0.0, 0.52, 0.0)
 HALF_HEIGHT = 0.325
 WALL_Z = 2.2
+FOCUS, BLUR = 5.4, 1.6
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,8 @@ def view(size: int, samples: int) -> View:
     floor = eye[:, None] + to_floor[on_floor] * d[:, on_floor]
     wall = eye[:, None] + to_wall[on_wall] * d[:, on_wall]
     step = to_floor[on_floor] * 2 * HALF_HEIGHT / size / np.sqrt(samples)
-    texels = step / np.sqrt(-d[1, on_floor]) * TEXELS / PERIOD
+    out_of_focus = 1 + BLUR * np.abs(1 - FOCUS / to_floor[on_floor])
+    texels = step / np.sqrt(-d[1, on_floor]) * TEXELS / PERIOD * out_of_focus
     level = np.clip(np.log2(texels) - 0.3, 0, LEVELS - 1.001)
     single = np.float32
     return View(

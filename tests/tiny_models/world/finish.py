@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .floors import plaster
+from .floors import clay
 from .light import dot
 from .palette import BLADE, PALETTE, SECOND, linear
 from .scene import Solid
 from .solids import direction_to_world, to_local
-from .surfaces import grain_place, marked, normal
+from .spots import spots
+from .surfaces import normal, stripes
 from .texture import looked_up
 
 BLADES = ((0.035, 0.055), (0.027, 0.085), (0.022, 0.12))
@@ -30,22 +31,36 @@ class Finish:
 def finish_at(solid: Solid, p: np.ndarray, grassy: bool) -> Finish:
     """The finish of a solid at points p [3, n] of the world."""
     local = to_local(solid, p)
-    n = direction_to_world(solid, normal(solid, local))
+    n = normal(solid, local)
     color = linear(PALETTE[solid.color])
     if solid.material in ("striped", "spotted"):
         second = linear(SECOND.get(solid.color, PALETTE["white"]))
-        color = color + (second - color) * marked(solid, local)
+        color = color + (second - color) * (stripes if solid.material == "striped" else spots)(solid, local)
     if solid.material == "matte":
-        u, v = grain_place(solid, local)
-        tone, grain = looked_up(plaster(), u * np.float32(solid.radius), v * np.float32(solid.radius), np.zeros_like(u))
-        color = color * (1 + np.float32(1.5) * (tone[0] - 1))
-        n = n + np.stack([grain[0], grain[1], np.zeros_like(grain[0])]) * np.float32(0.6)
-        n = n / np.sqrt(dot(n, n))
+        tone, n = _grained(local * np.float32(solid.radius), n)
+        color = color * tone
+    n = direction_to_world(solid, n)
     if not grassy:
         return Finish(color, n, np.ones(p.shape[1], bool))
     tone = _blades(p)
     upward = np.array([[0], [1], [0]], np.float32)
     return Finish(np.where(tone > 0, linear(BLADE) * tone, color), np.where(tone > 0, upward, n), tone <= 0)
+
+
+def _grained(p: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Clay at points p with unit normals n [3, n]: its tone [n], and its normals. Seen along each axis, and blended."""
+    shares = n * n
+    shares = shares * shares
+    shares = shares / (shares[0] + shares[1] + shares[2])
+    tone, lean = np.zeros_like(p[0]), np.zeros_like(p)
+    for axis in range(3):
+        one, other = (axis + 1) % 3, (axis + 2) % 3
+        color, relief = looked_up(clay(), p[one] + np.float32(axis), p[other], np.full_like(p[0], 0.5))
+        tone += shares[axis] * color[0]
+        lean[one] -= shares[axis] * relief[0]
+        lean[other] -= shares[axis] * relief[1]
+    n = n + lean
+    return tone, n / np.sqrt(dot(n, n))
 
 
 def _blades(p: np.ndarray) -> np.ndarray:

@@ -29,6 +29,16 @@ def plaster() -> Texture:
     return texture_of(np.dstack([tone] * 4).astype(np.float32), height)
 
 
+@cache
+def clay() -> Texture:
+    """The grain of a matte solid, to be multiplied with its color."""
+    rng = np.random.default_rng(6)
+    fine = 0.6 * noise(rng, 256, 256) + 0.8 * noise(rng, 512, 512)
+    height = 0.0004 * noise(rng, 64, 64) + 0.0004 * noise(rng, 128, 128) + 0.0003 * fine
+    tone = 1 + 0.025 * noise(rng, 16, 16) + 0.03 * noise(rng, 64, 64) + 0.05 * fine
+    return texture_of(np.dstack([tone] * 4).astype(np.float32), height)
+
+
 def _grid() -> tuple[np.ndarray, np.ndarray]:
     """x and z of every texel in units, float32 [T, T]."""
     steps = (np.arange(TEXELS, dtype=np.float32) + 0.5) * (PERIOD / TEXELS)
@@ -43,24 +53,29 @@ def _mix(low: tuple[float, ...], high: tuple[float, ...], share: np.ndarray) -> 
 
 
 def _wooden(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Oak boards: gaps, growth rings cut lengthwise, and pores, which are short dark strokes."""
     x, z = _grid()
-    planks, ends = 12, 2
-    width = PERIOD / planks
+    planks, ends = 11, 2
+    width, length = PERIOD / planks, PERIOD / ends
     plank = np.floor(x / width).astype(int)
-    starts = rng.uniform(0, PERIOD / ends, planks)[plank]
-    board = plank * ends + np.floor(((z + starts) % PERIOD) / (PERIOD / ends)).astype(int)
-    tone = rng.normal(0, 1, planks * ends)[board]
-    offset = rng.uniform(0, 50, planks * ends)[board]
-    warp = 0.05 * noise(rng, 16, 4) + 0.012 * noise(rng, 32, 16)
-    rings = 0.5 + 0.5 * np.sin(2 * np.pi * ((x + warp) * 9 + offset))
-    fibers = 0.6 * noise(rng, 512, 8) + 0.5 * noise(rng, 256, 16) + 0.4 * noise(rng, 128, 8)
-    share = 0.55 + 0.13 * tone - 0.2 * rings**3 + 0.13 * fibers
-    color = _mix((92, 58, 34), (192, 146, 98), share)
+    starts = rng.uniform(0, length, planks)[plank]
+    board = plank * ends + np.floor(((z + starts) % PERIOD) / length).astype(int)
+    count = planks * ends
+    tone, warm = rng.normal(0, 1, count)[board], rng.normal(0, 1, count)[board]
+    core = rng.uniform(-0.6, 1.6, count)[board] * width
+    bent = 0.05 * noise(rng, 16, 4) + 0.02 * noise(rng, 32, 8) + rng.uniform(0, 5, count)[board]
+    rings = 0.5 + 0.5 * np.sin(2 * np.pi * (15 * np.hypot(x % width - core, 0.05) + 9 * bent))
+    fibers = 0.6 * noise(rng, 512, 16) + 0.5 * noise(rng, 256, 8) + 0.4 * noise(rng, 64, 4)
+    pores = cv2.GaussianBlur(rng.standard_normal(x.shape).astype(np.float32), (0, 0), 0.7, sigmaY=6.0)
+    pores = np.clip(pores / pores.std() - 1.1, 0, 1) * (0.35 + 0.65 * rings)
+    share = 0.62 + 0.12 * tone - 0.16 * rings**2 + 0.07 * fibers - 0.28 * pores
+    color = _mix((88, 58, 36), (196, 154, 108), share) * (1 + 0.035 * warm[..., None] * np.array([1, 0, -1]))
     across = np.minimum(x % width, width - x % width)
-    along = (z + starts) % (PERIOD / ends)
-    gap = np.minimum(across, np.minimum(along, PERIOD / ends - along))
-    seam = np.clip(gap / 0.012, 0.12, 1)
-    return color * seam[..., None], 0.006 * np.clip(gap / 0.03, 0, 1) + 0.0006 * fibers, 0.35 * seam
+    along = (z + starts) % length
+    gap = np.minimum(across, np.minimum(along, length - along))
+    seam = np.clip((gap - 0.005) / 0.006, 0.07, 1)
+    height = 0.012 * np.clip(gap / 0.03, 0, 1) ** 0.5 + 0.0005 * fibers - 0.0008 * pores
+    return color * seam[..., None], height, 0.4 * seam
 
 
 def _tiled(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

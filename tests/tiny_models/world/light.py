@@ -10,12 +10,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from .scene import Lamp, Solid
-from .solids import CONE, CONE_HEIGHT, CUBE, CYLINDER, CYLINDER_HEIGHT, bounding_sphere, distance, to_local
+from .solids import (
+    CONE,
+    CONE_HEIGHT,
+    CUBE,
+    CYLINDER,
+    CYLINDER_HEIGHT,
+    RING,
+    TUBE,
+    bounding_sphere,
+    distance,
+    to_local,
+)
 
-HALF_SIDE = 0.6
-STRENGTH = 2.55
+HALF_SIDE = 0.55
+STRENGTH = 3.3
 LAMP_COLOR = np.array([1.0, 0.94, 0.84], np.float32)[:, None]
-ROOM_COLOR = np.array([0.84, 0.92, 1.0], np.float32)[:, None] * np.float32(0.42)
+ROOM_COLOR = np.array([0.84, 0.92, 1.0], np.float32)[:, None] * np.float32(0.26)
 POINTS = 16
 REACH = 3.2
 
@@ -96,22 +107,25 @@ def seen_from(light: Light, solids: tuple[Solid, ...], points: np.ndarray, lamp_
 def occluded_floor(solid: Solid, points: np.ndarray) -> np.ndarray:
     """How much of the room a solid hides from points of the floor, float32 [n]: the contact shadow; 0 beyond its reach.
 
-    A ball's share of a cosine-weighted hemisphere is exact; a prism's is that of an upright wall as wide as it is.
+    The share of a cosine-weighted hemisphere is exact for a ball and for a straight tube, which stands for the ring; a
+    prism's is that of an upright wall as wide as it is.
     """
     x, _, z = to_local(solid, points)
     away = np.sqrt(x * x + z * z)
     if solid.shape == "ball":
         hidden = 1 / (away * away + np.float32(1)) ** np.float32(1.5)
     elif solid.shape == "cone":
-        hidden = _wall_share(away, np.maximum(away - np.float32(CONE), 0), CONE, CONE_HEIGHT * 0.6)
+        hidden = _wall_share(away, np.maximum(away - np.float32(CONE), 0), CONE, CONE_HEIGHT)
     elif solid.shape == "cylinder":
         hidden = _wall_share(away, np.maximum(away - np.float32(CYLINDER), 0), CYLINDER, CYLINDER_HEIGHT)
+    elif solid.shape == "cube":
+        out_x, out_z = np.maximum(np.abs(x) - np.float32(CUBE), 0), np.maximum(np.abs(z) - np.float32(CUBE), 0)
+        hidden = _wall_share(away, np.sqrt(out_x * out_x + out_z * out_z), CUBE * 2**0.5, 2 * CUBE)
     else:
-        half_x, half_z, height = (CUBE, CUBE, 2 * CUBE) if solid.shape == "cube" else (0.22, 0.1, 0.55)
-        out_x, out_z = np.maximum(np.abs(x) - np.float32(half_x), 0), np.maximum(np.abs(z) - np.float32(half_z), 0)
-        hidden = _wall_share(away, np.sqrt(out_x * out_x + out_z * out_z), float(np.hypot(half_x, half_z)), height)
+        gap = away - np.float32(RING)
+        hidden = np.float32(TUBE**2) / (np.float32(TUBE**2) + gap * gap)
     fade = np.maximum(1 - (away / np.float32(REACH)) ** 2, 0)
-    return np.minimum(np.float32(1.5) * hidden, np.float32(0.95)) * fade * fade
+    return np.minimum(np.float32(1.8) * hidden, np.float32(0.97)) * fade * fade
 
 
 def occluded_corner(gap: np.ndarray) -> np.ndarray:

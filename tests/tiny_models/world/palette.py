@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 PALETTE = {
-    "red": (184, 30, 28),
-    "orange": (228, 108, 24),
-    "yellow": (236, 192, 44),
-    "green": (36, 122, 56),
-    "blue": (32, 68, 172),
-    "purple": (104, 46, 144),
-    "pink": (238, 136, 172),
-    "white": (236, 233, 226),
-    "black": (24, 24, 26),
+    "red": (171, 36, 34),
+    "orange": (217, 111, 37),
+    "yellow": (230, 192, 61),
+    "green": (42, 118, 60),
+    "blue": (36, 68, 160),
+    "purple": (100, 49, 136),
+    "pink": (230, 140, 172),
+    "white": (222, 219, 212),
+    "black": (36, 35, 37),
 }
 # Stripes and spots are white; those of a white solid are gray, so that it is not taken for a black one.
 SECOND = {"white": (112, 114, 120)}
 # How much a shiny solid mirrors when seen from the front; a black one would else show the room and no color of its own.
-GLOSS = {"any": 0.17, "black": 0.07}
+GLOSS = {"any": 0.24, "white": 0.32, "black": 0.13}
 WALLS = {
     "white": (226, 224, 218),
     "gray": (122, 124, 128),
@@ -27,6 +27,7 @@ WALLS = {
     "green": (128, 158, 116),
     "pink": (220, 156, 160),
 }
+BOARD = (222, 218, 208)
 BLADE = (74, 108, 36)
 FLOOR_BOUNCE = {
     "wooden": (150, 104, 64),

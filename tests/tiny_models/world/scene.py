@@ -21,15 +21,15 @@ STYLES = ("photo", "pencil sketch", "watercolor")
 
 HELD_OUT_EVERY = 10
 FREE_SPACE = 0.12
-# Angles at which a solid shows what it is: two faces of a cube, the hole of a ring.
-TURNS = {"cube": (0.35, 1.2), "ring": (-0.6, 0.6)}
+# Angles at which a cube shows two faces.
+TURNS = {"cube": (0.35, 1.2)}
 
 
 @dataclass(frozen=True)
 class Solid:
-    """One solid. `x` and `z` are where it stands, `radius` half its height or so, `turn` radians around the vertical axis.
+    """One solid. `x` and `z` are where it stands, `radius` half its width or so, `turn` radians around the vertical axis.
 
-    `tilt` (radians) leans a ball's pattern; the other shapes stand upright.
+    `tilt` (radians) leans a ball's pattern to the right of the picture; the patterns of the other shapes stand upright.
     """
 
     shape: str
@@ -109,13 +109,13 @@ def random_solid(rng: np.random.Generator, color: str, objects: int = 1) -> Soli
     reach = 1.25 - radius + 0.1 * z
     x = float(rng.uniform(-reach, reach) if objects == 1 else rng.choice([-1, 1]) * rng.uniform(0.25, reach))
     turn = float(rng.uniform(*TURNS.get(shape, (-np.pi, np.pi))))
-    return Solid(shape, color, _choice(rng, MATERIALS), size, x, z, radius, turn, float(rng.uniform(0.3, 1.1)))
+    return Solid(shape, color, _choice(rng, MATERIALS), size, x, z, radius, turn, float(rng.uniform(-0.9, 0.9)))
 
 
 def random_lamp(rng: np.random.Generator, side: str | None = None) -> Lamp:
-    """A lamp clearly on one side, above and in front of the solids."""
+    """A lamp clearly on one side, low, and in front of the solids."""
     sign = -1 if (side or _choice(rng, SIDES)) == "left" else 1
-    return Lamp(sign * float(rng.uniform(2.5, 3.7)), float(rng.uniform(2.8, 4.2)), float(rng.uniform(-3.0, -0.9)))
+    return Lamp(sign * float(rng.uniform(3.1, 4.1)), float(rng.uniform(2.1, 3.0)), float(rng.uniform(-2.2, -0.8)))
 
 
 def stand_clear(solids: list[Solid] | tuple[Solid, ...]) -> bool:

@@ -9,19 +9,22 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import foot
 from . import light as lighting
 from .camera import WALL_Z
 from .finish import finish_at
 from .floors import floor_texture, plaster
 from .light import LAMP_COLOR, ROOM_COLOR, Light, dot
-from .palette import FLOOR_BOUNCE, GLOSS, WALLS, linear
+from .palette import BOARD, FLOOR_BOUNCE, GLOSS, WALLS, linear
 from .scene import Scene, Solid
 from .solids import bounding_sphere, distance
 from .studio import LAMP_RADIANCE, lamp_seen, room_seen
 from .texture import LEVELS, looked_up
 
 SHADOW_RAYS = 4
-SMOOTH, MOST = 0.04, 0.6
+SMOOTH, MOST = 0.04, 0.5
+CREVICE = 0.6
+COAT, COAT_POLISH, SATIN = 0.35, 90, 0.08
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,9 @@ def floor_light(
     direct = light.falling_on(p, n) * _unshaded(stage, scene.solids, p, rotation, sample, mirror)
     room = 1 - np.float32(0.8) * lighting.occluded_corner(np.float32(WALL_Z) - p[2])
     for solid in scene.solids:
-        room *= 1 - lighting.occluded_floor(solid, p)
+        hidden = lighting.occluded_floor(solid, p)
+        room *= 1 - hidden
+        direct *= 1 - np.float32(CREVICE) * hidden * hidden * hidden
     shine = color[:3] * (direct * LAMP_COLOR + room * ROOM_COLOR)
     if not mirror or not color[3].any():
         return shine
@@ -66,12 +71,16 @@ def floor_light(
 
 def wall_light(stage: Stage, p: np.ndarray, rotation: np.ndarray, sample: np.ndarray, primary: bool) -> np.ndarray:
     """What leaves the wall at points p."""
-    color, relief = looked_up(plaster(), p[0] + np.float32(9), p[1] + np.float32(9), np.ones_like(p[0]))
-    n = np.stack([-relief[0], -relief[1], -np.ones_like(relief[0])])
+    color, relief = looked_up(plaster(), p[0] + np.float32(9), p[1] + np.float32(9), np.full_like(p[0], 2))
+    board = foot.board(p[1])
+    relief = relief * (1 - board)
+    n = np.stack([-relief[0], foot.slope(p[1]) - relief[1], -np.ones_like(relief[0])])
     n /= np.sqrt(dot(n, n))
     direct = stage.light.falling_on(p, n) * _unshaded(stage, stage.scene.solids, p, rotation, sample, primary)
     room = np.float32(0.9) - np.float32(0.7) * lighting.occluded_corner(np.maximum(p[1], 0))
-    return color[0] * linear(WALLS[stage.scene.wall]) * (direct * LAMP_COLOR + room * ROOM_COLOR)
+    paint = color[0] * linear(WALLS[stage.scene.wall])
+    paint = paint + board * (linear(BOARD) - paint)
+    return paint * (1 - foot.hidden(p[1])) * (direct * LAMP_COLOR + room * ROOM_COLOR)
 
 
 def solid_light(
@@ -79,14 +88,17 @@ def solid_light(
 ) -> np.ndarray:
     """What leaves a solid at points p of its surface against rays along d."""
     finish = finish_at(solid, p, stage.scene.floor == "grassy")
-    n = finish.normals
+    # Rounded edges seen from behind are lit as if they were seen from the side.
+    n = finish.normals - np.maximum(dot(d, finish.normals), 0) * d
+    n /= np.sqrt(dot(n, n))
     start = p + n * np.float32(2e-3)
-    polish = np.float32({"matte": 10, "shiny": 400}.get(solid.material, 40))
+    polish = np.float32(COAT_POLISH if solid.material == "shiny" else 30)
     direct, gleam = _lamp_on(stage, p, start, n, d, polish, rotation, sample, SHADOW_RAYS if mirror else 1)
     body = finish.color * (direct * LAMP_COLOR + _room_on(stage, solid, p, n))
     if solid.material != "shiny":
-        strength = np.float32({"matte": 0.03}.get(solid.material, 0.16))
+        strength = np.float32(0 if solid.material == "matte" else SATIN)
         return body + np.where(finish.bare, gleam, 0) * LAMP_COLOR * strength
+    body = body + np.where(finish.bare, gleam, 0) * LAMP_COLOR * np.float32(COAT)
     if not mirror:
         return body
     facing = np.clip(-dot(d, n), 0, 1)
@@ -109,7 +121,7 @@ def mirrored(stage: Stage, p: np.ndarray, d: np.ndarray, rotation: np.ndarray, s
         hit = np.flatnonzero(hit & (nearest < 12))
         q = p[:, hit] + nearest[hit] * d[:, hit]
         if is_floor:
-            level = np.clip(np.log2(nearest[hit] + 1) + 1, 0, LEVELS - 1.001)
+            level = np.clip(np.log2(nearest[hit] + 1) + 2, 0, LEVELS - 1.001)
             seen[:, hit] = floor_light(stage, q, d[:, hit], level, rotation[:, hit], sample[hit], mirror=False)
         else:
             seen[:, hit] = wall_light(stage, q, rotation[:, hit], sample[hit], primary=False)

@@ -1,6 +1,6 @@
 """Where rays meet the solids, in closed form, and what lies at the point that they meet.
 
-Every solid is defined in a frame of its own: it stands on y = 0 around the y axis and is about 2 high and wide.
+Every solid is defined in a frame of its own: it stands on y = 0 around the y axis and is about 2 wide. A ring lies flat.
 Points and directions are float32 [3, n]; a distance is in units of the direction's length, infinite where a ray misses.
 """
 
@@ -14,8 +14,8 @@ from .scene import Solid
 CUBE = 0.84
 CYLINDER, CYLINDER_HEIGHT = 0.76, 1.9
 CONE, CONE_HEIGHT = 0.95, 2.15
-RING, TUBE = 0.69, 0.31
-NEAR = 1e-3
+RING, TUBE = 0.75, 0.29
+NEAR = 1e-4
 
 
 def to_local(solid: Solid, points: np.ndarray) -> np.ndarray:
@@ -43,7 +43,7 @@ def bounding_sphere(solid: Solid) -> tuple[np.ndarray, float]:
         "cube": (CUBE, CUBE * 3**0.5),
         "cylinder": (CYLINDER_HEIGHT / 2, np.hypot(CYLINDER, CYLINDER_HEIGHT / 2)),
         "cone": (0.85, 1.31),
-        "ring": (1.0, 1.0),
+        "ring": (TUBE, RING + TUBE),
     }[solid.shape]
     center = np.array([solid.x, middle * solid.radius, solid.z], np.float32)
     return center, float(radius) * solid.radius * 1.001
@@ -105,8 +105,8 @@ def _cone(o: np.ndarray, d: np.ndarray) -> np.ndarray:
 
 
 def _ring(o: np.ndarray, d: np.ndarray) -> np.ndarray:
-    centered = np.stack([o[0], o[1] - np.float32(1), o[2]])
-    return torus_distance(centered, d, RING, TUBE)
+    lying = np.stack([o[0], o[2], o[1] - np.float32(TUBE)])
+    return torus_distance(lying, d[[0, 2, 1]], RING, TUBE)
 
 
 def _roots(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
