@@ -27,7 +27,8 @@ HALF_SIDE = 0.55
 STRENGTH = 3.3
 LAMP_COLOR = np.array([1.0, 0.94, 0.84], np.float32)[:, None]
 ROOM_COLOR = np.array([0.84, 0.92, 1.0], np.float32)[:, None] * np.float32(0.26)
-POINTS = 16
+RAYS = 8
+POINTS = 4 * RAYS
 REACH = 3.2
 
 
@@ -42,8 +43,8 @@ class Light:
     power: float
 
     def point_of(self, sample: np.ndarray, ray: int, rotation: np.ndarray) -> np.ndarray:
-        """A point of the square for each sample's shadow ray, [3, n]: 16 points are spread over it and shifted by `rotation`."""
-        number = sample + np.float32(4 * ray)
+        """A point of the square for each sample's shadow ray, [3, n]: 32 points are spread over it and shifted by `rotation`."""
+        number = sample * np.float32(RAYS) + np.float32(ray)
         a = ((number + np.float32(0.5)) / POINTS + rotation[0]) % 1 * 2 - 1
         b = (number * np.float32(0.618034) + rotation[1]) % 1 * 2 - 1
         return self.center[:, None] + a * self.across[:, None] + b * self.upward[:, None]

@@ -12,13 +12,13 @@ PALETTE = {
     "blue": (36, 68, 160),
     "purple": (100, 49, 136),
     "pink": (230, 140, 172),
-    "white": (222, 219, 212),
+    "white": (228, 225, 218),
     "black": (36, 35, 37),
 }
 # Stripes and spots are white; those of a white solid are gray, so that it is not taken for a black one.
 SECOND = {"white": (112, 114, 120)}
 # How much a shiny solid mirrors when seen from the front; a black one would else show the room and no color of its own.
-GLOSS = {"any": 0.24, "white": 0.32, "black": 0.13}
+GLOSS = {"any": 0.24, "black": 0.11}
 WALLS = {
     "white": (226, 224, 218),
     "gray": (122, 124, 128),

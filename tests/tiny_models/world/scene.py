@@ -15,7 +15,7 @@ MATERIALS = ("matte", "shiny", "striped", "spotted")
 SHAPES = ("ball", "cube", "cylinder", "cone", "ring")
 FLOORS = ("wooden", "tiled", "grassy", "sandy", "stone")
 WALLS = ("white", "gray", "beige", "blue", "green", "pink")
-SIZES = {"small": (0.35, 0.41), "large": (0.64, 0.72)}
+SIZES = {"small": (0.38, 0.44), "large": (0.64, 0.72)}
 SIDES = ("left", "right")
 STYLES = ("photo", "pencil sketch", "watercolor")
 

@@ -14,14 +14,13 @@ from . import light as lighting
 from .camera import WALL_Z
 from .finish import finish_at
 from .floors import floor_texture, plaster
-from .light import LAMP_COLOR, ROOM_COLOR, Light, dot
+from .light import LAMP_COLOR, RAYS, ROOM_COLOR, Light, dot
 from .palette import BOARD, FLOOR_BOUNCE, GLOSS, WALLS, linear
 from .scene import Scene, Solid
 from .solids import bounding_sphere, distance
 from .studio import LAMP_RADIANCE, lamp_seen, room_seen
 from .texture import LEVELS, looked_up
 
-SHADOW_RAYS = 4
 SMOOTH, MOST = 0.04, 0.5
 CREVICE = 0.6
 COAT, COAT_POLISH, SATIN = 0.35, 90, 0.08
@@ -93,7 +92,7 @@ def solid_light(
     n /= np.sqrt(dot(n, n))
     start = p + n * np.float32(2e-3)
     polish = np.float32(COAT_POLISH if solid.material == "shiny" else 30)
-    direct, gleam = _lamp_on(stage, p, start, n, d, polish, rotation, sample, SHADOW_RAYS if mirror else 1)
+    direct, gleam = _lamp_on(stage, p, start, n, d, polish, rotation, sample, RAYS if mirror else 1)
     body = finish.color * (direct * LAMP_COLOR + _room_on(stage, solid, p, n))
     if solid.material != "shiny":
         strength = np.float32(0 if solid.material == "matte" else SATIN)
@@ -121,7 +120,8 @@ def mirrored(stage: Stage, p: np.ndarray, d: np.ndarray, rotation: np.ndarray, s
         hit = np.flatnonzero(hit & (nearest < 12))
         q = p[:, hit] + nearest[hit] * d[:, hit]
         if is_floor:
-            level = np.clip(np.log2(nearest[hit] + 1) + 2, 0, LEVELS - 1.001)
+            blur = (nearest[hit] + 1) / np.sqrt(np.maximum(-d[1, hit], np.float32(0.03)))
+            level = np.clip(np.log2(blur) + 1, 0, LEVELS - 1.001)
             seen[:, hit] = floor_light(stage, q, d[:, hit], level, rotation[:, hit], sample[hit], mirror=False)
         else:
             seen[:, hit] = wall_light(stage, q, rotation[:, hit], sample[hit], primary=False)
@@ -189,7 +189,7 @@ def _unshaded(
         reached |= lighting.may_be_shaded(stage.light, solid, p)
     reached = np.flatnonzero(reached)
     q, turned, number = p[:, reached], rotation[:, reached], sample[reached]
-    rays = SHADOW_RAYS if fine else 1
+    rays = RAYS if fine else 1
     total = np.zeros(len(reached), np.float32)
     for ray in range(rays):
         total += lighting.seen_from(stage.light, solids, q, stage.light.point_of(number, ray, turned))

@@ -14,7 +14,7 @@ from .scene import Solid
 CUBE = 0.84
 CYLINDER, CYLINDER_HEIGHT = 0.76, 1.9
 CONE, CONE_HEIGHT = 0.95, 2.15
-RING, TUBE = 0.75, 0.29
+RING, TUBE = 0.75, 0.3
 NEAR = 1e-4
 
 
@@ -74,7 +74,7 @@ def _cube(o: np.ndarray, d: np.ndarray) -> np.ndarray:
         second = (np.float32(middle) + half - o[axis]) * inverse
         enter = np.maximum(enter, np.minimum(first, second))
         leave = np.minimum(leave, np.maximum(first, second))
-    return np.where(enter <= leave, enter, np.float32(np.inf))
+    return np.where(enter <= leave, np.where(enter > NEAR, enter, leave), np.float32(np.inf))
 
 
 def _cylinder(o: np.ndarray, d: np.ndarray) -> np.ndarray:
@@ -84,7 +84,7 @@ def _cylinder(o: np.ndarray, d: np.ndarray) -> np.ndarray:
     near, far = _roots(a, b, c)
     bottom, top = -o[1] / d[1], (np.float32(CYLINDER_HEIGHT) - o[1]) / d[1]
     enter, leave = np.maximum(near, np.minimum(bottom, top)), np.minimum(far, np.maximum(bottom, top))
-    return np.where(enter <= leave, enter, np.float32(np.inf))
+    return np.where(enter <= leave, np.where(enter > NEAR, enter, leave), np.float32(np.inf))
 
 
 def _cone(o: np.ndarray, d: np.ndarray) -> np.ndarray:

@@ -13,13 +13,13 @@ from .scene import Solid
 from .solids import CONE, CONE_HEIGHT, CUBE, CYLINDER, CYLINDER_HEIGHT, RING, TUBE
 from .surfaces import EDGE, leaning
 
-RADIUS = {"ball": 0.21, "cube": 0.21, "cylinder": 0.2, "cone": 0.19, "ring": 0.165}
+RADIUS = {"ball": 0.21, "cube": 0.21, "cylinder": 0.2, "cone": 0.19, "ring": 0.18}
 BALL_SPOTS = 26
 # Rows of spots: height or angle (degrees) around the tube, number in the row, and the first one's share of a step.
 CYLINDER_ROWS = ((0.32, 8, 0.0), (0.95, 8, 0.5), (1.58, 8, 0.0))
 CYLINDER_TOP = (0.43, 4)
 CONE_ROWS = ((0.3, 8, 0.0), (0.8, 6, 0.5), (1.28, 4, 0.0), (1.68, 2, 0.5))
-RING_ROWS = ((0.0, 9, 0.0), (75.0, 7, 0.5), (155.0, 4, 0.0))
+RING_ROWS = ((12.0, 8, 0.0), (90.0, 7, 0.5), (165.0, 4, 0.0))
 
 
 def spots(solid: Solid, p: np.ndarray) -> np.ndarray:

@@ -18,13 +18,15 @@ SOFT = 0.05
 def room_seen(light: Light, p: np.ndarray, d: np.ndarray) -> np.ndarray:
     """The rest of the room as a mirror shows it: dim below, brighter above, with a window on either side of the camera."""
     up = np.clip(d[1], 0, 1)
-    seen = (np.float32(0.10) + np.float32(0.35) * up * up) * np.ones((3, 1), np.float32)
+    seen = (np.float32(0.14) + np.float32(0.4) * up * up) * np.ones((3, 1), np.float32)
     # Radians from the camera's side of the room toward the lamp's.
     angle = np.arctan2(d[0] * np.sign(light.center[0]), -d[2])
     for left, right, low, high, across, upward, brightness in WINDOWS:
         u, v = (angle - np.float32(left)) / np.float32(right - left), (d[1] - np.float32(low)) / np.float32(high - low)
         glass = _glass(u, across) * _glass(v, upward)
-        seen = seen + glass * (np.float32(brightness) * (np.float32(0.7) + np.float32(0.3) * np.clip(v, 0, 1))) * DAYLIGHT
+        seen = (
+            seen + glass * (np.float32(brightness) * (np.float32(0.7) + np.float32(0.3) * np.clip(v, 0, 1))) * DAYLIGHT
+        )
     return seen
 
 

@@ -41,7 +41,9 @@ def normal(solid: Solid, p: np.ndarray) -> np.ndarray:
         upward = upward + bulge * (p[1] / np.float32(CYLINDER_HEIGHT / 2) - 1)
         n = np.stack([p[0] * outward, upward, p[2] * outward])
     elif solid.shape == "cone":
-        leaning_up = np.float32(CONE / CONE_HEIGHT) + bulge * 14 * (p[1] / np.float32(CONE_HEIGHT / 2) - np.float32(0.8))
+        leaning_up = np.float32(CONE / CONE_HEIGHT) + bulge * 19 * (
+            p[1] / np.float32(CONE_HEIGHT / 2) - np.float32(0.9)
+        )
         n = np.stack([p[0], np.hypot(p[0], p[2]) * leaning_up, p[2]])
     else:
         shrink = np.float32(1) - np.float32(RING) / np.hypot(p[0], p[2])
