@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from .scene import COLORS, FLOORS, MATERIALS, SHAPES, SIZES, WALLS
 
 WEIGHTS = Path(__file__).with_name("judge.safetensors")
-SIDE = 128
+SIDE = 256
 CELLS = 16
 WIDTH = 88
 FOUND = 0.5
@@ -71,13 +71,13 @@ class Wider(nn.Module):
 
 
 class Reader(nn.Module):
-    """Pictures [B, 3, 128, 128] in -1 to 1 -> logits [B, C, 16, 16]: whether a solid's middle is here, its attributes, ground."""
+    """Pictures [B, 3, 256, 256] in -1 to 1 -> logits [B, C, 16, 16]: whether a solid's middle is here, its attributes, ground."""
 
     def __init__(self) -> None:
         super().__init__()
         layers: list[nn.Module] = []
-        for before, after, stride in ((3, 16, 2), (16, 32, 2), (32, 48, 2), (48, WIDTH, 1)):
-            layers += [nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        for before, after in ((3, 12), (12, 24), (24, 48), (48, WIDTH)):
+            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
         self.features = nn.Sequential(*layers, *(Wider(WIDTH, dilation) for dilation in (1, 2, 3, 2)))
         self.head = nn.Conv2d(WIDTH, 1 + sum(map(len, (*ATTRIBUTES.values(), *GROUND.values()))), 1)
 

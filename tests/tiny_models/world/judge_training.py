@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .judge import ATTRIBUTES, CELLS, GROUND, SIDE, WEIGHTS, Reader, as_input, split
-from .judge_set import training_set
+from .judge_set import JudgeSet, training_set
 
 SEED = 1
 COUNT = 4000
@@ -22,7 +22,7 @@ ROUNDS = 18
 BATCH = 32
 RATE = 4e-3
 NEAR, FAR = 1.1, 2.0
-SHIFT = 6
+SHIFT = 12
 
 
 def main() -> None:
@@ -32,23 +32,25 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
     data = training_set(given.pictures, given.count)
-    reader = train(as_input(data.pictures), torch.from_numpy(data.ground), torch.from_numpy(data.solids), given.rounds)
+    reader = train(data, given.rounds)
     save_file({name: value.half().contiguous() for name, value in reader.state_dict().items()}, str(WEIGHTS))
     print(f"{WEIGHTS.name}: {WEIGHTS.stat().st_size / 1000:.0f} kB")
 
 
-def train(pictures: Tensor, ground: Tensor, solids: Tensor, rounds: int) -> Reader:
-    """A reader of pictures [N, 3, 128, 128] whose answers are as in JudgeSet."""
+def train(data: JudgeSet, rounds: int) -> Reader:
+    """A reader that has learned from the set, picture by picture `rounds` times."""
     torch.manual_seed(SEED)
-    reader = Reader()
+    pictures, ground, solids = data.pictures, torch.from_numpy(data.ground), torch.from_numpy(data.solids)
+    reader = Reader().to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=1e-2)
     steps = rounds * (len(pictures) // BATCH)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.15)
     for number in range(rounds):
         total = 0.0
         for rows in torch.randperm(len(pictures))[: len(pictures) // BATCH * BATCH].split(BATCH):
-            seen, places = varied(pictures[rows], solids[rows])
-            loss = loss_of(split(reader(seen)), ground[rows], places)
+            seen, places = varied(as_input(pictures[rows.numpy()]).contiguous(), solids[rows])
+            read = split(reader(seen.contiguous(memory_format=torch.channels_last)))  # twice as fast on a CPU
+            loss = loss_of(read, ground[rows], places)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -91,7 +93,8 @@ def varied(pictures: Tensor, solids: Tensor) -> tuple[Tensor, Tensor]:
     solids[..., :2] += torch.tensor([right, down]) / SIDE
     gain = 1 + 0.06 * torch.randn(len(pictures), 1, 1, 1) + 0.02 * torch.randn(len(pictures), 3, 1, 1)
     pictures = (pictures + 1) * gain - 1
-    blurred = functional.avg_pool2d(functional.pad(pictures, [1] * 4, mode="replicate"), 3, 1)
+    reach = int(torch.randint(1, 3, ()))
+    blurred = functional.avg_pool2d(functional.pad(pictures, [reach] * 4, mode="replicate"), 2 * reach + 1, 1)
     share = (torch.rand(len(pictures), 1, 1, 1) * 1.3 - 0.3).clamp(0, 1)
     pictures = pictures + share * (blurred - pictures)
     noise = 0.06 * torch.rand(len(pictures), 1, 1, 1) * torch.randn_like(pictures)

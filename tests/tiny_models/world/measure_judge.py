@@ -16,7 +16,7 @@ from diffusers import AutoencoderTiny
 from .judge import ATTRIBUTES, GROUND, judge_all
 from .judge_set import JudgeSet, rendered_set
 
-SEED = 2
+SEED = 7
 PICTURES = 600
 
 
