@@ -1,6 +1,7 @@
 """Train the judge: `python -m world.judge_training --pictures FOLDER` beside this folder, with the pictures of train.py.
 
-The same seed, pictures and machine give the same weights.
+The same seed, pictures and machine give the same weights. `--continued` goes on from the stored weights at a lower rate, in
+another order.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
@@ -20,7 +21,7 @@ SEED = 1
 COUNT = 4000
 ROUNDS = 18
 BATCH = 32
-RATE = 4e-3
+RATE, CONTINUED_RATE = 4e-3, 1e-3
 NEAR, FAR = 1.1, 2.0
 SHIFT = 12
 
@@ -30,21 +31,25 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True, help="the trainer's renderings (its folder `pictures`)")
     parser.add_argument("--count", type=int, default=COUNT)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--continued", action="store_true")
     given = parser.parse_args()
     data = training_set(given.pictures, given.count)
-    reader = train(data, given.rounds)
+    torch.manual_seed(SEED + given.continued)
+    reader = Reader()
+    if given.continued:
+        reader.load_state_dict({name: value.float() for name, value in load_file(str(WEIGHTS)).items()})
+    train(reader, data, given.rounds, CONTINUED_RATE if given.continued else RATE)
     save_file({name: value.half().contiguous() for name, value in reader.state_dict().items()}, str(WEIGHTS))
     print(f"{WEIGHTS.name}: {WEIGHTS.stat().st_size / 1000:.0f} kB")
 
 
-def train(data: JudgeSet, rounds: int) -> Reader:
-    """A reader that has learned from the set, picture by picture `rounds` times."""
-    torch.manual_seed(SEED)
+def train(reader: Reader, data: JudgeSet, rounds: int, rate: float) -> None:
+    """Let the reader learn from every picture of the set `rounds` times."""
     pictures, ground, solids = data.pictures, torch.from_numpy(data.ground), torch.from_numpy(data.solids)
-    reader = Reader().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(reader.parameters(), RATE, weight_decay=1e-2)
+    reader.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    optimizer = torch.optim.AdamW(reader.parameters(), rate, weight_decay=1e-2)
     steps = rounds * (len(pictures) // BATCH)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, RATE, steps, pct_start=0.15)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, steps, pct_start=0.15)
     for number in range(rounds):
         total = 0.0
         for rows in torch.randperm(len(pictures))[: len(pictures) // BATCH * BATCH].split(BATCH):
@@ -57,7 +62,6 @@ def train(data: JudgeSet, rounds: int) -> Reader:
             schedule.step()
             total += float(loss.detach())
         print(f"round {number + 1} of {rounds}: loss {total * BATCH / len(pictures):.4f}", flush=True)
-    return reader
 
 
 def loss_of(parts: dict[str, Tensor], ground: Tensor, solids: Tensor) -> Tensor:
@@ -82,17 +86,19 @@ def loss_of(parts: dict[str, Tensor], ground: Tensor, solids: Tensor) -> Tensor:
 
 
 def varied(pictures: Tensor, solids: Tensor) -> tuple[Tensor, Tensor]:
-    """Mirrored, shifted, brightened, blurred and noisy pictures, so that what an autoencoder gives back can be read too."""
+    """Mirrored, shifted, brightened, flatter or harsher, blurred and noisy: what an autoencoder gives back can be read too."""
     solids = solids.clone()
-    if torch.rand(()) < 0.5:
-        pictures = pictures.flip(3)
-        solids[..., 0] = torch.where(solids[..., 6] > 0, 1 - solids[..., 0], 0)
+    turned = torch.rand(len(pictures)) < 0.5
+    pictures = torch.where(turned[:, None, None, None], pictures.flip(3), pictures)
+    solids[..., 0] = torch.where(turned[:, None] & (solids[..., 6] > 0), 1 - solids[..., 0], solids[..., 0])
     right, down = torch.randint(-SHIFT, SHIFT + 1, (2,)).tolist()
     padded = functional.pad(pictures, [SHIFT] * 4, mode="replicate")
     pictures = padded[:, :, SHIFT - down : SHIFT - down + SIDE, SHIFT - right : SHIFT - right + SIDE]
     solids[..., :2] += torch.tensor([right, down]) / SIDE
     gain = 1 + 0.06 * torch.randn(len(pictures), 1, 1, 1) + 0.02 * torch.randn(len(pictures), 3, 1, 1)
     pictures = (pictures + 1) * gain - 1
+    contrast = 1 + 0.08 * torch.randn(len(pictures), 1, 1, 1)
+    pictures = pictures * contrast + (1 - contrast) * pictures.mean((1, 2, 3), keepdim=True)
     reach = int(torch.randint(1, 3, ()))
     blurred = functional.avg_pool2d(functional.pad(pictures, [reach] * 4, mode="replicate"), 2 * reach + 1, 1)
     share = (torch.rand(len(pictures), 1, 1, 1) * 1.3 - 0.3).clamp(0, 1)
