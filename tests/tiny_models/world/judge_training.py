@@ -1,6 +1,6 @@
 """Train the judge: `python -m world.judge_training --pictures FOLDER` beside this folder, with the pictures of train.py.
 
-The same seed, pictures and machine give the same weights. `--continued` goes on from the stored weights at a lower rate, in
+The same seed, pictures and machine give the same weights. `--continued` starts from the stored weights, at a lower rate and in
 another order.
 """
 
