@@ -55,12 +55,11 @@ def invert_ddim(
         x = estimate
         states.append(x)
         asked.append(query)
-        answered.append(denoised)
+        # Without iterations the steps are Euler's with the directions found, and there is nothing to correct.
+        answered += [denoised] if fixed_point_iterations else []
         if callback is not None:
             callback(step, x, sigma_next, denoised)
-    # Without iterations the steps are Euler's with the directions found.
-    answers = answered if fixed_point_iterations else ()
-    asks = asks_of(states, sigmas, asked, list(sigmas[1:]), answers)
+    asks = asks_of(states, sigmas, asked, list(sigmas[1:]), answered)
     return Inversion(torch.stack(states), torch.stack(residuals), asks=asks)
 
 

@@ -30,8 +30,8 @@ FAULTS = (
     ),
     Fault(
         "inversion/ddim.py",
-        "answers = answered if fixed_point_iterations else ()",
-        "answers = ()",
+        "answered += [denoised] if fixed_point_iterations else []",
+        "answered += []",
         ALIGNED,
         "iterated inversions are not corrected",
     ),
