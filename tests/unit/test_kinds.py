@@ -40,6 +40,14 @@ def test_without_a_difference_of_words_it_is_not_sure(before, after):
     assert not kind_of(before, after).sure
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("a red car in the rain", "a blue car with a dog in the snow"), ("a zork on a mat", "a blip on a mat")],
+)
+def test_of_several_kinds_or_unknown_words_it_is_not_sure(before, after):
+    assert not kind_of(before, after).sure
+
+
 def test_weights_case_and_punctuation_say_nothing():
     plain = Guess("color or material", sure=True)
     assert kind_of("a red car, parked", "a blue car, parked") == plain
