@@ -1,6 +1,6 @@
 """Many photos through one workflow, resumable: the same command goes on where it stopped.
 
-    python scripts/batch.py photos.csv --workflow retrace_edit --output edited --set "Target prompt.text={after}"
+    python scripts/batch.py photos.csv --workflow "5 New style" --output edited --set "Target prompt.value={after}"
 
 INPUT is a folder of photos or a table (.csv, .jsonl) with a column `image` and any others. --set fills an input of a node, by the
 node's title, from columns in braces. The workflow is a shipped template or a file from Workflow > Export (API).
@@ -29,7 +29,7 @@ from .report import write_report
 from .server import ComfyServer
 from .tasks import Task, tasks_of
 from .worker import ComfyWorker
-from .workflow import Setting, as_prompt, read_workflow, title_of
+from .workflow import Setting, as_prompt, read_workflow
 
 PACK = Path(__file__).resolve().parent.parent
 
@@ -59,7 +59,7 @@ def _run(
 ) -> int:
     graph = as_prompt(workflow, worker.node_definitions())
     given = {(setting.title, setting.input) for setting in settings}
-    defaults = default_settings((title_of(graph, node) for node in graph), items) if not options.set else []
+    defaults = default_settings(graph, items) if not options.set else []
     settings += [setting for setting in defaults if (setting.title, setting.input) not in given]
     tasks = tasks_of(items, graph, settings)
     job = {"workflow": options.workflow, "set": sorted(options.set), **worker.facts()}

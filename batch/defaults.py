@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from .items import InputError, Item
-from .workflow import Setting
+from .workflow import Graph, Setting, title_of
 
 COLUMNS = {
-    "before": (("Edit Image", "before"), ("Source prompt", "text")),
-    "after": (("Edit Image", "after"), ("Target prompt", "text")),
+    "before": (("Edit Image", "before"), ("Source prompt", "value"), ("Source prompt", "text")),
+    "after": (("Edit Image", "after"), ("Target prompt", "value"), ("Target prompt", "text")),
 }
 
 
-def default_settings(titles: Iterable[str], items: list[Item]) -> list[Setting]:
+def default_settings(graph: Graph, items: list[Item]) -> list[Setting]:
     """Settings for the columns `before` and `after`, where the items have them and the workflow has a place for them."""
-    present = set(titles)
+    present = {(title_of(graph, node), name) for node, content in graph.items() for name in content["inputs"]}
     settings = []
     for column, places in COLUMNS.items():
         if all(column in item.values for item in items):
-            place = next((place for place in places if place[0] in present), None)
+            place = next((place for place in places if place in present), None)
             if place is None:
-                wanted = " or ".join(repr(title) for title, _ in places)
+                wanted = " or ".join(dict.fromkeys(repr(title) for title, _ in places))
                 raise InputError(
                     [
                         f"the table has a column {column!r}, but no node of the workflow is titled {wanted}; "

@@ -9,6 +9,8 @@ from typing import Any
 from .api import Prompt
 
 NOTES = ("MarkdownNote", "Note")
+SLIDER = "IMAGECOMPARE"
+"""An input of core's Compare Images: the frontend stores nothing of its widget, and queues two empty addresses before a run."""
 
 
 def widget_names(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[str | None]:
@@ -18,8 +20,7 @@ def widget_names(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> lis
 
     Raises ValueError if ComfyUI declares other inputs or another number of widgets for the node's class.
     """
-    declared = object_info[node["type"]]["input"]
-    specs = {**declared.get("required", {}), **declared.get("optional", {})}
+    specs = dict(declared_inputs(node, object_info))
     names: list[str | None] = []
     for slot in node["inputs"]:
         # An input that belongs to one choice of a combo is named "combo.input"; only the combo is declared at the top level.
@@ -34,6 +35,12 @@ def widget_names(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> lis
     if len(names) != len(node["widgets_values"]):
         raise ValueError(f"{titled(node)} stores {len(node['widgets_values'])} values for the widgets {names}.")
     return names
+
+
+def declared_inputs(node: Mapping[str, Any], object_info: Mapping[str, Any]) -> list[tuple[str, list[Any]]]:
+    """(name, [type, options]) of what ComfyUI declares for the node's class."""
+    declared = object_info[node["type"]]["input"]
+    return [*declared.get("required", {}).items(), *declared.get("optional", {}).items()]
 
 
 def titled(node: Mapping[str, Any]) -> str:
@@ -57,6 +64,9 @@ def api_prompt(
             continue
         named = zip(widget_names(node, object_info), node["widgets_values"], strict=True)
         inputs = {name: value for name, value in named if name is not None}
+        inputs |= {
+            name: {"__value__": ["", ""]} for name, spec in declared_inputs(node, object_info) if spec[0] == SLIDER
+        }
         inputs |= {slot["name"]: sources[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
         prompt[str(node["id"])] = {"class_type": node["type"], "inputs": inputs, "_meta": {"title": titled(node)}}
     return prompt

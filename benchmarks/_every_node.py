@@ -24,7 +24,7 @@ CHECKPOINTS = {
 
 
 def miniature(name: str, prompt: Prompt) -> Prompt:
-    """A template's prompt adapted to the miniature: its checkpoint, image and prompts, and a fifth of the steps."""
+    """A stored workflow's prompt adapted to the miniature: its checkpoint, image and prompts, and a fifth of the steps."""
     for node in prompt.values():
         inputs, title = node["inputs"], node["_meta"]["title"]
         size = 32 if name == "retrace_upscale_x4" else 128
@@ -34,6 +34,7 @@ def miniature(name: str, prompt: Prompt) -> Prompt:
             "LoadImage": {"image": "photo.png"},
             "LoadImageMask": {"image": "photo.png"},
             "ImageScale": {"width": size, "height": size},
+            "ImageScaleToTotalPixels": {"megapixels": (size / 1024) ** 2},
             "EmptyLatentImage": {"width": 128, "height": 128},
         }.get(node["class_type"], {})
         if title in WORDS:
@@ -51,13 +52,17 @@ def miniature(name: str, prompt: Prompt) -> Prompt:
         for step in ("steps", "start_step", "start_at_step"):
             if isinstance(inputs.get(step), int) and node["class_type"] != "RetraceMasaCtrl":
                 inputs[step] = inputs[step] // 5
+        if title == "Start step":
+            inputs["value"] = inputs["value"] // 5
     return prompt
 
 
-def templates(graphs: Graphs) -> Iterator[tuple[str, Prompt]]:
-    """Every stored workflow."""
-    for path in sorted((ROOT / "workflows").glob("*.json")):
-        yield path.stem, miniature(path.stem, graphs.template(path.stem))
+def stored_workflows(graphs: Graphs) -> Iterator[tuple[str, Prompt]]:
+    """Every template, those of earlier versions among them."""
+    saved = (ROOT / "tests" / "saved_workflows").glob("*/*.json")
+    for path in (*sorted((ROOT / "workflows").glob("*.json")), *sorted(saved)):
+        if path.name != "nodes.json":
+            yield path.stem, miniature(path.stem, graphs.stored(path))
 
 
 def node(kind: str, **inputs: object) -> dict[str, Any]:
@@ -118,7 +123,7 @@ INVERT = {**MODEL, **SCHEDULE, "positive": link("source"), "negative": link("emp
 
 
 def cases() -> Iterator[tuple[str, Prompt]]:
-    """Every node beyond what the templates use: each method, each schedule variant, batches, other predictions."""
+    """Every node beyond what the workflows use: each method, each schedule variant, batches, other predictions."""
     for name, added in (
         *schedules(), *inversions(), *reconstructions(), *edits(), *inpainting(), *pixels(),
     ):  # fmt: skip

@@ -13,7 +13,6 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from _host import ROOT
 from safetensors import safe_open
 
 Prompt = dict[str, dict[str, Any]]
@@ -64,9 +63,9 @@ class Graphs:
         kind: Any = execution.CacheType.CLASSIC
         return execution.PromptExecutor(self.server, kind, {"lru": 0, "ram": 16.0, "ram_inactive": 16.0})
 
-    def template(self, name: str) -> Prompt:
-        """The prompt that the frontend would queue for a stored workflow."""
-        graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+    def stored(self, path: Path) -> Prompt:
+        """What the frontend would queue for a stored workflow."""
+        graph = json.loads(path.read_text(encoding="utf-8"))
         classes = {node["type"] for node in graph["nodes"]} & set(self.classes)
         api_prompt = importlib.import_module(f"{self.pack.__name__}.batch.stored_graph").api_prompt
         return api_prompt(graph, {name: {"input": self.classes[name].INPUT_TYPES()} for name in classes})

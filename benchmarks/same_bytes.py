@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from _every_node import cases, templates
+from _every_node import cases, stored_workflows
 from _graphs import Graphs
 from _host import ROOT, TINY, prepare
 
@@ -28,7 +28,7 @@ RECORDING = ROOT / ".dev" / "same_bytes.json"
 def record(graphs: Graphs, chosen: str) -> dict[str, dict[str, str]]:
     """Case -> output -> digest."""
     results = {}
-    for name, prompt in (*templates(graphs), *cases()):
+    for name, prompt in (*stored_workflows(graphs), *cases()):
         if chosen in name:
             began = time.monotonic()
             results[name] = graphs.run(prompt)

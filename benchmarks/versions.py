@@ -45,8 +45,8 @@ def main_prompt(steps: int) -> dict[str, Any]:
     for node in prompt.values():
         if node["_meta"]["title"] in SAMPLERS:
             node["inputs"]["steps"] = steps
-        if "start_step" in node["inputs"]:
-            node["inputs"]["start_step"] = round(node["inputs"]["start_step"] * steps / 50)
+        if node["_meta"]["title"] == "Start step":
+            node["inputs"]["value"] = round(node["inputs"]["value"] * steps / 50)
     return prompt
 
 

@@ -29,8 +29,8 @@ from batch.stored_graph import filled_in
 ROOT = Path(__file__).resolve().parent.parent
 MINIATURE = ROOT / "tests" / "tiny_sd"
 WORKFLOW = ROOT / "tests" / "server" / "prompts" / "edit.json"
-TEMPLATE = ROOT / "workflows" / "retrace_edit.json"
-IMAGE_TITLES = ("Source", "Reconstruction", "Edit", "Img2img")
+TEMPLATE = ROOT / "workflows" / "7 Invert, rebuild, edit.json"
+IMAGE_TITLES = ("Source", "Reconstruction", "Edit")
 
 EditablePrompt = dict[str, dict[str, Any]]
 
@@ -86,9 +86,9 @@ def edited_prompt(options: argparse.Namespace) -> EditablePrompt:
     if options.checkpoint:
         fill_in(prompt, nodes(prompt, class_type="CheckpointLoaderSimple"), "ckpt_name", options.checkpoint.name)
     if options.source is not None:
-        fill_in(prompt, nodes(prompt, titled="Source prompt"), "text", options.source)
+        fill_in(prompt, nodes(prompt, titled="Source prompt"), "value", options.source)
     if options.target is not None:
-        fill_in(prompt, nodes(prompt, titled="Target prompt"), "text", options.target)
+        fill_in(prompt, nodes(prompt, titled="Target prompt"), "value", options.target)
     return prompt
 
 
@@ -113,9 +113,8 @@ def place_images(prompt: EditablePrompt, options: argparse.Namespace, folder: Pa
     for node_id in nodes(prompt, class_type="LoadImage"):
         source = options.image or MINIATURE / prompt[node_id]["inputs"]["image"]
         width, height = place_image(prompt, node_id, source, folder, side)
-        resize = nodes(prompt, class_type="ImageScale")
-        fill_in(prompt, resize, "width", width)
-        fill_in(prompt, resize, "height", height)
+        resize = nodes(prompt, class_type="ImageScaleToTotalPixels")
+        fill_in(prompt, resize, "megapixels", width * height / 1024**2)
     for node_id in nodes(prompt, class_type="LoadImageMask"):
         source = options.mask or (MINIATURE / prompt[node_id]["inputs"]["image"] if shipped else None)
         if source is None:
@@ -178,11 +177,11 @@ def carried(png: bytes) -> PngInfo:
 def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> None:
     """Write the pictures one by one and side by side, each with the graph embedded: dropping one onto ComfyUI opens it."""
     folder.mkdir(parents=True, exist_ok=True)
-    captions = {"Source": "Source prompt", "Edit": "Target prompt", "Img2img": "Target prompt"}
+    captions = {"Source": "Source prompt", "Edit": "Target prompt"}
     tiles = []
     for name, png in pictures.items():
         (folder / f"{name.lower()}.png").write_bytes(png)
-        prompts = [prompt[node]["inputs"].get("text") for node in nodes(prompt, titled=captions.get(name, ""))]
+        prompts = [prompt[node]["inputs"].get("value") for node in nodes(prompt, titled=captions.get(name, ""))]
         tiles.append(Tile(png, name, next((text for text in prompts if isinstance(text, str)), "")))
     contact_sheet(tiles).save(folder / "side-by-side.png", pnginfo=carried(tiles[0].png))
 

@@ -4,8 +4,8 @@ r"""Edit a photo through a running ComfyUI's API, without its graph: upload, que
         --source "a cat on a sofa" --target "a dog on a sofa"
 
 It needs Python, aiohttp (included with ComfyUI) and a ComfyUI with Retrace running at --server. `edit_graph` is the template
-retrace_edit as a function: change it as you like. To get such a graph of any workflow, choose Export (API) in ComfyUI's
-workflow menu.
+"7 Invert, rebuild, edit" as a function: change it as you like. In ComfyUI, Export (API) in the workflow menu gives such a graph
+for any workflow.
 """
 
 from __future__ import annotations

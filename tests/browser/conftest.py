@@ -14,6 +14,7 @@ from retrace_pack.batch.server import ComfyServer
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
 TEMPLATES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "workflows").glob("*.json")}
+NOTEBOOK = "7 Invert, rebuild, edit"
 SCREENSHOTS = ROOT / ".dev" / "screenshots"
 FLAGS = [
     "--headless",
@@ -105,6 +106,62 @@ class Frontend:
         """The prompt that the frontend would queue."""
         return self.page.evaluate("async () => (await app.graphToPrompt()).output")
 
+    def show_everything(self) -> None:
+        """What a run adds to the nodes: a picture, a live preview and a line of text on each that can show one."""
+        self.page.evaluate(
+            """async () => {
+                const canvas = new OffscreenCanvas(512, 512)
+                canvas.getContext('2d').fillRect(0, 0, 512, 512)
+                const blob = await canvas.convertToBlob({type: 'image/png'})
+                const form = new FormData()
+                form.append('image', blob, 'black.png')
+                await app.api.fetchApi('/upload/image', {method: 'POST', body: form})
+                const images = [{filename: 'black.png', subfolder: '', type: 'input'}]
+                for (const node of app.graph.nodes) {
+                    const id = String(node.id)
+                    const {name, output_node: shows} = node.constructor.nodeData ?? {}
+                    const where = {node: id, display_node: id, prompt_id: 'shown'}
+                    if (name === 'ImageCompare')
+                        app.api.dispatchCustomEvent('executed', {...where, output: {a_images: images, b_images: images}})
+                    else if (shows || /Optimize/.test(name))
+                        app.api.dispatchCustomEvent('executed', {...where, output: {images}})
+                    if (/Invert|Sample|Optimize/.test(name))
+                        app.api.dispatchCustomEvent('b_preview_with_metadata', {
+                            blob, nodeId: id, displayNodeId: id, realNodeId: id, parentNodeId: id, promptId: 'shown',
+                        })
+                    if (/^Retrace.*(Invert|Sample|Optimize)/.test(name))
+                        app.api.dispatchCustomEvent('progress_text', {nodeId: id, text: '250 UNet evaluations'})
+                }
+            }"""
+        )
+
+    def set_renderer(self, vue: bool) -> None:
+        """Nodes drawn by Vue ("Nodes 2.0"), or on the canvas."""
+        self.page.evaluate(
+            "async vue => { await app.extensionManager.setting.set('Comfy.VueNodes.Enabled', vue) }", vue
+        )
+        self.page.wait_for_function("vue => !!LiteGraph.vueNodesMode === vue", arg=vue)
+
+    def boxes(self) -> dict[str, tuple[float, float, float, float]]:
+        """Title -> what a node covers (left, top, right, bottom), as it is drawn, in the graph's own measure."""
+        return self.page.evaluate(
+            """() => Object.fromEntries(app.graph.nodes.map(node => {
+                const shown = document.querySelector(`[data-node-id="${node.id}"]`)
+                const {left, top} = app.canvas.canvas.getBoundingClientRect()
+                const {scale, offset} = app.canvas.ds
+                const titled = LiteGraph.NODE_TITLE_HEIGHT
+                if (!LiteGraph.vueNodesMode || !shown) {
+                    const [x, y] = node.pos
+                    return [node.title, [x, y - titled, x + node.size[0], y + node.size[1]]]
+                }
+                const box = shown.getBoundingClientRect()
+                const graphed = (side, start, axis) => (side - start) / scale - offset[axis]
+                return [node.title, [
+                    graphed(box.left, left, 0), graphed(box.top, top, 1), graphed(box.right, left, 0), graphed(box.bottom, top, 1),
+                ]]
+            }))"""
+        )
+
     def wait_for_text(self, text: str) -> None:
         self.page.wait_for_function("text => document.body.innerText.includes(text)", arg=text)
 
@@ -149,15 +206,14 @@ def template(request):
 
 @pytest.fixture
 def small_edit(set_value):
-    """The main template at the miniature's size, with few steps."""
-    edit = json.loads(json.dumps(TEMPLATES["retrace_edit"]))
+    """The notebook path on the miniature's own size, in few steps."""
+    edit = json.loads(json.dumps(TEMPLATES[NOTEBOOK]))
     titled = {node["title"]: node for node in edit["nodes"]}
-    set_value(titled["Resize"], width=128, height=128)
+    set_value(titled["Resize"], megapixels=(128 / 1024) ** 2)
     set_value(titled["Invert"], steps=10, fixed_point_iterations=0)
-    set_value(titled["The state after 16 steps"], start_step=3)
-    set_value(titled["Rebuild"], steps=10)
-    for title in ("Edit under the target prompt", "Img2img at the same start step"):
-        set_value(titled[title], steps=10, start_step=3)
+    set_value(titled["Start step"], value=3)
+    for title in ("Rebuild", "Edit under the target prompt"):
+        set_value(titled[title], steps=10)
     return edit
 
 

@@ -2,9 +2,13 @@
 
 import base64
 import json
+from itertools import combinations
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent.parent
+NOTEBOOK = "7 Invert, rebuild, edit"
 
 
 def test_the_pack_adds_no_error_to_the_page(frontend):
@@ -29,9 +33,33 @@ def test_a_template_opens_whole_and_queues_what_it_stores(frontend, server, temp
     assert set(frontend.errors) - frontend.opening_errors == set()
 
 
-def test_the_main_template_is_the_prompt_that_the_server_tests_run(frontend):
-    """tests/server/prompts/edit.json is the same graph, with the miniature's names, words and sizes."""
-    graph = json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8"))
+@pytest.mark.parametrize("vue", [False, True], ids=["canvas", "vue"])
+def test_no_two_nodes_overlap_whatever_they_show(frontend, template, vue):
+    """In both renderers, with every picture, live preview and text that a run brings."""
+    name, graph = template
+    frontend.set_renderer(vue)
+    try:
+        frontend.open(graph)
+        frontend.screenshot(f"{name} empty")
+        empty = frontend.boxes()
+        frontend.show_everything()
+        frontend.page.wait_for_timeout(2000)
+        frontend.screenshot(f"{name} {'vue' if vue else 'canvas'}")
+        boxes = frontend.boxes()
+    finally:
+        frontend.set_renderer(vue=False)
+    assert any(boxes[title] != empty[title] for title in boxes)
+    pairs = [(a, b) for a, b in combinations(boxes, 2) if overlap(boxes[a], boxes[b])]
+    assert {pair: (boxes[pair[0]], boxes[pair[1]]) for pair in pairs} == {}
+
+
+def overlap(a, b) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def test_the_notebook_path_is_the_prompt_that_the_server_tests_run(frontend):
+    """tests/server/prompts/edit.json is the same graph, with the miniature's names, words and sizes, and with img2img beside it."""
+    graph = json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8"))
     tested = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
     frontend.open(graph)
     queued = frontend.prompt()
@@ -39,6 +67,8 @@ def test_the_main_template_is_the_prompt_that_the_server_tests_run(frontend):
     for node, each in queued.items():
         assert each["class_type"] == tested[node]["class_type"]
         assert set(each["inputs"]) == set(tested[node]["inputs"])
+        links = {name: value for name, value in each["inputs"].items() if isinstance(value, list)}
+        assert links == {name: value for name, value in tested[node]["inputs"].items() if isinstance(value, list)}
 
 
 def test_a_queued_prompt_shows_progress_and_preview_on_its_nodes(frontend, small_edit):
@@ -80,7 +110,7 @@ def test_a_queued_prompt_shows_progress_and_preview_on_its_nodes(frontend, small
 
 
 def test_a_bad_input_shows_our_message_on_the_node(frontend, small_edit, set_value):
-    set_value(next(node for node in small_edit["nodes"] if node["title"] == "The noise"), start_step=60)
+    set_value(next(node for node in small_edit["nodes"] if node["title"] == "Start step"), value=60)
     frontend.open(small_edit)
     frontend.page.evaluate(
         "() => app.api.addEventListener('execution_error', ({detail}) => { window.failure = detail })"
@@ -98,6 +128,7 @@ def test_the_picture_of_the_readme_opens_its_workflow_when_dropped(frontend):
     frontend.errors.clear()
     frontend.page.evaluate(
         """content => {
+            app.graph.clear()
             const bytes = Uint8Array.from(atob(content), character => character.charCodeAt(0))
             const dataTransfer = new DataTransfer()
             dataTransfer.items.add(new File([bytes], 'edit.png', {type: 'image/png'}))
@@ -105,8 +136,8 @@ def test_the_picture_of_the_readme_opens_its_workflow_when_dropped(frontend):
         }""",
         base64.b64encode((ROOT / "docs" / "edit.png").read_bytes()).decode(),
     )
-    frontend.wait_for_node("The state after 28 steps")
-    template = json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8"))
+    frontend.wait_for_node("The state at the start step")
+    template = json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8"))
     opened = frontend.page.evaluate("() => app.graph.nodes.map(node => [String(node.id), node.type])")
     assert sorted(opened) == sorted([str(node["id"]), node["type"]] for node in template["nodes"])
     tested = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
@@ -120,7 +151,7 @@ def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
 
     The page is shown with its picture.
     """
-    frontend.open(json.loads((ROOT / "workflows" / "retrace_edit.json").read_text(encoding="utf-8")))
+    frontend.open(json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8")))
     title = frontend.page.evaluate(
         """() => {
             const node = app.graph.nodes.find(node => node.title === 'Invert')

@@ -13,6 +13,7 @@ from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
+FIRST_TEMPLATES = ROOT / "tests" / "saved_workflows" / "0.1.0"
 
 
 @pytest.fixture(scope="session")
@@ -37,11 +38,11 @@ def edit_prompt():
 
 @pytest.fixture(scope="session")
 def template_prompt(api_prompt):
-    """(Template, /object_info) -> the prompt that the frontend would queue for the template as shipped."""
+    """(Workflow, /object_info) -> what the frontend would queue for a template, or for one of those of version 0.1.0."""
 
     def read(name: str, object_info: dict) -> dict:
-        graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
-        return api_prompt(graph, object_info)
+        folder = FIRST_TEMPLATES if name.startswith("retrace_") else ROOT / "workflows"
+        return api_prompt(json.loads((folder / f"{name}.json").read_text(encoding="utf-8")), object_info)
 
     return read
 

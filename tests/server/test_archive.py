@@ -53,4 +53,4 @@ def test_a_fresh_comfyui_lists_every_node_of_the_archive(packed, tmp_path):
         assert len(node_ids) >= 27 and node_ids <= set(server.get("/object_info"))
         assert set(server.get("/i18n")["zh"]["nodeDefs"]) >= node_ids
         assert server.request("/extensions/retrace/docs/RetraceDDIMInvert/zh.md")
-        assert "retrace_edit" in server.get("/workflow_templates")["retrace"]
+        assert "7 Invert, rebuild, edit" in server.get("/workflow_templates")["retrace"]

@@ -35,7 +35,7 @@ def test_the_edit_shows_the_target_on_the_same_background(server, edited, by_tit
     from judge import judge
 
     prompt, result, _ = edited
-    target = prompt[by_title(prompt, "Target prompt")]["inputs"]["text"]
+    target = prompt[by_title(prompt, "Target prompt")]["inputs"]["value"]
     (png,) = server.images(result, by_title(prompt, "Edit"))
     verdict = judge(pixels(png))
     assert f"{verdict.color} {verdict.shape}" in target and f"{verdict.background} background" in target
@@ -139,6 +139,8 @@ def test_a_saved_trajectory_is_loaded_to_the_same_pixels(server, edited, by_titl
         inputs = content["inputs"]
         if inputs.get("trajectory") == [invert, 0]:
             inputs["trajectory"] = ["load", 0]
+        if inputs.get("latent") == [invert, 1]:
+            inputs["latent"] = [by_title(prompt, "The noise"), 0]
     edit = by_title(prompt, "Edit")
     (before,), (after,) = (server.images(each, edit) for each in (result, server.run(loading)))
     assert np.array_equal(pixels(after), pixels(before))
@@ -147,8 +149,17 @@ def test_a_saved_trajectory_is_loaded_to_the_same_pixels(server, edited, by_titl
 @pytest.mark.parametrize(
     ("title", "changes", "message"),
     [
-        ("Invert", {"steps": 1000}, "begin at timestep 1000, beyond the model's last (999); choose fewer steps"),
-        ("The noise", {"start_step": 50}, "start_step 50 is beyond the trajectory's 50 steps; choose 0 to 49"),
+        (
+            "Invert",
+            {"steps": 1000},
+            "Invert",
+            "begin at timestep 1000, beyond the model's last (999); choose fewer steps",
+        ),
+        (
+            "The state at the start step",
+            {"start_step": 50},
+            "start_step 50 is beyond the trajectory's 50 steps; choose 0 to 49",
+        ),
         ("Rebuild", {"start_step": 60}, "start_step 60 and end_step 50 do not lie in the 50 steps"),
         ("Rebuild", {"row_seeds": "1,2"}, "row_seeds '1,2' is not a list of 1 whole numbers"),
     ],

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -59,8 +60,9 @@ def test_the_picture_of_a_help_page_is_served(server, node_id, page):
 
 
 def test_the_template_is_listed_and_served(server):
-    assert "retrace_edit" in server.get("/workflow_templates")["retrace"]
-    template = json.loads(server.request("/api/workflow_templates/retrace/retrace_edit.json"))
+    name = "7 Invert, rebuild, edit"
+    assert name in server.get("/workflow_templates")["retrace"]
+    template = json.loads(server.request(f"/api/workflow_templates/retrace/{quote(name)}.json"))
     assert {"RetraceDDIMInvert", "RetraceDDIMSample"} <= {node["type"] for node in template["nodes"]}
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
@@ -25,8 +26,11 @@ TEMPLATES: dict[str, Graph] = {
     path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((ROOT / "workflows").glob("*.json"))
 }
 NOTES = ("MarkdownNote", "Note")
-UNSIZED = ("LoadImage", "MaskToImage")
-"""What gives pictures that still have the photo's own size."""
+PHOTO = ("LoadImage", 0)
+CHOSEN = ("CheckpointLoaderSimple", "ControlNetLoader", "LoadImage", "PrimitiveStringMultiline", "PrimitiveInt")
+WIDEST = 2500
+NOTE = 700
+"""Characters that are read before a first run."""
 MULTILINE = ("text", "value", "prompt", "source_prompt", "target_prompts", "json")
 """Widgets of several lines: they share what height the others leave."""
 # LiteGraph's measures in pixels.
@@ -42,23 +46,13 @@ PIECES = 24  # of a curve, as straight lines
 # that all go to three samplers are a graph that no plane holds, and slots keep their order: a photo that is encoded
 # meets the VAE, which the same checkpoint gives to a decoder farther on.
 CROSSINGS = {
-    "retrace_attention_mask": 4,
-    "retrace_controlnet_grid": 2,
-    "retrace_depth_to_image": 3,
-    "retrace_direct": 24,
-    "retrace_edit": 31,
-    "retrace_edit_friendly": 17,
-    "retrace_exact": 17,
-    "retrace_img2img": 2,
-    "retrace_inpaint_checkpoint": 7,
-    "retrace_inpaint_legacy": 10,
-    "retrace_inpaint_trajectory": 14,
-    "retrace_masactrl": 24,
-    "retrace_negative_prompt": 33,
-    "retrace_null_text": 32,
-    "retrace_plug_and_play": 24,
-    "retrace_prompt_to_prompt": 25,
-    "retrace_upscale_x4": 1,
+    "2 Change one word, keep the rest": 18,
+    "3 Inpaint, keep the rest exact": 21,
+    "4 New pose or expression": 16,
+    "5 New style": 18,
+    "6 Rebuild a photo in any sampler": 29,
+    "7 Invert, rebuild, edit": 25,
+    "8 Many hints, one ControlNet": 6,
 }
 
 
@@ -106,10 +100,14 @@ def first_widget(node: Node) -> int:
     return SLOT * max(len(slots), len(node["outputs"])) + 6
 
 
+def has_lines(slot: dict[str, Any]) -> bool:
+    """Whether it is the input of a widget of several lines."""
+    return slot["type"] == "STRING" and slot["name"] in MULTILINE
+
+
 def lines_height(node: Node) -> float:
     """The height of each multiline widget."""
-    widgets = [slot["name"] for slot in node["inputs"] if "widget" in slot]
-    many = sum(widget in MULTILINE for widget in widgets)
+    many = sum(map(has_lines, node["inputs"]))
     left = node["size"][1] - first_widget(node) - WIDGET * (len(node["widgets_values"]) - many)
     return left / max(many, 1)
 
@@ -120,7 +118,7 @@ def input_place(node: Node, index: int) -> Point:
     before = node["inputs"][:index]
     if "widget" not in slot:
         return left + 10, top + 14 + SLOT * sum("widget" not in each for each in before)
-    heights = [lines_height(node) if each["name"] in MULTILINE else WIDGET for each in before if "widget" in each]
+    heights = [lines_height(node) if has_lines(each) else WIDGET for each in before if "widget" in each]
     return left + 10, top + first_widget(node) + sum(heights) + 10
 
 
@@ -271,7 +269,7 @@ def test_a_node_is_as_tall_as_what_it_shows(graph):
     assert {
         node["title"]: node["size"][1]
         for node in working_nodes(graph)
-        if lines_height(node) < (LINES if any(slot["name"] in MULTILINE for slot in node["inputs"]) else 0)
+        if lines_height(node) < (LINES if any(map(has_lines, node["inputs"])) else 0)
     } == {}
 
 
@@ -344,11 +342,39 @@ def test_reroutes_of_different_wires_are_apart(graph):
     assert close == []
 
 
-def test_a_photo_and_its_mask_are_resized_first(graph):
-    """Whatever size a photo has, it is encoded in one that the model was trained on."""
+def test_a_photo_is_resized_first(graph):
+    """Whatever size and shape a photo has, it is encoded in its own shape, at about the pixels that the model was trained on."""
     types = {node["id"]: node["type"] for node in graph["nodes"]}
-    takers = {types[target] for _, origin, _, target, *_ in graph["links"] if types[origin] in UNSIZED}
-    assert takers <= {"ImageScale", "MaskToImage", "SaveImage"}
+    takers = {types[target] for _, origin, output, target, *_ in graph["links"] if (types[origin], output) == PHOTO}
+    assert takers <= {"ImageScaleToTotalPixels"}
+    for node in graph["nodes"]:
+        if node["type"] == "ImageScaleToTotalPixels":
+            assert node["widgets_values"][1:] == [0.25, 8]
+
+
+def test_a_template_is_ours_and_no_wider_than_a_screen_shows(graph):
+    assert any(node["type"].startswith("Retrace") for node in graph["nodes"])
+    boxes = [*map(node_box, graph["nodes"]), *map(group_box, graph["groups"])]
+    assert max(box[2] for box in boxes) - min(box[0] for box in boxes) <= WIDEST
+
+
+def test_what_a_person_chooses_is_one_column_at_the_left_and_the_result_is_at_the_right(graph):
+    (inputs,) = (group for group in graph["groups"] if group["title"] == "Inputs")
+    chosen = [node for node in working_nodes(graph) if node["type"] in CHOSEN]
+    assert {node["pos"][0] for node in chosen} == {inputs["bounding"][0] + 20} == {min(n["pos"][0] for n in chosen)}
+    last = max(node["pos"][0] for node in graph["nodes"])
+    assert {node["pos"][0] for node in graph["nodes"] if node["type"] in ("ImageCompare", "SaveImage")} == {last}
+    assert [node["type"] for node in graph["nodes"]].count("ImageCompare") == 1
+
+
+def test_a_note_is_short(graph):
+    (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] in NOTES)
+    assert len(note) <= NOTE
+
+
+def test_a_thumbnail_is_a_small_square(name):
+    with Image.open(ROOT / "workflows" / f"{name}.jpg") as picture:
+        assert picture.size == (400, 400)
 
 
 def test_every_model_loader_says_where_its_file_comes_from(graph):
