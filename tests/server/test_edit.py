@@ -149,12 +149,7 @@ def test_a_saved_trajectory_is_loaded_to_the_same_pixels(server, edited, by_titl
 @pytest.mark.parametrize(
     ("title", "changes", "message"),
     [
-        (
-            "Invert",
-            {"steps": 1000},
-            "Invert",
-            "begin at timestep 1000, beyond the model's last (999); choose fewer steps",
-        ),
+        ("Invert", {"steps": 1000}, "begin at timestep 1000, beyond the model's last (999); choose fewer steps"),
         (
             "The state at the start step",
             {"start_step": 50},
