@@ -97,9 +97,17 @@ class Frontend:
             where = re.sub(r"^\w+://[^/]*|\?.*", "", message.location.get("url", ""))
             self.errors.append(re.sub(r"\d+", "#", f"{message.text} {where}"))
 
-    def open(self, template: dict) -> None:
+    def open(self, template: dict, as_app: bool = False) -> None:
+        """As a graph, whatever it says of itself, or as it says: as an app."""
+        extra = (
+            template["extra"]
+            if as_app
+            else {key: template["extra"][key] for key in template["extra"] if key != "linearMode"}
+        )
         self.errors.clear()
-        self.page.evaluate("async graph => { await app.loadGraphData(graph, true, true, null) }", template)
+        self.page.evaluate(
+            "async graph => { await app.loadGraphData(graph, true, true, null) }", {**template, "extra": extra}
+        )
         self.page.wait_for_function("count => app.graph.nodes.length === count", arg=len(template["nodes"]))
 
     def prompt(self) -> dict:
@@ -125,11 +133,11 @@ class Frontend:
                         app.api.dispatchCustomEvent('executed', {...where, output: {a_images: images, b_images: images}})
                     else if (shows || /Optimize/.test(name))
                         app.api.dispatchCustomEvent('executed', {...where, output: {images}})
-                    if (/Invert|Sample|Optimize/.test(name))
+                    if (/Invert|Sample|Optimize|EditImage/.test(name))
                         app.api.dispatchCustomEvent('b_preview_with_metadata', {
                             blob, nodeId: id, displayNodeId: id, realNodeId: id, parentNodeId: id, promptId: 'shown',
                         })
-                    if (/^Retrace.*(Invert|Sample|Optimize)/.test(name))
+                    if (/^Retrace.*(Invert|Sample|Optimize|EditImage)/.test(name))
                         app.api.dispatchCustomEvent('progress_text', {nodeId: id, text: '250 UNet evaluations'})
                 }
             }"""

@@ -57,6 +57,25 @@ def overlap(a, b) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
+def test_the_first_template_opens_as_an_app_with_photo_two_sentences_and_run(frontend):
+    graph = json.loads((ROOT / "workflows" / "1 Edit a photo.json").read_text(encoding="utf-8"))
+    frontend.open(graph, as_app=True)
+    frontend.wait_for_text("before")
+    frontend.page.wait_for_timeout(1000)
+    frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "app.png")
+    sentences = frontend.page.evaluate(
+        "() => [...document.querySelectorAll('textarea')].filter(e => e.offsetParent).map(e => e.value)"
+    )
+    (edit,) = (node for node in graph["nodes"] if node["type"] == "RetraceEditImage")
+    assert sentences == edit["widgets_values"][:2]
+    assert frontend.page.evaluate(
+        "() => app.canvas.canvas.offsetParent === null || app.canvas.canvas.clientWidth === 0"
+    )
+    assert frontend.page.get_by_text("example.png").first.is_visible()
+    assert frontend.page.get_by_role("button", name="Run").first.is_visible()
+    assert set(frontend.errors) - frontend.opening_errors == set()
+
+
 def test_the_notebook_path_is_the_prompt_that_the_server_tests_run(frontend):
     """tests/server/prompts/edit.json is the same graph, with the miniature's names, words and sizes, and with img2img beside it."""
     graph = json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8"))

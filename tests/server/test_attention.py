@@ -112,12 +112,13 @@ def blueprint_prompt(api_prompt, object_info, values):
     """The prompt that the frontend would queue for the blueprint: its inner nodes, with values for its inputs."""
     path = ROOT / "subgraphs" / "Edit a real image.json"
     (subgraph,) = json.loads(path.read_text(encoding="utf-8"))["definitions"]["subgraphs"]
+    assert all(each["label"] for each in (*subgraph["inputs"], *subgraph["outputs"]))
     given = [values[declared["name"]] for declared in subgraph["inputs"]]
     sources = {}
     for link in subgraph["links"]:
         origin, slot = link["origin_id"], link["origin_slot"]
         sources[link["id"]] = given[slot] if origin < 0 else [str(origin), slot]
-    (last,) = (link for link in subgraph["links"] if link["target_id"] == -20)
+    (last,) = (link for link in subgraph["links"] if (link["target_id"], link["target_slot"]) == (-20, 0))
     return api_prompt(subgraph, object_info, sources), sources[last["id"]]
 
 
@@ -131,16 +132,16 @@ def test_the_blueprint_edits_a_picture(server, api_prompt, by_title, pixels):
         server.get("/object_info"),
         {
             "image": ["photo", 0],
-            "source_prompt": SOURCE,
-            "target_prompt": TARGET,
-            "blend_words": "triangle",
-            "cfg": 4.0,
+            "mask": ["photo", 1],
+            "before": SOURCE,
+            "after": TARGET,
+            "change": "auto",
+            "strength": 1.0,
+            "cfg": 0.0,
             "ckpt_name": "tiny_sd15.safetensors",
         },
     )
-    prompt[by_title(prompt, "Resize")]["inputs"].update(width=128, height=128)
-    prompt[by_title(prompt, "Invert")]["inputs"]["steps"] = STEPS
-    prompt[by_title(prompt, "Prompt to Prompt")]["inputs"].update(cross_replace=0.8, self_replace=0.8)
+    prompt[by_title(prompt, "Edit Image")]["inputs"].update(steps=STEPS, working_size=128)
     photo = {"class_type": "LoadImage", "inputs": {"image": "demo.png"}}
     save = {"class_type": "SaveImage", "inputs": {"images": result, "filename_prefix": "blueprint"}}
     (png,) = server.images(server.run({**prompt, "photo": photo, "save": save}), "save")

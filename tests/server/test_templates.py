@@ -59,6 +59,7 @@ def small(name: str, prompt: dict) -> dict:
     """On the miniature's size, in its words, in fewer steps."""
     changes = {
         "Resize": {"megapixels": (128 / 1024) ** 2},
+        "Edit Image": {"before": SOURCE, "after": GREEN, "working_size": 128},
         "Source prompt": {"value": SOURCE},
         "Target prompt": {"value": TARGETS.get(name, GREEN)},
         "Photo": {"image": "painted.png"} if name.startswith("3 ") else {},
@@ -111,6 +112,15 @@ def test_a_template_is_served_with_its_picture(template_server, name):
 def test_an_edit_shows_the_new_color(run, name):
     verdict = judge(run(name)["Edit"])
     assert (verdict.color, verdict.background) == ("green", "purple")
+
+
+def test_the_easy_node_edits_at_the_photos_own_size_and_keeps_what_it_does_not_touch(run):
+    photo = np.asarray(Image.open(TINY / "demo.png").convert("RGB"))
+    edited = run("1 Edit a photo")["Edited photo"]
+    verdict = judge(edited)
+    assert (verdict.color, verdict.shape, verdict.background) == ("green", "triangle", "purple")
+    assert edited.shape == photo.shape
+    assert (edited == photo).all(axis=-1).mean() > 0.2
 
 
 def test_an_inpainted_photo_is_the_photo_outside_the_mask(run):

@@ -27,11 +27,13 @@ TEMPLATES: dict[str, Graph] = {
 }
 NOTES = ("MarkdownNote", "Note")
 PHOTO = ("LoadImage", 0)
+ANY_SIZE = ("RetraceEditImage", "ImageCompare")
+"""What takes a photo as it is: Edit Image gives the result in the photo's own size."""
 CHOSEN = ("CheckpointLoaderSimple", "ControlNetLoader", "LoadImage", "PrimitiveStringMultiline", "PrimitiveInt")
 WIDEST = 2500
 NOTE = 700
 """Characters that are read before a first run."""
-MULTILINE = ("text", "value", "prompt", "source_prompt", "target_prompts", "json")
+MULTILINE = ("text", "value", "prompt", "source_prompt", "target_prompts", "json", "before", "after")
 """Widgets of several lines: they share what height the others leave."""
 # LiteGraph's measures in pixels.
 TITLE = 30
@@ -46,6 +48,7 @@ PIECES = 24  # of a curve, as straight lines
 # that all go to three samplers are a graph that no plane holds, and slots keep their order: a photo that is encoded
 # meets the VAE, which the same checkpoint gives to a decoder farther on.
 CROSSINGS = {
+    "1 Edit a photo": 3,
     "2 Change one word, keep the rest": 18,
     "3 Inpaint, keep the rest exact": 21,
     "4 New pose or expression": 16,
@@ -346,7 +349,7 @@ def test_a_photo_is_resized_first(graph):
     """Whatever size and shape a photo has, it is encoded in its own shape, at about the pixels that the model was trained on."""
     types = {node["id"]: node["type"] for node in graph["nodes"]}
     takers = {types[target] for _, origin, output, target, *_ in graph["links"] if (types[origin], output) == PHOTO}
-    assert takers <= {"ImageScaleToTotalPixels"}
+    assert takers - set(ANY_SIZE) <= {"ImageScaleToTotalPixels"}
     for node in graph["nodes"]:
         if node["type"] == "ImageScaleToTotalPixels":
             assert node["widgets_values"][1:] == [0.25, 8]
@@ -365,6 +368,20 @@ def test_what_a_person_chooses_is_one_column_at_the_left_and_the_result_is_at_th
     last = max(node["pos"][0] for node in graph["nodes"])
     assert {node["pos"][0] for node in graph["nodes"] if node["type"] in ("ImageCompare", "SaveImage")} == {last}
     assert [node["type"] for node in graph["nodes"]].count("ImageCompare") == 1
+
+
+def test_the_first_template_opens_as_an_app(name, graph):
+    """The frontend silently drops an input of the app whose node or widget is not there."""
+    assert graph["extra"].get("linearMode", False) == name.startswith("1 ")
+    shown = graph["extra"].get("linearData", {"inputs": [], "outputs": []})
+    widgets = {
+        (str(node["id"]), slot["name"]) for node in graph["nodes"] for slot in node["inputs"] if "widget" in slot
+    }
+    assert {tuple(each) for each in shown["inputs"]} <= widgets
+    results = {str(node["id"]) for node in graph["nodes"] if node["type"] == "SaveImage"}
+    assert set(shown["outputs"]) <= results
+    if graph["extra"].get("linearMode"):
+        assert [name for _, name in shown["inputs"]] == ["image", "before", "after"] and len(shown["outputs"]) == 1
 
 
 def test_a_note_is_short(graph):
