@@ -61,13 +61,14 @@ def test_training_goes_on_from_the_stored_parts(tmp_path):
     checkpoint.save_part(checkpoint.text_part(model, words), stored / "tiny_text.safetensors")
     checkpoint.save_part(checkpoint.vae_part(vae, SCALE), stored / "tiny_vae.safetensors")
     work = Work(tmp_path, pictures=0, threads=1, report=lambda line: None)
-    checkpoint.take_over_parts(work, stored)
-    taken = TextToLatent("tiny_sd15", len(words.token_ids), seed=1)
-    work.trained("tiny_sd15-half", taken)
-    for ours, theirs in ((work.autoencoder(), vae), (taken, model)):
-        for name, value in theirs.state_dict().items():
-            assert torch.equal(ours.state_dict()[name], value), name
-    assert not work.has("tiny_sd15")
+    for finished, names in ((False, ("autoencoder-begun", "tiny_sd15-half")), (True, ("autoencoder", "tiny_sd15"))):
+        assert not any(map(work.has, names))
+        checkpoint.take_over_parts(work, stored, finished)
+        taken = (autoencoder.build(4, seed=1), TextToLatent("tiny_sd15", len(words.token_ids), seed=1))
+        for name, ours, theirs in zip(names, taken, (vae, model), strict=True):
+            work.trained(name, ours)
+            for key, value in theirs.state_dict().items():
+                assert torch.equal(ours.state_dict()[key], value), key
 
 
 @pytest.mark.parametrize("name", ["tiny_sd15", "tiny_sd2_v"])

@@ -7,21 +7,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import comfy.supported_models
-import comfy.utils
 import torch
-from diffusers import ControlNetModel
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from comfy.cli_args import args as comfy_arguments
 
-from . import controlnet, flux, lora
-from .diffusion import CHANNELS, CONTEXT, TextToLatent
-from .flux import FlowTransformer
-from .latents import Latents
-from .loader.layouts import TOKEN_IDS
-from .lora import RANK, LowRank
-from .vocabulary import Vocabulary, vocabulary
-from .work import HALF, Work
+comfy_arguments.cpu = not torch.cuda.is_available()  # before ComfyUI looks for a device
+
+import comfy.supported_models  # noqa: E402
+import comfy.utils  # noqa: E402
+from diffusers import ControlNetModel  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from . import controlnet, flux, lora  # noqa: E402
+from .diffusion import CHANNELS, CONTEXT, TextToLatent  # noqa: E402
+from .flux import FlowTransformer  # noqa: E402
+from .latents import Latents  # noqa: E402
+from .loader.layouts import TOKEN_IDS  # noqa: E402
+from .lora import RANK, LowRank  # noqa: E402
+from .vocabulary import Vocabulary, vocabulary  # noqa: E402
+from .work import BEGUN, HALF, Work  # noqa: E402
 
 SD_FORMAT = (0.18215, 0.0)
 FLUX_FORMAT = (0.3611, 0.1159)
@@ -143,13 +147,14 @@ def write_parts(work: Work) -> None:
     work.report(f"files: {sum(file.stat().st_size for file in folder.iterdir()) / 1e6:.1f} MB")
 
 
-def take_over_parts(work: Work, folder: Path) -> None:
-    """Mark the stages whose parts are in `folder` as finished. tiny_sd15 counts as its first half, to be trained further."""
+def take_over_parts(work: Work, folder: Path, finished: bool) -> None:
+    """Take over the parts in `folder`: as finished stages, or as the weights that their stages begin with."""
     if (folder / f"{VAE_PART}.safetensors").exists():
-        work.take_over("autoencoder", autoencoder_weights(_part(folder, VAE_PART)))
+        name = "autoencoder" if finished else f"autoencoder{BEGUN}"
+        work.take_over(name, autoencoder_weights(_part(folder, VAE_PART)))
     if (folder / "tiny_sd15.safetensors").exists():
         weights = text_to_latent_weights(_part(folder, "tiny_sd15"), _part(folder, TEXT_PART))
-        work.take_over(f"tiny_sd15{HALF}", weights)
+        work.take_over("tiny_sd15" if finished else f"tiny_sd15{HALF}", weights)
 
 
 def autoencoder_weights(part: State) -> State:

@@ -10,7 +10,7 @@ from torch import nn
 from . import autoencoder, controlnet, dataset, diffusion, drawing, flux, latents, lora
 from .diffusion import TextToLatent
 from .vocabulary import Vocabulary, vocabulary
-from .work import FIRST_PICTURES, HALF, HELD_OUT, PLANS, STYLED_PICTURES, Work
+from .work import BEGUN, FIRST_PICTURES, HALF, HELD_OUT, PLANS, STYLED_PICTURES, Work
 
 
 def render_first_pictures(work: Work) -> None:
@@ -34,7 +34,10 @@ def stylize_pictures(work: Work) -> None:
 
 
 def train_autoencoder(work: Work) -> None:
-    _train_autoencoder(work, "autoencoder", autoencoder.build(4))
+    model = autoencoder.build(4)
+    if work.has(f"autoencoder{BEGUN}"):
+        work.trained(f"autoencoder{BEGUN}", model)
+    _train_autoencoder(work, "autoencoder", model.train().requires_grad_(True))
 
 
 def train_wide_autoencoder(work: Work) -> None:

@@ -31,7 +31,8 @@ def main() -> None:
     parser.add_argument("--stage", choices=stages.STAGES, action="append", help="default: all, in order")
     parser.add_argument("--pictures", type=int, default=6000, help="size of the training set")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--stored", type=Path, help="folder of stored parts: their stages are not trained again")
+    parser.add_argument("--stored", type=Path, help="folder of stored parts: their stages count as finished")
+    parser.add_argument("--begun", type=Path, help="folder of stored parts: their stages begin with them")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     options.work.mkdir(parents=True, exist_ok=True)
@@ -43,10 +44,11 @@ def main() -> None:
             log.write(stamped + "\n")
 
     work = Work(options.work, options.pictures, options.threads, report)
-    if options.stored:
-        from tiny_models import checkpoint  # needs ComfyUI
+    for parts, finished in ((options.stored, True), (options.begun, False)):
+        if parts:
+            from tiny_models import checkpoint  # needs ComfyUI
 
-        checkpoint.take_over_parts(work, options.stored)
+            checkpoint.take_over_parts(work, parts, finished)
     for name in options.stage or stages.STAGES:
         stages.STAGES[name](work)
 

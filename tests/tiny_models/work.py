@@ -21,6 +21,8 @@ FIRST_PICTURES = 2500
 STYLED_PICTURES = 1000
 HALF = "-half"
 """Names what belongs to pictures of half the size."""
+BEGUN = "-begun"
+"""Names the weights that a stage begins with."""
 PLANS = {
     "autoencoder": Plan("autoencoder", 3000, 4e-4, clip=5.0, average_decay=0.995),
     f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 9000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
