@@ -3,9 +3,10 @@
 import json
 
 import pytest
+from retrace_pack.batch.defaults import COLUMNS
 from retrace_pack.batch.items import InputError, Item, read_items
 from retrace_pack.batch.tasks import tasks_of
-from retrace_pack.batch.workflow import Setting, as_prompt, fill, read_workflow
+from retrace_pack.batch.workflow import TEMPLATES, Setting, as_prompt, fill, read_workflow
 
 GRAPH = {
     "1": {"class_type": "LoadImage", "inputs": {"image": "a.png"}, "_meta": {"title": "Photo"}},
@@ -128,3 +129,11 @@ def test_workflows_are_templates_or_api_files(tmp_path):
         read_workflow(str(tmp_path / "ui.json"))
     with pytest.raises(InputError, match="neither a file nor one of the templates: "):
         read_workflow("no_such_template")
+
+
+@pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.json")), ids=lambda path: path.stem)
+def test_before_and_after_have_a_place_in_every_template_that_edits(path):
+    nodes = json.loads(path.read_text("utf-8"))["nodes"]
+    places = {(node["title"], slot["name"]) for node in nodes for slot in node["inputs"] if "widget" in slot}
+    found = [column for column, wanted in COLUMNS.items() if places & set(wanted)]
+    assert found == ([] if path.stem.startswith("8 ") else ["before", "after"])
