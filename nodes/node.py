@@ -33,8 +33,6 @@ class RetraceNode(io.ComfyNode):
 
 
 def _checked(execute: Execute) -> Execute:
-    signature = inspect.signature(execute)
-
     @wraps(execute)
     def checked(cls: type[RetraceNode], *args: Any, **kwargs: Any) -> io.NodeOutput:  # noqa: ANN401  (the node's inputs)
         schema = cls.define_schema()
@@ -42,7 +40,8 @@ def _checked(execute: Execute) -> Execute:
         own = inspect.signature(cls.validate_inputs).parameters
         inputs = [each for each in schema.inputs if each.id not in own]
         with named(cls.title()):
-            check_inputs(inputs, signature.bind(cls, *args, **kwargs).arguments)
+            # Read here rather than once at import, where all signatures together would slow down ComfyUI's start.
+            check_inputs(inputs, inspect.signature(execute).bind(cls, *args, **kwargs).arguments)
             return execute(cls, *args, **kwargs)
 
     return checked
