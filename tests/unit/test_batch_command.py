@@ -25,7 +25,7 @@ GRAPH = {
 
 @pytest.fixture
 def rows(tmp_path):
-    """(count) -> the arguments for a table of so many photos."""
+    """(count) -> the arguments for a table with that many photos."""
 
     def make(count: int) -> list[str]:
         for number in range(count):
