@@ -85,6 +85,9 @@ def random_flow(
             nn.init.kaiming_uniform_(parameter, a=5**0.5)
         else:
             (nn.init.zeros_ if name.endswith("bias") else nn.init.ones_)(parameter)
+    for name, buffer in network.named_buffers():
+        if name == "pos_embed":  # of SD3: a checkpoint brings it, and until then it is uninitialized memory
+            nn.init.trunc_normal_(buffer, std=0.02)
     for parameter in _last_layer(network).parameters():
         parameter.mul_(gain)
     return comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu"))
