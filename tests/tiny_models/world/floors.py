@@ -98,15 +98,15 @@ def _tiled(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _grassy(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    canvas = np.full((TEXELS, TEXELS, 2), (0.1, 0.0), np.float32)
+    canvas = np.full((TEXELS, TEXELS, 2), (0.25, 0.0), np.float32)
     clumps = noise(rng, 8, 8) + 0.6 * noise(rng, 32, 32)
     blades = 15000
     for number in range(blades):
         x, z = rng.uniform(0, TEXELS, 2)
         age = number / blades
-        length, lean = rng.uniform(14, 34), rng.normal(0, 0.55)
+        length, lean = rng.uniform(20, 44), rng.normal(0, 0.5)
         dx, dz = length * np.sin(lean), length * np.cos(lean)
-        tone = 0.16 + 0.62 * age + 0.14 * rng.standard_normal() + 0.1 * clumps[int(z), int(x)]
+        tone = 0.3 + 0.38 * age + 0.07 * rng.standard_normal() + 0.08 * clumps[int(z), int(x)]
         points = np.array([[0, 0], [0.45 * dx, 0.6 * dz], [dx, dz]])
         for left in (0, TEXELS) if x + abs(dx) > TEXELS or x - abs(dx) < 0 else (0,):
             for up in (0, TEXELS) if z + dz > TEXELS else (0,):
@@ -116,7 +116,7 @@ def _grassy(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
                     [np.rint(shifted * 8).astype(np.int32)],
                     False,
                     (float(tone), float(age), 0, 0),
-                    2 if rng.random() < 0.55 else 1,
+                    3 if rng.random() < 0.6 else 2,
                     cv2.LINE_8,
                     3,
                 )
@@ -124,7 +124,7 @@ def _grassy(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarra
     color = _mix((22, 44, 10), (128, 164, 58), tone)
     dry = np.clip(0.3 * clumps - 0.1, 0, 0.5)[..., None]
     color = color * (1 - dry) + _mix((40, 48, 14), (172, 168, 88), tone) * dry
-    return color, 0.02 * cv2.GaussianBlur(height, (0, 0), 2.0), np.zeros_like(tone)
+    return color, 0.014 * cv2.GaussianBlur(height, (0, 0), 3.0), np.zeros_like(tone)
 
 
 def _sandy(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,14 +165,14 @@ def _stone(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray
     tone = rng.normal(0, 1, count * count)[slab]
     warm = np.clip(0.5 + 0.35 * rng.normal(0, 1, count * count)[slab], 0, 1)[..., None]
     rough = (
-        0.5 * noise(rng, 32, 32) + 0.5 * noise(rng, 64, 64) + 0.45 * noise(rng, 128, 128) + 0.4 * noise(rng, 512, 512)
+        0.6 * noise(rng, 32, 32) + 0.45 * noise(rng, 64, 64) + 0.25 * noise(rng, 128, 128) + 0.15 * noise(rng, 512, 512)
     )
     share = 0.48 + 0.13 * tone + 0.12 * rough
     color = _mix((66, 68, 72), (168, 170, 172), share) * (1 - warm) + _mix((74, 66, 58), (176, 164, 148), share) * warm
     inside = np.clip((edge - 0.03) / 0.03, 0, 1)
     joint = _mix((46, 42, 34), (92, 86, 72), 0.5 + 0.25 * noise(rng, 256, 256))
     color = joint + (color - joint) * inside[..., None]
-    return color, 0.035 * np.clip((edge - 0.02) / 0.09, 0, 1) ** 0.6 + 0.004 * rough, np.zeros_like(edge)
+    return color, 0.035 * np.clip((edge - 0.02) / 0.09, 0, 1) ** 0.6 + 0.0025 * rough, np.zeros_like(edge)
 
 
 MAKERS = {"wooden": _wooden, "tiled": _tiled, "grassy": _grassy, "sandy": _sandy, "stone": _stone}
