@@ -65,6 +65,7 @@ REQUIREMENTS = {
         "pyright[nodejs]",
         "pytest",
         "pytest-xdist",
+        "ray; sys_platform != 'darwin' or platform_machine == 'arm64'",  # it has no wheel for older Macs
         "ruff",
     ],
 }

@@ -12,24 +12,23 @@ Exit status: 0 all done, 1 some failed, 2 nothing begun, 3 given up, 130 stopped
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from .api import ComfyApi, ComfyError
 from .defaults import default_settings
-from .drive import NOTHING_BEGUN, Progress, Stop, drive
+from .drive import GIVEN_UP, NOTHING_BEGUN, Progress, Stop, drive
+from .installation import Installation
 from .items import InputError, Item, read_items
 from .ledger import Ledger
-from .pools import OneWorker
+from .pools import NoWorkersError, OneWorker, Pool
 from .report import write_report
-from .server import ComfyServer
 from .tasks import Task, tasks_of
 from .worker import ComfyWorker
-from .workflow import Setting, as_prompt, read_workflow
+from .workflow import Setting, as_prompt, model_files, read_workflow
 
 PACK = Path(__file__).resolve().parent.parent
 
@@ -41,39 +40,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
         items = read_items(options.input)[: options.limit]
         workflow = read_workflow(options.workflow)
         settings = [Setting.parse(text) for text in options.set]
-        worker = ComfyWorker(lambda: _connected(options), options.timeout)
-    except (InputError, ComfyError) as error:
+        with closing(_pool(options, workflow)) as pool:
+            return _run(options, items, workflow, settings, pool)
+    except (InputError, ComfyError, NoWorkersError) as error:
         print(error, file=sys.stderr)
         return NOTHING_BEGUN
-    try:
-        return _run(options, items, workflow, settings, worker)
-    except (InputError, ComfyError) as error:
-        print(error, file=sys.stderr)
-        return NOTHING_BEGUN
-    finally:
-        worker.stop()
 
 
-def _run(
-    options: argparse.Namespace, items: list[Item], workflow: dict, settings: list[Setting], worker: ComfyWorker
-) -> int:
-    graph = as_prompt(workflow, worker.node_definitions())
+def _run(options: argparse.Namespace, items: list[Item], workflow: dict, settings: list[Setting], pool: Pool) -> int:
+    graph = as_prompt(workflow, pool.node_definitions())
     given = {(setting.title, setting.input) for setting in settings}
     defaults = default_settings(graph, items) if not options.set else []
     settings += [setting for setting in defaults if (setting.title, setting.input) not in given]
     tasks = tasks_of(items, graph, settings)
-    job = {"workflow": options.workflow, "set": sorted(options.set), **worker.facts()}
+    job = {"workflow": options.workflow, "set": sorted(options.set), **pool.facts()}
     if options.dry_run:
         print(f"{len(tasks)} items are ready; nothing was run.")
         return 0
     with Ledger(options.output, job) as ledger, _stopping() as stop:
         left = [task for task in tasks if _is_left(task, ledger, options.retry_failed)]
         print(f"{len(tasks)} items, {len(tasks) - len(left)} of them done before.")
-        pool = OneWorker(worker)
         try:
             status = drive(pool, left, ledger, stop, _tell, options.max_failures)
+        except NoWorkersError as error:
+            print(f"\n{error}", file=sys.stderr)
+            status = GIVEN_UP
         finally:
-            pool.close()
             write_report(options.output, tasks, ledger.entries)
     print(f"\nSee {options.output / 'report.html'}.")
     return status
@@ -100,32 +92,37 @@ def _stopping() -> Iterator[Stop]:
             signal.signal(number, handler)
 
 
-def _connected(options: argparse.Namespace) -> ComfyApi:
-    """A server that runs already, or one of our own with ComfyUI's models and packs and this pack."""
+def _pool(options: argparse.Namespace, workflow: dict) -> Pool:
+    """One worker, with a server of its own or one that is already running, or Ray's."""
     if options.server:
-        api = ComfyApi()
-        api.url = options.server.rstrip("/")
-        api.get("/system_stats")
-        return api
-    if options.comfyui is None:
-        raise InputError(["give the folder of ComfyUI with --comfyui, or the address of a running one with --server."])
-    packs = {path.name: path for path in (options.comfyui / "custom_nodes").glob("*") if path.is_dir()}
-    packs = {name: path for name, path in packs.items() if path.resolve() != PACK and name != "__pycache__"}
-    models = {path.name: path for path in (options.models or options.comfyui / "models").glob("*") if path.is_dir()}
-    folder = options.output / "work"
-    folder.mkdir(parents=True, exist_ok=True)
-    extra = {path.name: path for path in options.pack}
-    server = ComfyServer(
-        options.comfyui,
-        {**packs, **extra, "retrace": PACK},
-        models,
-        arguments=options.comfyui_argument,
-        parent=folder,
-        every_pack_loads=False,
-        followed=False,
+        if options.workers or options.ray_address:
+            raise InputError(["--workers start a ComfyUI each; leave out --server."])
+        return OneWorker(ComfyWorker(lambda: _running(options.server), options.timeout))
+    installation = _installation(options)
+    if not options.workers and not options.ray_address:
+        return OneWorker(ComfyWorker(installation.server, options.timeout))
+    from .ray_pool import Cluster, RayPool
+
+    cluster = Cluster(options.workers or 1, options.ray_address, options.gpus_per_worker)
+    return RayPool(cluster, installation, options.timeout, model_files([workflow, options.set]))
+
+
+def _installation(options: argparse.Namespace) -> Installation:
+    return Installation(
+        PACK,
+        options.comfyui and options.comfyui.resolve(),
+        options.models and options.models.resolve(),
+        tuple(path.resolve() for path in options.pack),
+        tuple(options.comfyui_argument),
+        None if options.ray_address else options.output.resolve() / "work",
     )
-    server.start()
-    return server
+
+
+def _running(url: str) -> ComfyApi:
+    api = ComfyApi()
+    api.url = url.rstrip("/")
+    api.get("/system_stats")
+    return api
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -137,11 +134,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, required=True, metavar="OUT")
     parser.add_argument("--set", action="append", default=[], metavar='"TITLE.INPUT={COLUMN}"')
     parser.add_argument("--server", help="the address of a running ComfyUI, for example http://127.0.0.1:8188")
-    comfyui = os.environ.get("COMFYUI_PATH")
-    parser.add_argument("--comfyui", type=Path, default=comfyui and Path(comfyui), help="default: COMFYUI_PATH")
+    parser.add_argument("--comfyui", type=Path, help="the folder of ComfyUI; default: COMFYUI_PATH of the machine")
     parser.add_argument("--models", type=Path, help="a folder such as ComfyUI/models, instead of that")
     parser.add_argument("--pack", type=Path, action="append", default=[], help="a further custom node pack's folder")
     parser.add_argument("--comfyui-argument", action="append", default=[], metavar="ARGUMENT")
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="as many ComfyUIs at once, by Ray (default 1, without Ray)"
+    )
+    parser.add_argument("--ray-address", metavar="ADDRESS", help='of a Ray cluster; "auto" on one of its machines')
+    parser.add_argument("--gpus-per-worker", type=float, metavar="G", help="default 1 if there are any")
     parser.add_argument("--limit", type=int, help="only the first rows")
     parser.add_argument("--dry-run", action="store_true", help="check all rows, run none")
     parser.add_argument("--retry-failed", action="store_true", help="try failed rows again")

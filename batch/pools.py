@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
@@ -9,8 +10,20 @@ from .tasks import Task
 from .worker import Answer, ComfyWorker
 
 
+class NoWorkersError(Exception):
+    """No worker is left, and none could be started; the message says why."""
+
+
 class Pool(Protocol):
     """Workers that take a task each."""
+
+    def facts(self) -> dict[str, str]:
+        """What is the same for all workers; see ComfyWorker. Waits for the first one."""
+        ...
+
+    def node_definitions(self) -> Mapping[str, object]:
+        """ComfyUI's /object_info of the first worker."""
+        ...
 
     def free(self) -> int:
         """How many tasks it would take now."""
@@ -21,7 +34,7 @@ class Pool(Protocol):
         ...
 
     def finished(self, timeout: float) -> list[tuple[Task, Answer]]:
-        """The tasks that have come to their end; waits at most `timeout` seconds for one."""
+        """The tasks that have come to their end; waits at most `timeout` seconds for one. May raise NoWorkersError."""
         ...
 
     def close(self) -> None:
@@ -36,6 +49,12 @@ class OneWorker:
         self._worker = worker
         self._thread = ThreadPoolExecutor(1)
         self._working: dict[Future[Answer], Task] = {}
+
+    def facts(self) -> dict[str, str]:
+        return self._worker.facts()
+
+    def node_definitions(self) -> Mapping[str, object]:
+        return self._worker.node_definitions()
 
     def free(self) -> int:
         return 1 - len(self._working)

@@ -151,6 +151,9 @@ class ComfyServer(ComfyApi):
             cwd=self.comfyui,
             env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONIOENCODING": "utf-8"},
             stdin=subprocess.PIPE,
+            # A signal or a kill for the caller's process group must not reach the launcher: it ends with the caller anyway,
+            # and removes the folder.
+            start_new_session=True,
             stdout=log,
             stderr=log and subprocess.STDOUT,
         )

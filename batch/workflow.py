@@ -14,6 +14,7 @@ from .stored_graph import api_prompt
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "workflows"
 LOADERS = {"image": "LoadImage", "mask": "LoadImageMask"}
+MODEL_FILES = (".safetensors", ".sft", ".ckpt", ".pt", ".pth", ".gguf", ".bin")
 RESULTS = ("SaveImage", "PreviewImage")
 
 Graph = dict[str, dict[str, Any]]
@@ -94,6 +95,15 @@ def nodes_of(graph: Graph, classes: Sequence[str]) -> list[str]:
         if found := [node for node, content in graph.items() if content["class_type"] == name]:
             return found
     return []
+
+
+def model_files(value: object) -> list[str]:
+    """The names of model files among all strings of a graph in either format, and after the "=" of settings."""
+    if isinstance(value, str):
+        name = value.rpartition("=")[2]
+        return [name] if name.endswith(MODEL_FILES) else []
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, (list, tuple)) else ()
+    return sorted({name for part in parts for name in model_files(part)})
 
 
 def title_of(graph: Graph, node: str) -> str:

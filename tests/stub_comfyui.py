@@ -21,8 +21,8 @@ class Stub(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, seconds: float = 0.0, fault=lambda graph: None):
-        super().__init__(("127.0.0.1", 0), Handler)
+    def __init__(self, seconds: float = 0.0, fault=lambda graph: None, port: int = 0):
+        super().__init__(("127.0.0.1", port), Handler)
         self.seconds, self.fault = seconds, fault
         self.files, self.records, self.pending, self.prompts = {}, {}, [], []
         self.queued = threading.Condition()
@@ -96,6 +96,12 @@ class Handler(BaseHTTPRequestHandler):
                 self.server.queued.notify()
             return self.answer({"prompt_id": prompt_id})
         return self.answer({})
+
+
+def run_as_comfyui(seconds: float, fault=lambda graph: None):
+    """What a stand-in's main.py does: serve at the address that a ComfyServer asks for, until the process ends."""
+    Stub(seconds, fault, int(sys.argv[sys.argv.index("--port") + 1]))
+    threading.Event().wait()
 
 
 if __name__ == "__main__":
