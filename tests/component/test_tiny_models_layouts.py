@@ -9,7 +9,7 @@ import comfy.utils
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny_models import autoencoder, checkpoint, controlnet, flux, lora
+from tiny_models import autoencoder, checkpoint, controlnet, flux, lora, stored
 from tiny_models.diffusion import TextToLatent
 from tiny_models.latents import Latents
 from tiny_models.loader import layouts
@@ -44,7 +44,7 @@ def saved(tmp_path_factory):
             checkpoint.save_part(checkpoint.unet_part(model), folder / f"{name}.safetensors")
             checkpoint.save_part(checkpoint.text_part(model, words), folder / "tiny_text.safetensors")
             checkpoint.save_part(checkpoint.vae_part(vae, SCALE), folder / "tiny_vae.safetensors")
-            save_file(checkpoint.join(folder, name), folder / "joined.safetensors")
+            save_file(stored.join(folder, name), folder / "joined.safetensors")
             with torch.inference_mode():
                 loaded = comfy.sd.load_checkpoint_guess_config(str(folder / "joined.safetensors"))[:3]
             made[name] = Saved(model, vae.decoder, words, loaded)
@@ -56,14 +56,14 @@ def saved(tmp_path_factory):
 def test_training_goes_on_from_the_stored_parts(tmp_path):
     words, vae = vocabulary(), autoencoder.build(4).half().float()
     model = TextToLatent("tiny_sd15", len(words.token_ids)).half().float()
-    stored = tmp_path / "stored"
-    checkpoint.save_part(checkpoint.unet_part(model), stored / "tiny_sd15.safetensors")
-    checkpoint.save_part(checkpoint.text_part(model, words), stored / "tiny_text.safetensors")
-    checkpoint.save_part(checkpoint.vae_part(vae, SCALE), stored / "tiny_vae.safetensors")
+    folder = tmp_path / "stored"
+    checkpoint.save_part(checkpoint.unet_part(model), folder / "tiny_sd15.safetensors")
+    checkpoint.save_part(checkpoint.text_part(model, words), folder / "tiny_text.safetensors")
+    checkpoint.save_part(checkpoint.vae_part(vae, SCALE), folder / "tiny_vae.safetensors")
     work = Work(tmp_path, pictures=0, threads=1, report=lambda line: None)
     for finished, names in ((False, ("autoencoder-begun", "tiny_sd15-half")), (True, ("autoencoder", "tiny_sd15"))):
         assert not any(map(work.has, names))
-        checkpoint.take_over_parts(work, stored, finished)
+        checkpoint.take_over_parts(work, folder, finished)
         taken = (autoencoder.build(4, seed=1), TextToLatent("tiny_sd15", len(words.token_ids), seed=1))
         for name, ours, theirs in zip(names, taken, (vae, model), strict=True):
             work.trained(name, ours)
@@ -148,7 +148,7 @@ def test_the_stock_loader_makes_the_trained_flow(relative, tmp_path, name):
     }
     for part, state in parts.items():
         checkpoint.save_part(state, tmp_path / f"{part}.safetensors")
-    save_file(checkpoint.join(tmp_path, name), tmp_path / "joined.safetensors")
+    save_file(stored.join(tmp_path, name), tmp_path / "joined.safetensors")
     model, clip, loaded_vae = comfy.sd.load_checkpoint_guess_config(str(tmp_path / "joined.safetensors"))[:3]
     assert model.model.model_type.name == ("FLUX" if name == "tiny_flux_guided" else "FLOW")
     states, pooled = flux.encoded_text(text, words.rows([CAPTION], pad_with_end=True))

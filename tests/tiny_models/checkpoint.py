@@ -1,7 +1,4 @@
-"""Convert between the trained modules (diffusers, transformers) and the files that ComfyUI's stock loaders read.
-
-The repository stores parts, so that the autoencoder and the text encoder are stored only once; `join` makes a checkpoint.
-"""
+"""Convert between the trained modules (diffusers, transformers) and the stored parts, from which stored.py joins checkpoints."""
 
 from __future__ import annotations
 
@@ -12,10 +9,9 @@ from comfy.cli_args import args as comfy_arguments
 
 comfy_arguments.cpu = not torch.cuda.is_available()  # before ComfyUI looks for a device
 
-import comfy.supported_models  # noqa: E402
 import comfy.utils  # noqa: E402
 from diffusers import ControlNetModel  # noqa: E402
-from safetensors.torch import load_file, save_file  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from . import controlnet, flux, lora  # noqa: E402
@@ -24,6 +20,7 @@ from .flux import FlowTransformer  # noqa: E402
 from .latents import Latents  # noqa: E402
 from .loader.layouts import TOKEN_IDS  # noqa: E402
 from .lora import RANK, LowRank  # noqa: E402
+from .stored import TEXT_PART, UNET, VAE_PART, WIDE_VAE_PART, State, read_part  # noqa: E402
 from .vocabulary import Vocabulary, vocabulary  # noqa: E402
 from .work import BEGUN, HALF, Work  # noqa: E402
 
@@ -38,10 +35,6 @@ UNET_SHAPE = {
     "transformer_depth_output": [0, 0, 1, 1, 1, 1],
     "transformer_depth_middle": 1,
 }
-UNET, TEXT, VAE = "model.diffusion_model.", "cond_stage_model.", "first_stage_model."
-FLUX_TEXT, FLUX_VAE = "text_encoders.clip_l.", "vae."
-VAE_PART, WIDE_VAE_PART, TEXT_PART = "tiny_vae", "tiny_vae16", "tiny_text"
-State = dict[str, Tensor]
 
 
 def vae_part(autoencoder: nn.Module, latents: Latents, scaling: tuple[float, float] = SD_FORMAT) -> State:
@@ -151,9 +144,9 @@ def take_over_parts(work: Work, folder: Path, finished: bool) -> None:
     """Take over the parts in `folder`: as finished stages, or as the weights that their stages begin with."""
     if (folder / f"{VAE_PART}.safetensors").exists():
         name = "autoencoder" if finished else f"autoencoder{BEGUN}"
-        work.take_over(name, autoencoder_weights(_part(folder, VAE_PART)))
+        work.take_over(name, autoencoder_weights(read_part(folder, VAE_PART)))
     if (folder / "tiny_sd15.safetensors").exists():
-        weights = text_to_latent_weights(_part(folder, "tiny_sd15"), _part(folder, TEXT_PART))
+        weights = text_to_latent_weights(read_part(folder, "tiny_sd15"), read_part(folder, TEXT_PART))
         work.take_over("tiny_sd15" if finished else f"tiny_sd15{HALF}", weights)
 
 
@@ -181,29 +174,6 @@ def save_part(state: State, path: Path) -> None:
     """Save in fp16; token ids in int32."""
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({key: _stored(value) for key, value in state.items()}, path)
-
-
-def join(folder: Path, name: str) -> State:
-    """Assemble the full checkpoint `name` from the parts in `folder`, for CheckpointLoaderSimple."""
-    if name.startswith("tiny_flux"):
-        network = {**_part(folder, "tiny_flux"), **_part(folder, name)}
-        return network | _named(FLUX_TEXT, _part(folder, TEXT_PART)) | _named(FLUX_VAE, _part(folder, WIDE_VAE_PART))
-    network = _part(folder, name) | _named(VAE, _part(folder, VAE_PART))
-    text = _part(folder, TEXT_PART)
-    if network[f"{UNET}middle_block.1.proj_in.weight"].ndim == 4:
-        return network | _named(TEXT, text)
-    # SD2: linear projections, OpenCLIP's names.
-    token_ids = text.pop(TOKEN_IDS)
-    saved = comfy.supported_models.SD20.process_clip_state_dict_for_saving
-    return network | saved(None, _named("clip_h.", text)) | {f"{TEXT}model.{TOKEN_IDS}": token_ids}  # pyright: ignore
-
-
-def _part(folder: Path, name: str) -> State:
-    return load_file(folder / f"{name}.safetensors")
-
-
-def _named(prefix: str, state: State) -> State:
-    return {prefix + key: value for key, value in state.items()}
 
 
 def _stored(value: Tensor) -> Tensor:

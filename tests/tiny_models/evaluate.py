@@ -32,7 +32,7 @@ import comfy.samplers  # noqa: E402
 import comfy.sd  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
-from tiny_models import checkpoint, drawing  # noqa: E402
+from tiny_models import drawing, stored  # noqa: E402
 from tiny_models.loader import layouts  # noqa: E402
 from tiny_models.world.captions import caption  # noqa: E402
 from tiny_models.world.judge import FoundSolid, Verdict, judge_all  # noqa: E402
@@ -70,7 +70,7 @@ def load(parts: Path, name: str) -> tuple[Any, ...]:
     """MODEL, CLIP and VAE of the checkpoint assembled from these parts, through the stock loader."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.safetensors"
-        save_file(checkpoint.join(parts, name), path)
+        save_file(stored.join(parts, name), path)
         return comfy.sd.load_checkpoint_guess_config(str(path))[:3]
 
 

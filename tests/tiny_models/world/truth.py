@@ -35,9 +35,9 @@ class Truth:
     kept: np.ndarray
 
 
-def truth_of(edit: Edit, size: int = 256, samples: int = 4) -> Truth:
-    """Both pictures of an edit with their masks."""
-    photos = [render(scene, size, samples, edit.seed) for scene in (edit.source, edit.target)]
+def truth_of(edit: Edit, size: int = 256, samples: int = 4, grain: float = 1.0) -> Truth:
+    """Both pictures of an edit with their masks; `grain` as in `render`."""
+    photos = [render(scene, size, samples, edit.seed, grain) for scene in (edit.source, edit.target)]
     source, target = (
         stylized(photo, scene.style) for photo, scene in zip(photos, (edit.source, edit.target), strict=True)
     )
