@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -30,9 +31,19 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
+@cache
+def source_of(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(source_of(path))
+
+
 def imports(path: Path):
     """(level, module) of every import statement; level 0 is absolute."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             yield from ((0, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -40,7 +51,7 @@ def imports(path: Path):
 
 
 def top_level_imports(path: Path):
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    for node in tree_of(path).body:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -85,7 +96,7 @@ def node_names() -> set[str]:
     """Ids and titles of the pack's nodes, from their schemas."""
     names = set()
     for path in (ROOT / "nodes").glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.keyword) and node.arg in ("node_id", "display_name"):
                 names.add(ast.literal_eval(node.value).removesuffix(" (Retrace)"))
     return names
@@ -94,19 +105,22 @@ def node_names() -> set[str]:
 NAMES = node_names()
 
 
+@cache
+def any_name() -> re.Pattern[str]:
+    """All the names in one expression, the longer ones first: "Load Image" is no "Load Image Mask"."""
+    names = sorted((NAMES - METHOD_NAMES) | set(CORE), key=lambda name: (-len(name), name))
+    return re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, names))})(?!\w)")
+
+
 def named_in(text: str) -> list[str]:
-    return [
-        name
-        for name in sorted((NAMES - METHOD_NAMES) | set(CORE))
-        if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text)
-    ]
+    return sorted(set(any_name().findall(text)))
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.parent.name in PURE], ids=name_of)
 def test_the_pure_rooms_name_no_node_and_nothing_of_comfyui(path):
-    source = path.read_text(encoding="utf-8")
+    constants = (str(node.value) for node in ast.walk(tree_of(path)) if isinstance(node, ast.Constant))
     # A message may be broken over lines, where only its constant has the whole name.
-    text = "\n".join([source, *(str(n.value) for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant))])
+    text = "\n".join([source_of(path), *constants])
     assert not named_in(text)
     assert not re.search(r"COMFYUI|Retrace[A-Z]", text)
 
@@ -123,7 +137,7 @@ def test_names_of_nodes_and_of_comfyui_would_be_found():
 def test_the_unet_is_known_to_its_backbone_alone(path):
     words = re.compile(r"UNetModel|SpatialTransformer|ResBlock|\battn[12]\b|patches_replace|activations_shape")
     if path.name not in ("unet.py", "unet_attention.py"):
-        assert not words.search(path.read_text(encoding="utf-8"))
+        assert not words.search(source_of(path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
