@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import struct
 from dataclasses import dataclass
 from typing import Any
+
+TEXT = 3
+"""ComfyUI's number for a binary message with a node's progress text; the others are preview images."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """One message of the server's websocket: ComfyUI's own type and data, or `preview` with the frame's `bytes`."""
+    """One message of the server's websocket: ComfyUI's own type and data; `preview` with the picture's `bytes`; `text` with the
+    `node` that shows it and the `text`."""
 
     kind: str
     data: dict[str, Any]
@@ -40,10 +45,19 @@ class EventStream:
         except (self._module.WebSocketException, OSError) as error:
             raise ConnectionError(str(error)) from error
         if isinstance(message, bytes):
-            return Event("preview", {"bytes": message})
+            return _binary(message)
         decoded = json.loads(message)
         return Event(decoded["type"], decoded.get("data", {}))
 
     def close(self) -> None:
         """Close the connection."""
         self._socket.close()
+
+
+def _binary(message: bytes) -> Event:
+    """A message of two numbers (its type; the picture's format, or the length of the node's id) and their content."""
+    kind, number = struct.unpack(">II", message[:8])
+    if kind == TEXT:
+        node, text = message[8 : 8 + number].decode(), message[8 + number :].decode()
+        return Event("text", {"node": node, "text": text})
+    return Event("preview", {"bytes": message[8:]})

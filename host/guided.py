@@ -103,7 +103,7 @@ class _OwnLoop(comfy.samplers.Sampler):
 
 @dataclass
 class _EvaluationCount:
-    """Counts network evaluations, one per row of every batch that reaches the UNet."""
+    """Counts network evaluations, one per row of every batch that reaches the network."""
 
     rows: int = 0
 

@@ -131,4 +131,4 @@ class RetraceDDIMSample(RetraceNode):
             denoise_mask=mask,
             read_as_clean=end_step == steps,
         )
-        return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
+        return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} model evaluations"))

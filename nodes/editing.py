@@ -153,5 +153,5 @@ class RetraceEditSample(RetraceNode):
         samples, evaluations = continue_trajectory(guidance, trajectory, options)
         has_source = len(samples) > trajectory.latents.shape[1]
         edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])
-        text = f"{evaluations} UNet evaluations for each of {len(samples)} row{'s' if len(samples) > 1 else ''}"
+        text = f"{evaluations} model evaluations for each of {len(samples)} row{'s' if len(samples) > 1 else ''}"
         return io.NodeOutput(with_samples({}, edited), with_samples({}, kept), ui=report(cls, text))

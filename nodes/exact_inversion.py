@@ -173,4 +173,4 @@ class RetraceEditFriendlyInvert(RetraceNode):
 
 
 def _evaluations(trajectory: Trajectory) -> str:
-    return f"{trajectory.inversion.unet_evaluations} UNet evaluations"
+    return f"{trajectory.inversion.unet_evaluations} model evaluations"

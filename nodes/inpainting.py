@@ -193,4 +193,4 @@ class RetraceLatentBlendSample(RetraceNode):
         result, evaluations = blend_latent(
             guidance, samples, noise, plan, window, start, eta, seed, latent.get("noise_mask")
         )
-        return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} UNet evaluations"))
+        return io.NodeOutput(with_samples(latent, result), ui=report(cls, f"{evaluations} model evaluations"))

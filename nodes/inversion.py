@@ -131,7 +131,7 @@ class RetraceDDIMInvert(RetraceNode):
         carrier = without_noise_mask(latent)
         noise = absent_output(NO_LATENT) if facts.path.a(sigmas[0]) == 0 else trajectory_state(carrier, trajectory, 0)
         text = (
-            f"{trajectory.inversion.unet_evaluations} UNet evaluations, "
+            f"{trajectory.inversion.unet_evaluations} model evaluations, largest offset {trajectory.largest_offset():.2g}, "
             f"largest residual {float(trajectory.residuals.max()):.2e}"
         )
         return io.NodeOutput(trajectory, noise, sigmas, ui=report(cls, text))

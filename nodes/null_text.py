@@ -124,8 +124,10 @@ class RetraceNullTextOptimize(RetraceNode):
         optimized, found = optimize(Guidance(model, positive, negative, cfg), trajectory, options, method, progress)
         conditioning = null_text_conditioning(optimized, negative)
         thresholds = [options.threshold(step) for step in range(trajectory.steps)]
-        plot = loss_plot(found.losses, thresholds, f"null-text loss, {method}, cfg {cfg:g}: work {found.unet_work}")
-        text = f"UNet work {found.unet_work} (a forward pass 1, a backward pass 2)"
+        plot = loss_plot(
+            found.losses, thresholds, f"null-text loss, {method}, cfg {cfg:g}: model work {found.unet_work}"
+        )
+        text = f"model work {found.unet_work} (a forward pass 1, a backward pass 2)"
         return io.NodeOutput(optimized, conditioning, plot, ui=report(cls, text, ui.PreviewImage(plot, cls=cls)))
 
 

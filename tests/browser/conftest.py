@@ -138,7 +138,7 @@ class Frontend:
                             blob, nodeId: id, displayNodeId: id, realNodeId: id, parentNodeId: id, promptId: 'shown',
                         })
                     if (/^Retrace.*(Invert|Sample|Optimize|EditImage)/.test(name))
-                        app.api.dispatchCustomEvent('progress_text', {nodeId: id, text: '250 UNet evaluations'})
+                        app.api.dispatchCustomEvent('progress_text', {nodeId: id, text: '250 model evaluations'})
                 }
             }"""
         )

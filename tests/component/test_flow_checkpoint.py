@@ -1,6 +1,6 @@
 """A checkpoint in Flux' layout through the stock loader: words, picture, inversion and back, as people run it.
 
-Its weights are random; also in float8 and half offloaded, where ComfyUI casts them layer by layer.
+Its weights are random; also in float8 and half offloaded, where ComfyUI casts them layer by layer, and packed, as ComfyUI-GGUF's.
 """
 
 import comfy.samplers
@@ -9,32 +9,23 @@ import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from node_call import run_node
+from packed_layers import PackedOperations, with_packed_layers
+from random_flux import write_random_flux
 from retrace_pack.nodes.editing import RetraceEditSample
 from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert
 from retrace_pack.nodes.flow_inversion import RetraceFlowInvert
-from safetensors.torch import save_file
-from tiny_models import autoencoder, checkpoint, flux, stored
-from tiny_models.diffusion import TextToLatent
-from tiny_models.latents import Latents
+from safetensors.torch import load_file, save_file
+from tiny_models import stored
 from tiny_models.loader import layouts
-from tiny_models.vocabulary import vocabulary
 
 STEPS = 4
-SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3)
 
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
     layouts.register()
-    folder, words = tmp_path_factory.mktemp("flux"), vocabulary()
-    torch.manual_seed(0)
-    parts = {
-        "tiny_flux": checkpoint.flux_part(flux.FlowTransformer(guided=False)),
-        "tiny_text": checkpoint.text_part(TextToLatent("tiny_sd15", len(words.token_ids)), words),
-        "tiny_vae16": checkpoint.vae_part(autoencoder.build(flux.CHANNELS), SCALE, checkpoint.FLUX_FORMAT),
-    }
-    for name, state in parts.items():
-        checkpoint.save_part(state, folder / f"{name}.safetensors")
+    folder = tmp_path_factory.mktemp("flux")
+    write_random_flux(folder)
     save_file(stored.join(folder, "tiny_flux"), folder / "joined.safetensors")
     return folder / "joined.safetensors"
 
@@ -43,7 +34,7 @@ def load(file, **model_options):
     return comfy.sd.load_checkpoint_guess_config(str(file), model_options=model_options, disable_dynamic=True)[:3]
 
 
-@pytest.fixture(params=["float32", "fp8", "offloaded"])
+@pytest.fixture(params=["float32", "fp8", "offloaded", "packed"])
 def loaded(file, request, monkeypatch):
     if request.param == "offloaded":
         before = ModelPatcher.load
@@ -52,6 +43,10 @@ def loaded(file, request, monkeypatch):
             before(self, device_to, self.model_size() // 2, force_patch_weights)
 
         monkeypatch.setattr(ModelPatcher, "load", by_half)
+    if request.param == "packed":
+        weights = with_packed_layers(load_file(file), stored.UNET)
+        options = {"custom_operations": PackedOperations}
+        return comfy.sd.load_state_dict_guess_config(weights, model_options=options, disable_dynamic=True)[:3]
     return load(file, **({"dtype": torch.float8_e4m3fn} if request.param == "fp8" else {}))
 
 

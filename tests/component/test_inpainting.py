@@ -91,7 +91,7 @@ def test_the_kept_part_is_the_latent_itself_and_the_rest_is_new(models, latent, 
     result, before = output.result[0]["samples"], latent["samples"]
     torch.testing.assert_close(result[..., :8], before[..., :8], rtol=1e-5, atol=1e-5)
     assert float((result[..., 8:] - before[..., 8:]).abs().mean()) > 0.1
-    assert output.ui["text"] == (f"{int(STEPS * strength)} UNet evaluations",)
+    assert output.ui["text"] == (f"{int(STEPS * strength)} model evaluations",)
 
 
 @pytest.mark.parametrize(("kept_from", "strength"), [

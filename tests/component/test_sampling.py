@@ -89,7 +89,7 @@ def test_evaluations_are_counted_for_one_image(models, latent, cfg, iterations, 
     model, cond = models("sd15")
     output = invert(model, cond, latent, models("sd15")[1], cfg=cfg, iterations=iterations)
     assert output.result[0].inversion.unet_evaluations == STEPS * each
-    assert output.ui["text"][0].startswith(f"{STEPS * each} UNet evaluations")
+    assert output.ui["text"][0].startswith(f"{STEPS * each} model evaluations")
 
 
 def test_guidance_uses_the_negative_prompt(models, latent):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from random_flux import write_random_flux, write_random_lora
 from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -17,13 +18,31 @@ FIRST_TEMPLATES = ROOT / "tests" / "saved_workflows" / "0.1.0"
 
 
 @pytest.fixture(scope="session")
-def server():
+def flux_files(tmp_path_factory):
+    """A folder with the files of a Flux of random weights, and a LoRA for it."""
+    folder = tmp_path_factory.mktemp("flux")
+    write_random_flux(folder, gain=30.0)
+    write_random_lora(folder / "lora.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(flux_files):
     with ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
-        custom_nodes={"retrace": ROOT, "tiny_sd": TINY, "holding_pack": ROOT / "tests" / "server" / "holding_pack"},
-        models={"checkpoints": TINY},
+        custom_nodes={
+            "retrace": ROOT,
+            "tiny_sd": TINY,
+            "tiny_models": TINY.parent / "tiny_models" / "loader",
+            "holding_pack": ROOT / "tests" / "server" / "holding_pack",
+        },
+        models={
+            "checkpoints": TINY,
+            **dict.fromkeys(("diffusion_models", "text_encoders", "vae", "loras"), flux_files),
+        },
         # As on a GPU, and half again as fast in the miniature; servers that tests start for themselves do without it.
-        arguments=("--use-pytorch-cross-attention",),
+        # The previews that a browser asks for.
+        arguments=("--use-pytorch-cross-attention", "--preview-method", "latent2rgb"),
     ) as running:
         for name in ("demo.png", "demo_mask.png"):
             shutil.copy(TINY / name, running.base / "input" / name)

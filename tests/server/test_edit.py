@@ -44,8 +44,8 @@ def test_the_edit_shows_the_target_on_the_same_background(server, edited, by_tit
 
 def test_the_evaluations_are_reported(edited, by_title):
     prompt, result, _ = edited
-    assert text(result, by_title(prompt, "Invert")).startswith("250 UNet evaluations")
-    assert text(result, by_title(prompt, "Rebuild")) == "50 UNet evaluations"
+    assert text(result, by_title(prompt, "Invert")).startswith("250 model evaluations")
+    assert text(result, by_title(prompt, "Rebuild")) == "50 model evaluations"
 
 
 def test_progress_and_previews_arrive_while_it_runs(edited, by_title):
@@ -54,7 +54,7 @@ def test_progress_and_previews_arrive_while_it_runs(edited, by_title):
     steps = [event.data["value"] for event in events if event.kind == "progress" and event.data.get("node") == invert]
     # ComfyUI sends the first and the last, and drops those between that follow too soon.
     assert steps == sorted(steps) and 1 <= steps[0] < steps[-1] == 50
-    assert [event for event in events if event.kind == "preview"]
+    assert len([event for event in events if event.kind == "preview"]) >= len(steps)
 
 
 def test_the_same_graph_again_runs_nothing(server, edited):
@@ -120,7 +120,7 @@ def test_an_interrupt_in_the_middle_leaves_nothing_partial(server, edit_prompt, 
     assert started and max(started) < 49 and invert not in finished
     result = server.run(edit_prompt)
     assert invert in result.executed
-    assert text(result, invert).startswith("245 UNet evaluations")
+    assert text(result, invert).startswith("245 model evaluations")
     assert psnr(result, by_title(edit_prompt, "Reconstruction against the VAE round trip")) >= 45
 
 

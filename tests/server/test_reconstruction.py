@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import struct
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,6 @@ from retrace_pack.batch.server import ComfyServer
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
 STEPS = 10
-TEXT_MESSAGE = 3
 PROMPTS = {
     "Source prompt": "a large white triangle on a purple background",
     "Target prompt": "a large green triangle on a purple background",
@@ -58,12 +56,7 @@ def psnr(result, node):
 
 def progress_texts(events, node):
     """The progress texts that a node showed."""
-    for event in events:
-        message = event.data["bytes"] if event.kind == "preview" else b""
-        if message[:4] == struct.pack(">I", TEXT_MESSAGE):
-            (length,) = struct.unpack(">I", message[4:8])
-            if message[8 : 8 + length].decode() == node:
-                yield message[8 + length :].decode()
+    return [event.data["text"] for event in events if event.kind == "text" and event.node == node]
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +103,7 @@ def test_the_optimization_tells_of_itself(server, finished, by_title, pixels):
     optimize = optimizer(prompt)
     told = [re.match(r"step (\d+) of 10, inner step \d+: loss \S+$", t) for t in progress_texts(events, optimize)]
     assert {int(line[1]) for line in told if line} == set(range(1, STEPS + 1))
-    assert int(re.match(r"UNet work (\d+) ", result.outputs[optimize]["text"][0])[1]) > STEPS
+    assert int(re.match(r"model work (\d+) ", result.outputs[optimize]["text"][0])[1]) > STEPS
     (loss,) = server.images(result, optimize)
     assert pixels(loss).std() > 5
     bar = [event.data for event in events if event.kind == "progress" and event.data.get("node") == optimize]

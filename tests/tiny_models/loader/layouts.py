@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import Any
 
 import comfy.model_base
+import comfy.sd
 import comfy.sd1_clip
 import comfy.supported_models
 import comfy.supported_models_base
@@ -119,12 +121,33 @@ LAYOUTS = (TinySD15, TinySD2, TinyFlux, TinyFluxGuided)
 
 
 def register() -> None:
-    """Make the stock CheckpointLoaderSimple recognize these layouts; calling it again changes nothing.
+    """Make the stock loaders recognize these layouts, and the text encoder's own file; calling it again changes nothing.
 
     They go before core's layouts, of which the first match wins: stock Flux matches any width.
     """
     known = comfy.supported_models.models
-    known[:0] = [layout for layout in LAYOUTS if layout not in known]
+    if TinyFlux not in known:
+        known[:0] = LAYOUTS
+        comfy.sd.load_text_encoder_state_dicts = _with_tiny_text(comfy.sd.load_text_encoder_state_dicts)
+
+
+def _with_tiny_text(stock: Any) -> Any:
+    """The stock function behind CLIPLoader and DualCLIPLoader, which has no table of layouts to add to.
+
+    A second file, as T5 is for Flux, is ignored: the miniatures have one text encoder.
+    """
+
+    @wraps(stock)
+    def load(state_dicts: list[dict[str, torch.Tensor]], *args: Any, **settings: Any) -> Any:
+        if TOKEN_IDS not in state_dicts[0]:
+            return stock(state_dicts, *args, **settings)
+        settings.pop("clip_type", None)
+        named = _with_full_vocabulary({f"clip_l.{key}": value for key, value in state_dicts[0].items()}, "clip_l")
+        weights = {key.removeprefix("clip_l.transformer."): value for key, value in named.items()}
+        target = comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, TinySD1Clip)
+        return comfy.sd.CLIP(target, state_dict=[weights], **settings)
+
+    return load
 
 
 def _with_full_vocabulary(state_dict: dict[str, torch.Tensor], clip: str) -> dict[str, torch.Tensor]:
