@@ -42,6 +42,22 @@ class EditPlan:
     feather: int
     masked: bool
 
+    @property
+    def whole(self) -> bool:
+        """Whether the whole picture comes from the edit."""
+        return self.recipe.returns == "whole" and not self.masked
+
+    @property
+    def starts(self) -> Mapping[str, int]:
+        """The edits to be sampled, that of the result last: a name, and the step at which it begins.
+
+        A weaker edit also needs the full one where that finds the place of the change.
+        """
+        start, full = (self.recipe.start_step(self.steps, strength) for strength in (self.strength, 1.0))
+        if start == self.steps:
+            return {}
+        return {"edit": start} if self.whole or self.masked or start == full else {"edit": full, "weaker_edit": start}
+
 
 def build(graph: Expansion, plan: EditPlan) -> tuple[Link, Link, Link]:
     """Add the nodes of the edit; the links of its image, comparison and mask."""
@@ -50,13 +66,15 @@ def build(graph: Expansion, plan: EditPlan) -> tuple[Link, Link, Link]:
     crop = graph.node("crop", "RetraceWorkingCrop", image=image, side=plan.side, context=CONTEXT, mask=mask)
     encoded = graph.node("encode", "VAEEncode", pixels=crop.out(0), vae=vae)
     round_trip = graph.node("round_trip", "VAEDecode", samples=encoded.out(0), vae=vae)
-    start_step = plan.recipe.start_step(plan.steps, plan.strength)
-    if start_step < plan.steps:
-        samples = _edited(graph, plan, encoded.out(0), crop.out(1), start_step)
+    if plan.starts:
+        samples = _edits(graph, plan, encoded.out(0), crop.out(1))
     else:
-        samples = graph.node("repeat", "RepeatLatentBatch", samples=encoded.out(0), amount=len(plan.targets)).out(0)
-    decoded = graph.node("decode", "VAEDecode", samples=samples, vae=vae)
-    composited = _composited(graph, plan, crop, decoded.out(0), round_trip.out(0), start_step == plan.steps)
+        repeated = graph.node("repeat", "RepeatLatentBatch", samples=encoded.out(0), amount=len(plan.targets))
+        samples = {"repeated": repeated.out(0)}
+    decoded = [
+        graph.node(f"decode_{name}", "VAEDecode", samples=each, vae=vae).out(0) for name, each in samples.items()
+    ]
+    composited = _composited(graph, plan, crop, decoded, round_trip.out(0))
     comparison = graph.node(
         "comparison", "ImageStitch", image1=image, image2=composited[0], direction="right", match_image_size=True,
         spacing_width=0, spacing_color="white",
@@ -64,8 +82,8 @@ def build(graph: Expansion, plan: EditPlan) -> tuple[Link, Link, Link]:
     return composited[0], comparison.out(0), composited[1]
 
 
-def _edited(graph: Expansion, plan: EditPlan, latent: Link, part: Link, start_step: int) -> Link:
-    """The samples of the edits."""
+def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mapping[str, Link]:
+    """The samples of each edit in `plan.starts`."""
     recipe, model, clip = plan.recipe, graph.linked("model"), graph.linked("clip")
     before = graph.node("before", "CLIPTextEncode", clip=clip, text=plan.source)
     empty = graph.node("empty", "CLIPTextEncode", clip=clip, text="")
@@ -82,11 +100,14 @@ def _edited(graph: Expansion, plan: EditPlan, latent: Link, part: Link, start_st
         self_replace_layers="half", blend_layers="quarter", blend_mask=part if plan.masked else None,
     )  # fmt: skip
     controlled = _controlled(graph, recipe.control, prompts.out(0))
-    return graph.node(
-        "edit", "RetraceEditSample", model=controlled, trajectory=trajectory.out(0), positive=prompts.out(1),
-        negative=empty.out(0), cfg=recipe.cfg, start_step=start_step, hold_source=True, pull_back=0.0, pull_back_below=400,
-        pull_back_quantile=0.7, pull_back_dilation=1,
-    ).out(0)  # fmt: skip
+    return {
+        name: graph.node(
+            name, "RetraceEditSample", model=controlled, trajectory=trajectory.out(0), positive=prompts.out(1),
+            negative=empty.out(0), cfg=recipe.cfg, start_step=start_step, hold_source=True, pull_back=0.0,
+            pull_back_below=400, pull_back_quantile=0.7, pull_back_dilation=1,
+        ).out(0)
+        for name, start_step in plan.starts.items()
+    }  # fmt: skip
 
 
 def _inversion_settings(plan: EditPlan) -> Mapping[str, Any]:
@@ -111,26 +132,23 @@ def _controlled(graph: Expansion, control: MutualAttention | FeatureInjection | 
 
 
 def _composited(
-    graph: Expansion,
-    plan: EditPlan,
-    crop: NewNode,
-    decoded: Link,
-    round_trip: Link,
-    unedited: bool,
+    graph: Expansion, plan: EditPlan, crop: NewNode, decoded: Sequence[Link], round_trip: Link
 ) -> tuple[Link, Link]:
-    """The picture at the photo's size and the mask of what it took from the edit."""
-    returns, mask = plan.recipe.returns, crop.out(1)
-    whole = returns == "whole" and not plan.masked
-    if not whole and not plan.masked:
+    """The picture at the photo's size and the mask of what it took from the edit, the last of `decoded`.
+
+    The first is the full edit, whose place a weaker one keeps to: a region of its own could lie outside a stronger edit's.
+    """
+    mask = crop.out(1)
+    if not (plan.whole or plan.masked):
         mask = graph.node(
-            "changed", "RetraceChangedRegion", edited=decoded, round_trip=round_trip, smallest=SMALLEST_DIFFERENCE,
+            "changed", "RetraceChangedRegion", edited=decoded[0], round_trip=round_trip, smallest=SMALLEST_DIFFERENCE,
             grow=plan.margin, feather=max(1, plan.margin // 2),
         ).out(0)  # fmt: skip
     # Without an edit the difference is zero: the photo itself.
-    as_difference = not whole and (returns == "difference" or unedited)
+    as_difference = not plan.whole and (plan.recipe.returns == "difference" or not plan.starts)
     composite = graph.node(
-        "composite", "RetracePixelComposite", source=graph.linked("image"), edited=decoded, mask=mask,
-        feather=0 if whole else plan.feather, match_colour=False, blend="feather", region=crop.out(2),
+        "composite", "RetracePixelComposite", source=graph.linked("image"), edited=decoded[-1], mask=mask,
+        feather=0 if plan.whole else plan.feather, match_colour=False, blend="feather", region=crop.out(2),
         round_trip=round_trip if as_difference else None,
     )  # fmt: skip
     return composite.out(0), composite.out(1)

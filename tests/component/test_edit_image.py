@@ -116,7 +116,43 @@ def test_strength_0_samples_nothing(edit):
     graph, _, _ = edit(strength=0.0, after=f"{AFTER}\n a green car in the rain\n\n")
     assert "invert" not in graph and graph["repeat"]["inputs"]["amount"] == 2
     assert graph["composite"]["inputs"]["round_trip"][0].endswith("round_trip")
-    assert settings(edit(strength=0.5)[0], "edit", "start_step") == [25]
+
+
+def above(graph, name):
+    """The nodes of the graph that a node depends on, itself included, with their inputs."""
+    found, waiting = {}, [name]
+    while waiting:
+        name = waiting.pop()
+        if name in graph and name not in found:
+            found[name] = graph[name]
+            links = (value for value in graph[name]["inputs"].values() if isinstance(value, list))
+            waiting += [str(link[0]).rpartition(".")[2] for link in links]
+    return found
+
+
+@pytest.mark.parametrize("kind", [kind for kind in RECIPES["sd1"] if kind != "unsure"])
+def test_every_strength_changes_the_same_place(edit, kind):
+    """The mask is made by the same nodes from the same inputs, so that the changed area never shrinks as strength grows."""
+    graphs = {strength: edit(change=kind, strength=strength)[0] for strength in (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)}
+    full = graphs[1.0]
+    for strength, graph in graphs.items():
+        place = graph["composite"]["inputs"]["mask"]
+        name = place[0].rpartition(".")[2]
+        assert place == full["composite"]["inputs"]["mask"] and above(graph, name) == above(full, name)
+        result = above(graph, graph["composite"]["inputs"]["edited"][0].rpartition(".")[2])
+        starts = [each["inputs"]["start_step"] for each in result.values() if "hold_source" in each["inputs"]]
+        assert starts == [RECIPES["sd1"][kind].start_step(50, strength)]
+
+
+def test_only_an_edit_that_finds_its_place_samples_the_full_one_too(edit):
+    def samplers(**inputs):
+        graph = edit(strength=0.5, **inputs)[0]
+        return {name for name, each in graph.items() if each["class_type"] == "RetraceEditSample"}
+
+    mask = torch.zeros(1, 300, 400)
+    mask[:, 100:200, 100:200] = 1
+    assert samplers() == {"edit", "weaker_edit"}
+    assert samplers(mask=mask) == samplers(change="style") == {"edit"}
 
 
 def test_a_small_mask_is_cut_out_and_an_empty_one_is_said(edit):

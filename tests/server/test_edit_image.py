@@ -97,6 +97,9 @@ def test_strength_0_is_the_photo_and_lines_are_edits(server, prompt, photo):
     for picture, mask in zip(saved, masks, strict=True):
         kept = mask[..., 0] == 0
         assert (picture[kept] == photo[kept]).all() and (picture != photo).any()
+    weaker, same, ran, _ = run(server, prompt, strength=0.4)
+    assert all((each == mask).all() for each, mask in zip(same, masks, strict=True)) and (weaker[0] != saved[0]).any()
+    assert INVERT not in ran and EDIT not in ran and "easy.0.0.weaker_edit" in ran
 
 
 def test_a_small_mask_is_edited_in_a_crop_around_it(server, prompt, photo):
