@@ -14,6 +14,7 @@ import latent_preview
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from ..samplers.ddim import Denoise, StepCallback
 from ..samplers.path import Path
@@ -86,7 +87,11 @@ class _OwnLoop(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,
     ) -> Tensor:
+        # The bar in the console, as core's samplers draw it.
+        bar = tqdm(total=self.progress_steps, disable=disable_pbar)
+
         def report(step: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
+            bar.update(step + 1 - bar.n)
             if callback is not None:
                 callback(step, denoised, x, self.progress_steps)
 
@@ -97,7 +102,9 @@ class _OwnLoop(comfy.samplers.Sampler):
 
         path = path_of(model_wrap.model_patcher)
         run = LoopRun(denoise, latent_image, path, report, model_wrap, extra_args["model_options"])
-        self.loop(run)
+        with bar:
+            self.loop(run)
+            bar.update(self.progress_steps - bar.n)  # a loop may stop early
         return latent_image
 
 

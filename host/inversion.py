@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,11 +28,13 @@ def invert(
     facts: ModelFacts,
     name: str,
     given: Mapping[str, Any],
+    on_step: Callable[[int], None],
     seed: int = 0,
 ) -> Trajectory:
     """The trajectory of a LATENT's samples [B, C, H, W] by the method `name` of `inversion.methods`.
 
-    `given` holds its settings, see `Method.arguments`; `seed` is that of the noise, for a method that draws noise.
+    `given` holds its settings, see `Method.arguments`; `on_step` is called with the number of steps done; `seed` is that of
+    the noise, for a method that draws noise.
     Raises ValueError when the model overflows, and for caches and keyframes that follow a falling noise level only where the
     method evaluates the network at rising ones.
     """
@@ -46,7 +48,12 @@ def invert(
         sigmas = schedule.ascending_sigmas.to(run.latent)
         # The references read the image as the unit-variance state of the first level; at level 0 it is the same.
         x = run.path.from_unit(run.latent, sigmas[0])
-        found = method.invert(run.denoise, x, sigmas, path=run.path, callback=run.report, **settings, **drawn)
+
+        def report(step: int, *state: Tensor) -> None:
+            run.report(step, *state)
+            on_step(step + 1)
+
+        found = method.invert(run.denoise, x, sigmas, path=run.path, callback=report, **settings, **drawn)
         finite(found.states)
         return found
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -9,6 +10,9 @@ import comfy.model_management
 import comfy.utils
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
+
+SEEN = 2.0
+"""Seconds from which on a run's speed is taken for known."""
 
 
 def report(node: type[io.ComfyNode], text: str, *others: Any) -> dict[str, Any]:  # noqa: ANN401  (ComfyUI's ui outputs)
@@ -34,6 +38,32 @@ def frame_progress(total: int) -> Callable[[], None]:
         bar.update(1)
 
     return step
+
+
+def step_teller(node: type[io.ComfyNode], total: int) -> Callable[..., None]:
+    """A function (steps done, detail="") that shows on the node how far a run of `total` steps is, and how long it will take.
+
+    The clock starts at the first call, so that loading the model does not count.
+    """
+    started, skipped = 0.0, -1
+
+    def told(done: int, detail: str = "") -> None:
+        nonlocal started, skipped
+        now = time.monotonic()
+        if skipped < 0:
+            started, skipped = now, done
+        parts = (f"step {done} of {total}", detail, time_left(now - started, done - skipped, total - done))
+        tell(node, ", ".join(part for part in parts if part))
+
+    return told
+
+
+def time_left(elapsed: float, done: int, remaining: int) -> str:
+    """In words how long `remaining` steps take if `done` steps took `elapsed` seconds; empty while too little has been seen."""
+    if elapsed < SEEN or done < 1:
+        return ""
+    seconds = elapsed / done * remaining
+    return f"about {seconds:.0f} s left" if seconds < 100 else f"about {seconds / 60:.0f} min left"
 
 
 def tell(node: type[io.ComfyNode], text: str) -> None:

@@ -10,7 +10,7 @@ from ..host.guided import Guidance
 from ..host.inversion import invert
 from ..host.latents import latent_samples
 from ..host.model_facts import model_facts
-from ..host.report import report
+from ..host.report import report, step_teller
 from ..inversion.methods import methods_of, settings_of
 from ..inversion.trajectory import Trajectory
 from ..samplers.schedule import Spacing, Terminal
@@ -40,7 +40,7 @@ class RetraceExactInvert(RetraceNode):
         return io.Schema(
             node_id="RetraceExactInvert",
             display_name="Exact Invert (Retrace)",
-            category="retrace/inversion",
+            category="Retrace/Invert",
             description="Inverts with two coupled states, so that reconstruction is exact at any cfg. Continue with "
             "Edit Sample at the same cfg.",
             search_aliases=["invert", "edict", "bdia", "belm", "o-belm", "exact inversion", "image to noise"],
@@ -102,7 +102,7 @@ class RetraceExactInvert(RetraceNode):
         guidance = Guidance(model, positive, negative, cfg)
         schedule = facts.schedule(steps, spacing, terminal)
         given = {"mixing": mixing, "gamma": gamma}
-        trajectory = invert(guidance, samples, schedule, facts, method, given)
+        trajectory = invert(guidance, samples, schedule, facts, method, given, step_teller(cls, steps))
         return io.NodeOutput(trajectory, ui=report(cls, _evaluations(trajectory)))
 
 
@@ -112,7 +112,7 @@ class RetraceEditFriendlyInvert(RetraceNode):
         return io.Schema(
             node_id="RetraceEditFriendlyInvert",
             display_name="Edit Friendly Invert (Retrace)",
-            category="retrace/inversion",
+            category="Retrace/Invert",
             description="Edit-friendly DDPM inversion: adds noise to the image at every level and stores the noise "
             "that leads from one level to the next. Reconstructs exactly at any cfg, without "
             "optimization. Continue with Edit Sample.",
@@ -168,7 +168,7 @@ class RetraceEditFriendlyInvert(RetraceNode):
         guidance = Guidance(model, positive, negative, cfg)
         schedule = facts.schedule(steps, spacing, terminal)
         given = {"order": solver, "eta": eta}
-        trajectory = invert(guidance, samples, schedule, facts, NOISE_MAPS, given, seed)
+        trajectory = invert(guidance, samples, schedule, facts, NOISE_MAPS, given, step_teller(cls, steps), seed)
         return io.NodeOutput(trajectory, ui=report(cls, _evaluations(trajectory)))
 
 

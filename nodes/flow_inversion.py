@@ -12,7 +12,7 @@ from ..host.guided import Guidance
 from ..host.inversion import invert
 from ..host.latents import latent_samples, without_noise_mask
 from ..host.model_facts import model_facts
-from ..host.report import absent_output, report
+from ..host.report import absent_output, report, step_teller
 from ..host.trajectory_noise import TrajectoryNoise, trajectory_state
 from ..inversion.facts import ModelFacts
 from ..inversion.methods import methods_of, settings_of
@@ -40,7 +40,7 @@ class RetraceFlowInvert(RetraceNode):
         return io.Schema(
             node_id="RetraceFlowInvert",
             display_name="Flow Invert (Retrace)",
-            category="retrace/inversion",
+            category="Retrace/Invert",
             description="Inverts an image on a flow model (Flux, SD3, Qwen-Image, Z-Image, ...) with a choice of solvers, and "
             "keeps every state. Edit Sample walks back exactly under the same prompt, and edits under another one.",
             search_aliases=[
@@ -142,7 +142,8 @@ class RetraceFlowInvert(RetraceNode):
             )
         samples = latent_samples(latent, model)
         schedule = simple_schedule(facts.sigma_table, steps) if sigmas is None else given_schedule(sigmas)
-        trajectory = invert(Guidance(model, positive, negative, cfg), samples, schedule, facts, solver, given, seed)
+        walk = Guidance(model, positive, negative, cfg)
+        trajectory = invert(walk, samples, schedule, facts, solver, given, step_teller(cls, schedule.steps), seed)
         levels, carrier = trajectory.remaining_sigmas(0), without_noise_mask(latent)
         is_noise = facts.path.a(levels[0]) == 0
         leftover = absent_output(NO_LATENT) if is_noise else trajectory_state(carrier, trajectory, 0)

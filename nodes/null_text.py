@@ -11,7 +11,7 @@ from ..host.guided import Conditioning, Guidance
 from ..host.model_facts import model_facts
 from ..host.negative import null_text_conditioning
 from ..host.null_text import optimize
-from ..host.report import report, tell
+from ..host.report import report, step_teller
 from ..inversion.null_text import Method, NullTextOptions
 from ..inversion.trajectory import Trajectory
 from ..measuring.plots import loss_plot
@@ -26,7 +26,7 @@ class RetraceNullTextOptimize(RetraceNode):
         return io.Schema(
             node_id="RetraceNullTextOptimize",
             display_name="Null Text Optimize (Retrace)",
-            category="retrace/reconstruction",
+            category="Retrace/Invert",
             description="Optimizes an embedding of the empty prompt for every step, with which guided sampling "
             "reconstructs an inverted image. Guided edits then keep what the new prompt does not name.",
             search_aliases=["null text inversion", "nti", "null-text", "pivotal tuning", "optimize uncond"],
@@ -118,8 +118,10 @@ class RetraceNullTextOptimize(RetraceNode):
             keep_residual=residual,
         )
 
+        told = step_teller(cls, trajectory.steps)
+
         def progress(step: int, inner: int, loss: float, x: Tensor, denoised: Tensor) -> None:
-            tell(cls, f"step {step + 1} of {trajectory.steps}, inner step {inner}: loss {loss:.2e}")
+            told(step + 1, f"inner step {inner}: loss {loss:.2e}")
 
         optimized, found = optimize(Guidance(model, positive, negative, cfg), trajectory, options, method, progress)
         conditioning = null_text_conditioning(optimized, negative)
@@ -137,7 +139,7 @@ class RetraceNullTextConditioning(RetraceNode):
         return io.Schema(
             node_id="RetraceNullTextConditioning",
             display_name="Null Text Conditioning (Retrace)",
-            category="retrace/reconstruction",
+            category="Retrace/Invert",
             description="Returns the null embeddings of a loaded trajectory as a negative for any sampler: one "
             "entry for each step, active only at its own noise level.",
             search_aliases=["null text", "nti", "negative", "load null embeddings"],

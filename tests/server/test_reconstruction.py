@@ -101,8 +101,9 @@ def test_edit_sample_and_the_stock_sampler_make_the_same_null_text_edit(server, 
 def test_the_optimization_tells_of_itself(server, finished, by_title, pixels):
     prompt, result, events = finished("retrace_null_text")
     optimize = optimizer(prompt)
-    told = [re.match(r"step (\d+) of 10, inner step \d+: loss \S+$", t) for t in progress_texts(events, optimize)]
-    assert {int(line[1]) for line in told if line} == set(range(1, STEPS + 1))
+    line = re.compile(r"step (\d+) of 10, inner step \d+: loss [\d.e+-]+(, about \d+ (s|min) left)?$")
+    told = [line.match(text) for text in progress_texts(events, optimize)]
+    assert {int(each[1]) for each in told if each} == set(range(1, STEPS + 1))
     assert int(re.match(r"model work (\d+) ", result.outputs[optimize]["text"][0])[1]) > STEPS
     (loss,) = server.images(result, optimize)
     assert pixels(loss).std() > 5
