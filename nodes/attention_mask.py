@@ -27,7 +27,7 @@ class RetraceAttentionMask(RetraceNode):
         return io.Schema(
             node_id="RetraceAttentionMask",
             display_name="Attention Mask (Retrace)",
-            category="retrace/editing",
+            category="Retrace/Edit",
             description="Finds an object in an inverted image by its word: evaluates the model at some levels of "
             "the trajectory and maps its attention to the word, or the difference between its "
             "predictions under two prompts (DiffEdit). Returns a heat map and a rough mask, for "

@@ -28,7 +28,7 @@ class RetraceBlendMask(RetraceNode):
         return io.Schema(
             node_id="RetraceBlendMask",
             display_name="Blend Mask (Retrace)",
-            category="retrace/inpainting",
+            category="Retrace/Inpaint",
             description="Prepares a mask for inpainting: inverts, fills holes, grows or shrinks, feathers and snaps "
             "it, in this order, and scales it to latent size without losing thin strokes. Pads an image "
             "to multiples of eight.",

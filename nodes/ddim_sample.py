@@ -36,7 +36,7 @@ class RetraceDDIMSample(RetraceNode):
         return io.Schema(
             node_id="RetraceDDIMSample",
             display_name="DDIM Sample (Retrace)",
-            category="retrace/sampling",
+            category="Retrace/Advanced",
             description="Samples with DDIM from one step of a schedule to another. An inverted latent is used as it "
             "is; a clean one is noised first (img2img) when add_noise is on.",
             search_aliases=["ddim", "ksampler", "start step", "img2img", "resample", "reconstruct"],

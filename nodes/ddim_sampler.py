@@ -18,7 +18,7 @@ class RetraceSamplerDDIM(RetraceNode):
         return io.Schema(
             node_id="RetraceSamplerDDIM",
             display_name="Sampler DDIM (Retrace)",
-            category="retrace/sampling",
+            category="Retrace/Advanced",
             description="DDIM with eta, clipping and dynamic thresholding of the predicted image, for "
             "SamplerCustomAdvanced and every node that takes a SAMPLER.",
             search_aliases=["ddim", "eta", "clip sample", "dynamic thresholding"],

@@ -20,7 +20,7 @@ class RetraceDepthToImage(RetraceNode):
         return io.Schema(
             node_id="RetraceDepthToImage",
             display_name="Depth To Image (Retrace)",
-            category="retrace/inpainting",
+            category="Retrace/Hints",
             description="Prepares a depth checkpoint (stable-diffusion-2-depth, five input channels) for sampling: "
             "concatenates the depth to the latent, where ComfyUI would add an inpainting model's mask "
             "and image.",

@@ -33,7 +33,7 @@ class RetraceEditImage(RetraceNode):
         return io.Schema(
             node_id="RetraceEditImage",
             display_name="Edit Image (Retrace)",
-            category="retrace/editing",
+            category="Retrace/Edit",
             description="Edits a photo: describe what it shows and what it should show. The photo is inverted, edited and put "
             "back at its own size; what the edit does not touch keeps its pixels.",
             search_aliases=[

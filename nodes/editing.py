@@ -25,7 +25,7 @@ class RetraceEditSample(RetraceNode):
         return io.Schema(
             node_id="RetraceEditSample",
             display_name="Edit Sample (Retrace)",
-            category="retrace/editing",
+            category="Retrace/Edit",
             description="Continues any trajectory with the matching sampler: the source prompt gives the image "
             "back, another prompt gives an edit. With the source as first row, that row is held on the "
             "trajectory (direct inversion), which attention editing needs.",

@@ -57,7 +57,7 @@ class RetraceDrawPose(RetraceNode):
         return io.Schema(
             node_id="RetraceDrawPose",
             display_name="Draw Pose (Retrace)",
-            category="retrace/hints",
+            category="Retrace/Hints",
             description=(
                 "Draws OpenPose keypoints (body, hands, face) as the skeleton image that openpose ControlNets were "
                 "trained on. Takes JSON text, or the keypoints of any pose node."
@@ -113,7 +113,7 @@ class RetraceEstimateDepth(RetraceNode):
         return io.Schema(
             node_id="RetraceEstimateDepth",
             display_name="Estimate Depth (Retrace)",
-            category="retrace/hints",
+            category="Retrace/Hints",
             description=(
                 "Estimates a depth map (near is white) with a Depth Anything or DPT model that you put into "
                 "models/transformers. Nothing is downloaded. The hint has the image's size."
@@ -149,7 +149,7 @@ class RetraceEstimatePose(RetraceNode):
         return io.Schema(
             node_id="RetraceEstimatePose",
             display_name="Estimate Pose (Retrace)",
-            category="retrace/hints",
+            category="Retrace/Hints",
             description=(
                 "Estimates poses with a ViTPose model and an RT-DETR person detector that you put into "
                 "models/transformers, and draws the skeletons. Nothing is downloaded."

@@ -19,7 +19,7 @@ class RetraceWorkingCrop(RetraceNode):
         return io.Schema(
             node_id="RetraceWorkingCrop",
             display_name="Working Crop (Retrace)",
-            category="retrace/inpainting",
+            category="Retrace/Inpaint",
             description="Brings a photo to the model's size and keeps its aspect. With a small mask it cuts out the part "
             "around it, so that the edit happens at full resolution. Pixel Composite puts the edit back.",
             search_aliases=["resize to model", "crop and stitch", "inpaint crop", "multiple of 8", "full resolution"],
@@ -76,7 +76,7 @@ class RetraceChangedRegion(RetraceNode):
         return io.Schema(
             node_id="RetraceChangedRegion",
             display_name="Changed Region (Retrace)",
-            category="retrace/inpainting",
+            category="Retrace/Inpaint",
             description="Finds where an edit changed the picture, from the edit and the same picture without it, and returns "
             "a soft mask. Pixel Composite then keeps the photo's own pixels everywhere else.",
             search_aliases=["difference mask", "changed area", "compare", "diff", "keep background"],

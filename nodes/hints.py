@@ -141,7 +141,7 @@ class RetracePreprocessor(RetraceNode):
         return io.Schema(
             node_id="RetracePreprocessor",
             display_name="ControlNet Hint (Retrace)",
-            category="retrace/hints",
+            category="Retrace/Hints",
             description=(
                 "Makes the hint image for a ControlNet or T2I-Adapter from a picture: edges, lines, scribbles, "
                 "tiles, normals and more. Needs no model and no download, and keeps the image's size."

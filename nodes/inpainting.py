@@ -82,7 +82,7 @@ class RetraceLatentBlend(RetraceNode):
         return io.Schema(
             node_id="RetraceLatentBlend",
             display_name="Latent Blend (Retrace)",
-            category="retrace/inpainting",
+            category="Retrace/Inpaint",
             description="Wraps a SAMPLER so that it repaints the image inside a mask and restores the unmasked area "
             "at every step, from the noised image or from its inverted trajectory. For every node that "
             "takes a SAMPLER.",
@@ -116,8 +116,8 @@ class RetraceLatentBlendSample(RetraceNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetraceLatentBlendSample",
-            display_name="Latent Blend Sample (Retrace)",
-            category="retrace/inpainting",
+            display_name="Latent Blend Sample: inpaint (Retrace)",
+            category="Retrace/Inpaint",
             description="Inpaints a latent with DDIM: repaints the image inside the mask under the prompt and keeps "
             "the rest, with the strength of diffusers' inpainting pipelines.",
             search_aliases=["inpaint", "inpainting", "legacy inpaint", "blended latent diffusion", "repaint", "mask"],

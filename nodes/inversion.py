@@ -10,7 +10,7 @@ from ..host.guided import Guidance
 from ..host.inversion import invert
 from ..host.latents import latent_samples, without_noise_mask
 from ..host.model_facts import model_facts
-from ..host.report import absent_output, report
+from ..host.report import absent_output, report, step_teller
 from ..host.trajectory_noise import trajectory_state
 from ..inversion.methods import methods_of, settings_of
 from ..samplers.schedule import Spacing, Terminal
@@ -40,8 +40,8 @@ class RetraceDDIMInvert(RetraceNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetraceDDIMInvert",
-            display_name="DDIM Invert (Retrace)",
-            category="retrace/inversion",
+            display_name="DDIM Invert: unsample (Retrace)",
+            category="Retrace/Invert",
             description="Inverts an image: runs DDIM backward to noise and keeps every state. Sampled forward "
             "again, the same prompt at cfg 1 gives the image back, and another prompt gives an edit of "
             "it.",
@@ -126,7 +126,7 @@ class RetraceDDIMInvert(RetraceNode):
         samples = latent_samples(latent, model)
         schedule = facts.schedule(steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
-        trajectory = invert(guidance, samples, schedule, facts, method, given)
+        trajectory = invert(guidance, samples, schedule, facts, method, given, step_teller(cls, steps))
         sigmas = trajectory.remaining_sigmas(0)
         carrier = without_noise_mask(latent)
         noise = absent_output(NO_LATENT) if facts.path.a(sigmas[0]) == 0 else trajectory_state(carrier, trajectory, 0)

@@ -16,12 +16,19 @@ class RetraceMasaCtrl(RetraceNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetraceMasaCtrl",
-            display_name="MasaCtrl (Retrace)",
-            category="retrace/editing",
+            display_name="MasaCtrl: pose (Retrace)",
+            category="Retrace/Edit",
             description="Uses the source's content in the edit through mutual self-attention: for prompts that "
             "change pose, layout or number while things keep their appearance. Sample a batch whose "
             "first row is the source and whose other rows are targets.",
-            search_aliases=["masactrl", "mutual self-attention", "non-rigid edit", "consistent", "pose edit"],
+            search_aliases=[
+                "masactrl",
+                "mutual self-attention",
+                "change pose",
+                "non-rigid edit",
+                "consistent",
+                "pose edit",
+            ],
             inputs=[
                 unet_input(),
                 io.Int.Input(

@@ -18,7 +18,7 @@ class RetraceCompareImages(RetraceNode):
         return io.Schema(
             node_id="RetraceCompareImages",
             display_name="Compare Images (Retrace)",
-            category="retrace/measuring",
+            category="Retrace/Advanced",
             description="PSNR and SSIM of two images, overall or on one side of a mask, and a heat map of their "
             "differences.",
             search_aliases=["psnr", "ssim", "difference", "heat map", "metric", "quality"],

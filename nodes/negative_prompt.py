@@ -15,7 +15,7 @@ class RetraceNegativePrompt(RetraceNode):
         return io.Schema(
             node_id="RetraceNegativePrompt",
             display_name="Negative Prompt (Retrace)",
-            category="retrace/reconstruction",
+            category="Retrace/Edit",
             description="Negative-prompt inversion: uses the source prompt as the negative, so that guidance "
             "amplifies only what sets the new prompt apart. Reconstructs as well as at cfg 1, at no "
             "extra cost.",

@@ -27,9 +27,9 @@ class RetraceNode(io.ComfyNode):
 
     @classmethod
     def title(cls) -> str:
-        """The node's name in messages."""
+        """The node's name in messages: of "DDIM Invert: unsample (Retrace)", only the name that help pages use."""
         schema = cls.define_schema()
-        return (schema.display_name or schema.node_id).removesuffix(" (Retrace)")
+        return (schema.display_name or schema.node_id).removesuffix(" (Retrace)").partition(": ")[0]
 
 
 def _checked(execute: Execute) -> Execute:

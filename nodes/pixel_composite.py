@@ -20,7 +20,7 @@ class RetracePixelComposite(RetraceNode):
         return io.Schema(
             node_id="RetracePixelComposite",
             display_name="Pixel Composite (Retrace)",
-            category="retrace/inpainting",
+            category="Retrace/Inpaint",
             description="Restores the source's own pixels wherever the mask is black, bit for bit, and hides the "
             "seam inside the mask by fading, color matching or Poisson blending.",
             search_aliases=["composite", "paste back", "stitch", "seamless clone", "poisson", "color match", "overlay"],

@@ -14,13 +14,21 @@ class RetracePlugAndPlay(RetraceNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetracePlugAndPlay",
-            display_name="Plug and Play (Retrace)",
-            category="retrace/editing",
+            display_name="Plug and Play: style (Retrace)",
+            category="Retrace/Edit",
             description="Keeps the source's layout while the prompt changes everything else, by injecting the "
             "source's features and self-attention into the edit. For changes of style, material or the "
             "whole scene. Sample a batch whose first row is the source and whose other rows are "
             "targets.",
-            search_aliases=["pnp", "plug and play", "feature injection", "image to image translation", "structure"],
+            search_aliases=[
+                "pnp",
+                "plug and play",
+                "style",
+                "change style",
+                "feature injection",
+                "image to image translation",
+                "structure",
+            ],
             inputs=[
                 unet_input(),
                 io.Float.Input(

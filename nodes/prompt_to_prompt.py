@@ -25,13 +25,15 @@ class RetracePromptToPrompt(RetraceNode):
     def define_schema(cls) -> io.Schema:
         return io.Schema(
             node_id="RetracePromptToPrompt",
-            display_name="Prompt to Prompt (Retrace)",
-            category="retrace/editing",
+            display_name="Prompt to Prompt: change words (Retrace)",
+            category="Retrace/Edit",
             description="Changes words of a prompt and keeps the rest by taking attention maps from the source. "
                         "Returns a patched model and one conditioning with a row for the source prompt and for each "
                         "target; sample a latent batch with the same number of rows, the first of which is the "
                         "source.",
-            search_aliases=["p2p", "prompt-to-prompt", "word swap", "attention control", "reweight", "local blend", "edit"],
+            search_aliases=[
+                "p2p", "prompt-to-prompt", "change word", "word swap", "attention control", "reweight", "local blend", "edit",
+            ],
             inputs=[
                 unet_input(),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),

@@ -18,7 +18,7 @@ class RetraceProximalGuidance(RetraceNode):
         return io.Schema(
             node_id="RetraceProximalGuidance",
             display_name="Proximal Guidance (Retrace)",
-            category="retrace/reconstruction",
+            category="Retrace/Edit",
             description="Applies guidance only where the prompts really differ: small entries of the guidance "
             "direction are set to 0, so the rest of the image follows the negative.",
             search_aliases=["proxnpi", "prox", "threshold cfg", "guidance mask"],

@@ -17,7 +17,7 @@ class RetraceDDIMScheduler(RetraceNode):
         return io.Schema(
             node_id="RetraceDDIMScheduler",
             display_name="DDIM Scheduler (Retrace)",
-            category="retrace/schedule",
+            category="Retrace/Advanced",
             description="The noise levels of a DDIM schedule, looked up in the model's own noise schedule, for any "
             "sampler that takes SIGMAS. With the settings of DDIM Invert you get the levels that the "
             "inversion visited.",
@@ -49,7 +49,7 @@ class RetraceSchedulePlot(RetraceNode):
         return io.Schema(
             node_id="RetraceSchedulePlot",
             display_name="Schedule Plot (Retrace)",
-            category="retrace/schedule",
+            category="Retrace/Advanced",
             description="Plots the model's signal level (square root of alpha bar) and noise level (sigma) against "
             "the timestep, with the steps of a DDIM schedule as dots.",
             search_aliases=["plot", "alphas", "sigmas", "noise schedule", "curve"],

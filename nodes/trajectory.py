@@ -30,7 +30,7 @@ class RetraceTrajectoryLatent(RetraceNode):
         return io.Schema(
             node_id="RetraceTrajectoryLatent",
             display_name="Trajectory Latent (Retrace)",
-            category="retrace/trajectory",
+            category="Retrace/Invert",
             description="Takes the state at a start step from a trajectory, with the remaining noise levels. Any "
             "deterministic sampler continues from there: SamplerCustomAdvanced with DisableNoise and "
             "these sigmas, KSamplerAdvanced with add_noise disabled, or DDIM Sample.",
@@ -82,7 +82,7 @@ class RetraceTrajectoryPreview(RetraceNode):
         return io.Schema(
             node_id="RetraceTrajectoryPreview",
             display_name="Trajectory Preview (Retrace)",
-            category="retrace/trajectory",
+            category="Retrace/Invert",
             description="Shows the clean image that the model predicts at each step of the inversion, from the "
             "image end to the noise end, as a grid.",
             search_aliases=["contact sheet", "grid", "denoised", "x0"],
@@ -111,7 +111,7 @@ class RetraceSaveTrajectory(RetraceNode):
         return io.Schema(
             node_id="RetraceSaveTrajectory",
             display_name="Save Trajectory (Retrace)",
-            category="retrace/trajectory",
+            category="Retrace/Invert",
             description="Saves a trajectory as a .safetensors file in the output folder: invert once, edit many times.",
             search_aliases=["export inversion", "save inversion"],
             inputs=[
@@ -140,7 +140,7 @@ class RetraceLoadTrajectory(RetraceNode):
         return io.Schema(
             node_id="RetraceLoadTrajectory",
             display_name="Load Trajectory (Retrace)",
-            category="retrace/trajectory",
+            category="Retrace/Invert",
             description="Loads a trajectory that Save Trajectory wrote, from output/trajectories or "
             "input/trajectories.",
             search_aliases=["import inversion", "load inversion"],

@@ -19,7 +19,7 @@ class RetraceTrajectoryNoise(RetraceNode):
         return io.Schema(
             node_id="RetraceTrajectoryNoise",
             display_name="Trajectory Noise (Retrace)",
-            category="retrace/trajectory",
+            category="Retrace/Invert",
             description="Takes the state at a start step from a trajectory as NOISE for SamplerCustomAdvanced, with the clean "
             "latent that it belongs to. Works at every level, also at the noise end of a flow model (Flux, SD3), which no "
             "LATENT can carry.",

@@ -37,7 +37,7 @@ def test_every_node_is_registered(object_info):
 @pytest.mark.parametrize("node_id", NODE_IDS)
 def test_a_node_explains_itself(object_info, node_id):
     node = object_info[node_id]
-    assert node["category"].startswith("retrace/")
+    assert node["category"].startswith("Retrace/")
     assert node["description"] and node["display_name"] and node["search_aliases"]
     inputs = {**node["input"].get("required", {}), **node["input"].get("optional", {})}
     assert [name for name, (_, *options) in inputs.items() if not (options and options[0].get("tooltip"))] == []

@@ -98,7 +98,7 @@ def node_names() -> set[str]:
     for path in (ROOT / "nodes").glob("*.py"):
         for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.keyword) and node.arg in ("node_id", "display_name"):
-                names.add(ast.literal_eval(node.value).removesuffix(" (Retrace)"))
+                names.add(ast.literal_eval(node.value).removesuffix(" (Retrace)").partition(": ")[0])
     return names
 
 
