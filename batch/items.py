@@ -1,4 +1,4 @@
-"""What a batch works through: a folder of photos, or a table (.csv, .jsonl) with a row for each."""
+"""What a batch works through: a folder of photos, or a table (.csv, .jsonl, PIE-Bench's mapping file) with a row for each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from .pie_bench import read_entries, rows_of
 
 PHOTOS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 
@@ -40,10 +42,10 @@ def read_items(source: Path) -> list[Item]:
     if source.is_dir():
         photos = sorted(path for path in source.rglob("*") if path.suffix.lower() in PHOTOS)
         rows = [{"image": str(path.relative_to(source))} for path in photos]
-    elif source.suffix.lower() in (".csv", ".jsonl") and source.is_file():
-        rows = _read_csv(source) if source.suffix.lower() == ".csv" else _read_jsonl(source)
+    elif source.suffix.lower() in READERS and source.is_file():
+        rows = READERS[source.suffix.lower()](source)
     else:
-        raise InputError([f"{source} is neither a folder nor a .csv or .jsonl file that exists."])
+        raise InputError([f"{source} is neither a folder nor a .csv, .jsonl or .json file that exists."])
     folder = source if source.is_dir() else source.parent
     items = [_item(row, folder, number) for number, row in enumerate(rows, 1)]
     faults = [] if items else [f"{source} has no photos or rows."]
@@ -102,3 +104,13 @@ def _read_jsonl(path: Path) -> list[dict[str, str]]:
     if faults:
         raise InputError(faults)
     return rows
+
+
+def _read_mapping(path: Path) -> list[dict[str, str]]:
+    try:
+        return rows_of(read_entries(path))
+    except ValueError as error:
+        raise InputError([str(error)]) from error
+
+
+READERS = {".csv": _read_csv, ".jsonl": _read_jsonl, ".json": _read_mapping}

@@ -36,7 +36,8 @@ class Ledger:
         self._lock = _locked(folder / "lock")
         try:
             self._check_job(job)
-            self.entries = self._read()
+            entries = [Entry(**line) for line in read_lines(folder / "ledger.jsonl")]
+            self.entries = {entry.key: entry for entry in entries}
             self._file = (folder / "ledger.jsonl").open("ab")
         except BaseException:
             self._lock.close()
@@ -72,18 +73,17 @@ class Ledger:
         else:
             write_whole(path, json.dumps(job, indent=2, ensure_ascii=False).encode())
 
-    def _read(self) -> dict[str, Entry]:
-        """The entries by key, the last of each; a line that a crash tore off is cut away."""
-        path = self.folder / "ledger.jsonl"
-        if not path.exists():
-            return {}
-        content = path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            with path.open("r+b") as file:
-                file.truncate(whole)
-        entries = [Entry(**json.loads(line)) for line in content[:whole].splitlines()]
-        return {entry.key: entry for entry in entries}
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines, none if it does not exist; a line that a crash tore off is cut away."""
+    if not path.exists():
+        return []
+    content = path.read_bytes()
+    whole = content.rfind(b"\n") + 1
+    if whole < len(content):
+        with path.open("r+b") as file:
+            file.truncate(whole)
+    return [json.loads(line) for line in content[:whole].splitlines()]
 
 
 def write_whole(path: Path, content: bytes) -> None:
