@@ -66,6 +66,16 @@ def latent_samples(latent: Latent, model: ModelPatcher) -> Tensor:
     return samples
 
 
+def image_samples(latent: Latent, model: ModelPatcher) -> Tensor:
+    """`latent_samples` of an encoded image. Raises ValueError, too, for a trajectory's state, which is an image with noise."""
+    level = _level(latent)
+    if level is not None:
+        raise ValueError(
+            f"the latent is a trajectory's state at sigma {level.sigma:.4f}, with its noise; give the image itself (VAE Encode)."
+        )
+    return latent_samples(latent, model)
+
+
 def picture_size(model: ModelPatcher, samples: Tensor) -> tuple[int, int]:
     """Height and width in pixels of the image that samples [..., h, w] encode."""
     latent_format: Any = model.get_model_object("latent_format")
@@ -108,11 +118,15 @@ def with_samples(latent: Latent, samples: Tensor) -> Latent:
 
 def require_level(latent: Latent, sigma: float, chosen: str) -> None:
     """Raise ValueError, naming what was `chosen`, if the samples are a trajectory's state at a level other than sigma."""
-    level: Level | None = latent.get(LEVEL)
-    if level is None or level.samples is not latent["samples"]:
-        return
-    if abs(sigma - level.sigma) > SIGMA_TABLE_TOLERANCE * level.sigma:
+    level = _level(latent)
+    if level is not None and abs(sigma - level.sigma) > SIGMA_TABLE_TOLERANCE * level.sigma:
         raise ValueError(
             f"{chosen} begin at sigma {sigma:.4f}, but the latent is the trajectory's state at sigma "
             f"{level.sigma:.4f}; give {level.inputs}."
         )
+
+
+def _level(latent: Latent) -> Level | None:
+    """Where the samples are on a trajectory; None if they are not its state, or no longer."""
+    level: Level | None = latent.get(LEVEL)
+    return level if level is not None and level.samples is latent["samples"] else None

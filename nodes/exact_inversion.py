@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..host.guided import Guidance
 from ..host.inversion import invert
-from ..host.latents import latent_samples
+from ..host.latents import image_samples
 from ..host.model_facts import model_facts
 from ..host.report import report, step_teller
 from ..inversion.methods import methods_of, settings_of
@@ -98,7 +98,7 @@ class RetraceExactInvert(RetraceNode):
         terminal: Terminal,
     ) -> io.NodeOutput:
         facts = model_facts(model)
-        samples = latent_samples(latent, model)
+        samples = image_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
         schedule = facts.schedule(steps, spacing, terminal)
         given = {"mixing": mixing, "gamma": gamma}
@@ -164,7 +164,7 @@ class RetraceEditFriendlyInvert(RetraceNode):
         terminal: Terminal,
     ) -> io.NodeOutput:
         facts = model_facts(model)
-        samples = latent_samples(latent, model)
+        samples = image_samples(latent, model)
         guidance = Guidance(model, positive, negative, cfg)
         schedule = facts.schedule(steps, spacing, terminal)
         given = {"order": solver, "eta": eta}

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..host.embedded_guidance import takes_guidance, with_guidance
 from ..host.guided import Guidance
 from ..host.inversion import invert
-from ..host.latents import latent_samples, without_noise_mask
+from ..host.latents import image_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import absent_output, report, step_teller
 from ..host.trajectory_noise import TrajectoryNoise, trajectory_state
@@ -140,7 +140,7 @@ class RetraceFlowInvert(RetraceNode):
             raise ValueError(
                 f"guidance is {guidance:g}, but the model has no guidance embedded; set guidance to 1, and use cfg with a negative."
             )
-        samples = latent_samples(latent, model)
+        samples = image_samples(latent, model)
         schedule = simple_schedule(facts.sigma_table, steps) if sigmas is None else given_schedule(sigmas)
         walk = Guidance(model, positive, negative, cfg)
         trajectory = invert(walk, samples, schedule, facts, solver, given, step_teller(cls, schedule.steps), seed)

@@ -12,7 +12,7 @@ from ..host.blend_plan import BlendPlan
 from ..host.blending import blend_latent, wrapped
 from ..host.ddim import initial_noise
 from ..host.guided import Guidance
-from ..host.latents import latent_samples, with_samples
+from ..host.latents import image_samples, with_samples
 from ..host.model_facts import model_facts
 from ..host.naming import LOGGER
 from ..host.report import report
@@ -176,7 +176,7 @@ class RetraceLatentBlendSample(RetraceNode):
         trajectory: Trajectory | None = None,
     ) -> io.NodeOutput:
         facts = model_facts(model)
-        samples = latent_samples(latent, model)
+        samples = image_samples(latent, model)
         plan = BlendPlan(
             source=kept_from, mask=mask, over_time=mask_over_time, dilations=dilations, trajectory=trajectory
         )

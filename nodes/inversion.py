@@ -8,7 +8,7 @@ from comfy_api.latest import io
 
 from ..host.guided import Guidance
 from ..host.inversion import invert
-from ..host.latents import latent_samples, without_noise_mask
+from ..host.latents import image_samples, without_noise_mask
 from ..host.model_facts import model_facts
 from ..host.report import absent_output, report, step_teller
 from ..host.trajectory_noise import trajectory_state
@@ -123,7 +123,7 @@ class RetraceDDIMInvert(RetraceNode):
         given = {"fixed_point_iterations": fixed_point_iterations, "acceleration": acceleration}
         require_used(given, method, SETTINGS)
         facts = model_facts(model)
-        samples = latent_samples(latent, model)
+        samples = image_samples(latent, model)
         schedule = facts.schedule(steps, spacing, terminal)
         guidance = Guidance(model, positive, negative, cfg)
         trajectory = invert(guidance, samples, schedule, facts, method, given, step_teller(cls, steps))

@@ -5,6 +5,8 @@ import torch
 from node_call import run_node
 from retrace_pack.host.latents import LEVEL, with_samples
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
+from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
+from retrace_pack.nodes.inpainting import RetraceLatentBlendSample
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
 
@@ -75,6 +77,21 @@ def test_what_stock_nodes_made_of_the_state_is_not_judged(inverted):
     masked = nodes.SetLatentNoiseMask().set_mask(state, torch.ones(1, 16, 16))[0]
     with pytest.raises(ValueError, match="give steps 10, start_step 4"):
         sample(model, cond, masked, start_step=2)
+
+
+@pytest.mark.parametrize(
+    "node", [RetraceDDIMInvert, RetraceExactInvert, RetraceEditFriendlyInvert, RetraceLatentBlendSample]
+)
+def test_a_state_is_refused_where_the_image_is_needed(inverted, monkeypatch, node):
+    """It would be inverted, or kept outside of a mask, with its noise."""
+    model, cond, (trajectory, noise, _) = inverted
+    monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was called"))
+    state = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=4).result[0]
+    for latent in (noise, state):
+        with pytest.raises(
+            ValueError, match=r"the latent is a trajectory's state at sigma \d+\.\d+, with its noise; give the image"
+        ):
+            run_node(node, model=model, positive=cond, negative=cond, latent=latent, steps=STEPS)
 
 
 def test_a_state_that_gets_noise_of_its_own_and_the_right_level_run(inverted):

@@ -200,7 +200,7 @@ FAULTS = (
     ),
     Fault(
         "host/latents.py",
-        ' or level.samples is not latent["samples"]',
+        ' and level.samples is latent["samples"]',
         "",
         (f"{COMPONENT}/test_latent_level.py::test_what_stock_nodes_made_of_the_state_is_not_judged",),
         "a level is believed of other samples",
