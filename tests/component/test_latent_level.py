@@ -83,7 +83,7 @@ def test_what_stock_nodes_made_of_the_state_is_not_judged(inverted):
     "node", [RetraceDDIMInvert, RetraceExactInvert, RetraceEditFriendlyInvert, RetraceLatentBlendSample]
 )
 def test_a_state_is_refused_where_the_image_is_needed(inverted, monkeypatch, node):
-    """It would be inverted, or kept outside of a mask, with its noise."""
+    """It would be inverted, or kept outside a mask, with its noise."""
     model, cond, (trajectory, noise, _) = inverted
     monkeypatch.setattr(type(model.model), "apply_model", lambda *_, **__: pytest.fail("the network was called"))
     state = run_node(RetraceTrajectoryLatent, trajectory=trajectory, start_step=4).result[0]
