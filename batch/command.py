@@ -45,9 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(options: argparse.Namespace, items: list[Item], workflow: dict, settings: list[Setting], pool: Pool) -> int:
     graph = as_prompt(workflow, pool.node_definitions())
-    given = {(setting.title, setting.input) for setting in settings}
-    defaults = default_settings(graph, items) if not options.set else []
-    settings += [setting for setting in defaults if (setting.title, setting.input) not in given]
+    settings += default_settings(graph, items, settings)
     tasks = tasks_of(items, graph, settings)
     job = {"workflow": options.workflow, "set": sorted(options.set), **pool.facts()}
     if options.dry_run:

@@ -12,7 +12,8 @@ from .server import ComfyServer
 from .workflow import RESULTS, Graph, nodes_of, title_of
 
 SUBFOLDER = "retrace-batch"
-POLL_SECONDS = 0.25
+FIRST_POLL, LAST_POLL = 0.01, 0.25
+"""Seconds between looks at the server, more and more: a small item does not wait, a long one is not disturbed."""
 
 REJECTED, NODE, TIMEOUT, MEMORY, SERVER, WORKER = (
     "rejected", "node", "timeout", "memory", "server died", "worker died",
@@ -124,14 +125,15 @@ class ComfyWorker:
         return self._api.post_prompt({"prompt": order.graph}) if failed else prompt_id
 
     def _wait(self, prompt_id: str) -> None:
-        deadline = time.monotonic() + self._timeout
+        deadline, pause = time.monotonic() + self._timeout, FIRST_POLL
         while self._api.history(prompt_id) is None:
             if time.monotonic() > deadline:
                 self._api.interrupt()
                 raise TimeoutError(f"not done after {self._timeout:g} seconds")
             if not self._api.is_queued(prompt_id) and self._api.history(prompt_id) is None:
                 raise NoAnswerError(f"the server has lost the prompt {prompt_id}")
-            time.sleep(POLL_SECONDS)
+            time.sleep(pause)
+            pause = min(1.5 * pause, LAST_POLL)
 
 
 def _file_name(order: Order, node: str, number: int, nodes: int, images: int, stored: str) -> str:

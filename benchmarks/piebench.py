@@ -83,8 +83,7 @@ def _edit(options: argparse.Namespace, pool: Pool, method: Method, folder: Path,
     graph = method.graph(pool.node_definitions())
     more = [*([f"Checkpoint.ckpt_name={options.checkpoint}"] if options.checkpoint else []), *options.set]
     settings = method.all_settings(more)
-    if not method.settings:
-        settings += default_settings(graph, items)
+    settings += default_settings(graph, items, settings)
     job = {
         "workflow": method.template,
         "set": [f"{each.title}.{each.input}={each.value}" for each in settings],

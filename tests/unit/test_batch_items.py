@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from retrace_pack.batch.defaults import COLUMNS
+from retrace_pack.batch.defaults import COLUMNS, default_settings
 from retrace_pack.batch.items import InputError, Item, read_items
 from retrace_pack.batch.tasks import tasks_of
 from retrace_pack.batch.workflow import TEMPLATES, Setting, as_prompt, fill, read_workflow
@@ -102,6 +102,17 @@ def test_a_setting_that_does_not_fit_is_refused(setting, fault):
 def test_a_setting_of_another_form_is_refused(text):
     with pytest.raises(InputError, match="not of the form"):
         Setting.parse(text)
+
+
+def test_columns_go_to_their_places_unless_a_setting_says_otherwise():
+    rows = [item(after="a dog")]
+    place = Setting("Target prompt", "text", "{after}")
+    assert default_settings(GRAPH, rows, [Setting.parse("Edit.cfg=4")]) == [place]
+    assert default_settings(GRAPH, rows, [Setting.parse("Target prompt.text=a cat")]) == []
+    assert default_settings(GRAPH, rows, [Setting.parse("Edit.words=now {after}")]) == []
+    assert default_settings(GRAPH, [*rows, item()], []) == []
+    with pytest.raises(InputError, match="'before'.*'Source prompt'"):
+        default_settings(GRAPH, [item(before="a cat")], [])
 
 
 def test_a_mask_needs_a_node_that_loads_it():
