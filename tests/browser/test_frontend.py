@@ -2,12 +2,15 @@
 
 import base64
 import json
+import re
+from html import escape
 from itertools import combinations
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+DOCS = ROOT / "web" / "docs"
 NOTEBOOK = "7 Invert, rebuild, edit"
 
 
@@ -165,12 +168,8 @@ def test_the_picture_of_the_readme_opens_its_workflow_when_dropped(frontend):
             assert each == tested[node]
 
 
-def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
-    """As a person opens it: a click on the node's title, and one on the "i" of the toolbox that appears over it.
-
-    The page is shown with its picture.
-    """
-    frontend.open(json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8")))
+def open_help(frontend) -> None:
+    """Of the node Invert: a click on its title, and one on the "i" of the toolbox that appears over it."""
     title = frontend.page.evaluate(
         """() => {
             const node = app.graph.nodes.find(node => node.title === 'Invert')
@@ -184,14 +183,102 @@ def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
     frontend.wait_until_drawn()
     frontend.page.mouse.click(*title)
     frontend.page.get_by_test_id("info-button").click()
+
+
+def as_html(page: str) -> str:
+    """A help page as far as widths go: its lists, headings, code, links and bold words."""
+    lines = []
+    for line in escape(re.sub(r"!\[.*?\]\(.*?\)", "", page), quote=False).splitlines():
+        for markdown, html in ((r"`(.*?)`", "code"), (r"\*\*(.*?)\*\*", "strong"), (r"\[(.*?)\]\(.*?\)", "a")):
+            line = re.sub(markdown, rf"<{html}>\1</{html}>", line)
+        listed = line.startswith(("- ", "* "))
+        lines.append(
+            f"<ul><li>{line[2:]}</li></ul>" if listed else f"<h1>{line}</h1>" if line[:1] == "#" else f"<p>{line}</p>"
+        )
+    return "".join(lines)
+
+
+def too_wide_for_the_help_panel(frontend, pages: dict[str, str]) -> dict[str, list[str]]:
+    """Page -> its texts that reach beyond the open help panel of a small screen, where the panel is narrowest."""
+    before = frontend.page.viewport_size
+    frontend.page.set_viewport_size({"width": 1280, "height": 800})
+    try:
+        frontend.wait_until_drawn()
+        return frontend.page.evaluate(
+            """pages => {
+                const help = document.querySelector('.node-help-content')
+                const shown = help.querySelector('.markdown-content')
+                const reach = each => {
+                    const {left, right} = each.getBoundingClientRect()
+                    return Math.max(right, left + each.scrollWidth)
+                }
+                const wide = html => {
+                    if (html) shown.innerHTML = html
+                    const limit = help.getBoundingClientRect().right + 1
+                    return [...shown.querySelectorAll('*')].filter(each => reach(each) > limit).map(each => each.innerText)
+                }
+                const found = {'as the frontend shows it': wide(''),
+                    ...Object.fromEntries(Object.entries(pages).map(([page, html]) => [page, wide(html)]))}
+                return Object.fromEntries(Object.entries(found).filter(([page, texts]) => texts.length))
+            }""",
+            pages,
+        )
+    finally:
+        frontend.page.set_viewport_size(before)
+
+
+def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
+    """As a person opens it. The page is shown with its picture, and no page is wider than the panel of a small screen."""
+    frontend.open(json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8")))
+    open_help(frontend)
     try:
         frontend.wait_for_text("Each iteration evaluates the network again at the state just found")
         frontend.page.wait_for_function(
             "() => document.querySelector('img[src$=\"/pictures/RetraceDDIMInvert.jpg\"]')?.naturalWidth > 0"
         )
         frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "help.png")
+        pages = {str(path.relative_to(DOCS)): as_html(path.read_text(encoding="utf-8")) for path in DOCS.rglob("*.md")}
+        pages["a long word"] = f"<p>{'x' * 60}</p>"
+        assert set(too_wide_for_the_help_panel(frontend, pages)) == {"a long word"}
     finally:
         frontend.page.evaluate("() => app.canvas.deselectAll()")
+
+
+FOUND_BY = {
+    "edit photo": "RetraceEditImage",
+    "remove object": "RetraceEditImage",
+    "change word": "RetraceEditImage",
+    "style": "RetracePlugAndPlay",
+    "inpaint": "RetraceLatentBlendSample",
+    "unsample": "RetraceDDIMInvert",
+}
+
+
+def test_a_search_in_plain_words_shows_the_node_without_scrolling(frontend, server):
+    names = server.get("/object_info")
+    frontend.page.evaluate("() => app.extensionManager.command.execute('Workspace.SearchBox.Toggle')")
+    try:
+        shown = {}
+        for words, node in FOUND_BY.items():
+            name = names[node]["display_name"]
+            frontend.page.get_by_role("combobox", name="Add a node").fill(words)
+            frontend.page.wait_for_function(
+                "name => [...document.querySelectorAll('[role=option]')].some(each => each.innerText.startsWith(name))",
+                arg=name,
+            )
+            frontend.wait_until_drawn()
+            shown[words] = frontend.page.evaluate(
+                """name => {
+                    const option = [...document.querySelectorAll('[role=option]')].find(each => each.innerText.startsWith(name))
+                    const {left, bottom, width} = option.getBoundingClientRect()
+                    return option.contains(document.elementFromPoint(left + width / 2, bottom - 1))
+                }""",
+                name,
+            )
+        frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "search.png")
+    finally:
+        frontend.page.keyboard.press("Escape")
+    assert shown == dict.fromkeys(FOUND_BY, True)
 
 
 def test_in_chinese_the_nodes_are_chinese(frontend, server, small_edit):
