@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).resolve().parent.parent.parent / "web" / "docs"
-LONGEST, LONGEST_CODE, LONGEST_LISTED = 28, 23, 20
+LONGEST, LONGEST_CODE, LONGEST_LISTED = 28, 24, 20
 """Characters that the panel cannot break: of plain text, of code, and of code in a list. The browser tests measure the pages."""
 
 
