@@ -11,7 +11,7 @@ Link = list[Any]
 
 
 class GraphRun:
-    """A graph, and the values that nodes outside of it have as their first output (`given`)."""
+    """A graph. `given`: by id, the first output of the nodes that it links to but does not have."""
 
     def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
         self.graph = dict(graph)
