@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -48,6 +49,7 @@ class ComfyWorker:
     def __init__(self, connect: Callable[[], ComfyApi], timeout: float) -> None:
         """`connect` starts a server or finds one; `timeout` in seconds is for one item. Raises what `connect` raises."""
         self._connect, self._timeout = connect, timeout
+        self._stopped = threading.Event()
         self._api = connect()
 
     def facts(self) -> dict[str, str]:
@@ -63,7 +65,7 @@ class ComfyWorker:
         """Run an order to its end. A server that dies is started again, and the order tried once more."""
         started = time.monotonic()
         answer = self._tried(order)
-        if answer.kind == SERVER and isinstance(self._api, ComfyServer):
+        if answer.kind == SERVER and isinstance(self._api, ComfyServer) and not self._stopped.is_set():
             try:
                 self._restart()
             except ComfyError as error:
@@ -75,12 +77,16 @@ class ComfyWorker:
         return Answer(order.key, answer.files, answer.kind, answer.message, time.monotonic() - started)
 
     def stop(self) -> None:
-        """End the server, where it is the worker's own."""
+        """End the server, where it is the worker's own, and the wait for an order in work, which another thread may run."""
+        self._stopped.set()
+        self._end_server()
+
+    def _end_server(self) -> None:
         if isinstance(self._api, ComfyServer):
             self._api.stop()
 
     def _restart(self) -> None:
-        self.stop()
+        self._end_server()
         self._api = self._connect()
 
     def _tried(self, order: Order) -> Answer:
@@ -132,7 +138,8 @@ class ComfyWorker:
                 raise TimeoutError(f"not done after {self._timeout:g} seconds")
             if not self._api.is_queued(prompt_id) and self._api.history(prompt_id) is None:
                 raise NoAnswerError(f"the server has lost the prompt {prompt_id}")
-            time.sleep(pause)
+            if self._stopped.wait(pause):
+                raise NoAnswerError("the batch was stopped")
             pause = min(1.5 * pause, LAST_POLL)
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -112,3 +113,16 @@ def test_ctrl_c_finishes_what_is_in_work(tmp_path, rows):
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     assert len(ledger(tmp_path)) == len(stub.prompts) < 30
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT for another process")
+def test_the_second_ctrl_c_ends_at_once(tmp_path, rows):
+    stub = Stub(seconds=600)
+    command = [sys.executable, str(ROOT / "scripts" / "batch.py"), *rows(3), "--server", stub.url]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    while not stub.prompts:
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)  # two signals at the same time count as one
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130 and ledger(tmp_path) == []
