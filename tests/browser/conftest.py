@@ -160,7 +160,7 @@ class Frontend:
                 const titled = LiteGraph.NODE_TITLE_HEIGHT
                 if (!LiteGraph.vueNodesMode || !shown) {
                     const [x, y] = node.pos
-                    return [node.title, [x, y - titled, x + node.size[0], y + node.size[1]]]
+                    return [node.title, [x, y - titled, x + node.size[0], y + (node.flags.collapsed ? 0 : node.size[1])]]
                 }
                 const box = shown.getBoundingClientRect()
                 const graphed = (side, start, axis) => (side - start) / scale - offset[axis]

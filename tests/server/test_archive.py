@@ -94,4 +94,4 @@ def test_a_fresh_comfyui_has_every_node_page_and_template_of_the_archive(unpacke
         blueprints = [
             each["name"] for each in server.get("/global_subgraphs").values() if "retrace" in each["info"]["node_pack"]
         ]
-        assert blueprints == [path.stem for path in (unpacked / "subgraphs").glob("*.json")]
+        assert sorted(blueprints) == sorted(path.stem for path in (unpacked / "subgraphs").glob("*.json"))

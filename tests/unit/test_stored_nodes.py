@@ -26,6 +26,34 @@ def test_a_node_names_the_pack_that_installs_it(nodes):
     assert [each for each in ours if each.get("ver") != version] == []
 
 
+def test_the_chinese_blueprint_is_the_english_one_in_other_words():
+    """The frontend translates no blueprints. Its file name is ASCII, because packing takes other names for missing files."""
+    english, chinese = (
+        json.loads((ROOT / "subgraphs" / f"Edit a real image{of}.json").read_text(encoding="utf-8"))
+        for of in ("", " (zh)")
+    )
+
+    def words_and_rest(graph):
+        words = []
+
+        def rest(value, key=""):
+            if key in ("label", "description") or (key in ("name", "title") and value in names):
+                words.append(value)
+                return ""
+            if isinstance(value, dict):
+                return {each: rest(inner, each) for each, inner in value.items()}
+            return [rest(inner) for inner in value] if isinstance(value, list) else value
+
+        (subgraph,) = graph["definitions"]["subgraphs"]
+        names = {subgraph["name"]}
+        text = json.dumps(rest(graph)).replace(subgraph["id"], "")
+        return words, text
+
+    (spoken, same), (translated, again) = words_and_rest(english), words_and_rest(chinese)
+    assert again == same and len(translated) == len(spoken) > 20
+    assert [word for word in translated if not re.search("[\u4e00-\u9fff]", word)] == []
+
+
 def test_a_seed_stays_until_a_person_changes_it(nodes):
     """A seed that changes after every run recomputes an inversion, which takes minutes."""
     controls = {"increment", "decrement", "randomize"}

@@ -5,6 +5,7 @@ Wires are computed as in the frontend: the slots' places, and a Bezier curve fro
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -131,7 +132,7 @@ def output_place(node: Node, index: int) -> Point:
 
 def node_box(node: Node) -> Box:
     (left, top), (width, height) = node["pos"], node["size"]
-    return left, top - TITLE, left + width, top + height
+    return left, top - TITLE, left + width, top + (0 if node["flags"].get("collapsed") else height)
 
 
 def group_box(group: dict[str, Any]) -> Box:
@@ -384,9 +385,21 @@ def test_the_first_template_opens_as_an_app(name, graph):
         assert [name for _, name in shown["inputs"]] == ["image", "before", "after"] and len(shown["outputs"]) == 1
 
 
-def test_a_note_is_short(graph):
-    (note,) = (node["widgets_values"][0] for node in graph["nodes"] if node["type"] in NOTES)
-    assert len(note) <= NOTE
+def test_a_note_is_short_and_says_the_same_in_chinese(graph):
+    """The frontend translates no notes, so there are two, the Chinese one collapsed. Inputs have one name in both."""
+    english, chinese = (node for node in graph["nodes"] if node["type"] in NOTES)
+    assert chinese["flags"] == {"collapsed": True} and english["flags"] == {}
+    said, translated = (node["widgets_values"][0] for node in (english, chinese))
+    assert len(said) <= NOTE and said.isascii()
+    assert (
+        min(
+            len(re.findall(r"[\u4e00-\u9fff]", text)) - least
+            for text, least in ((chinese["title"], 1), (translated, 40))
+        )
+        > 0
+    )
+    assert said.count("\n") == translated.count("\n")
+    assert set(re.findall(r"\*(\w+_\w+)\*", said)) == set(re.findall(r"\*(\w+_\w+)\*", translated))
 
 
 def test_a_thumbnail_is_a_small_square(name):
