@@ -10,6 +10,7 @@ from _graphs import Graphs, Prompt
 from _host import ROOT
 
 STEPS = 10
+FLUX = "9 Invert and edit, Flux"
 WORDS = {
     "Source prompt": "a large white triangle on a purple background",
     "Target prompt": "a large green triangle on a purple background",
@@ -58,10 +59,10 @@ def miniature(name: str, prompt: Prompt) -> Prompt:
 
 
 def stored_workflows(graphs: Graphs) -> Iterator[tuple[str, Prompt]]:
-    """Every template, those of earlier versions among them."""
+    """Every template for Stable Diffusion, those of earlier versions among them."""
     saved = (ROOT / "tests" / "saved_workflows").glob("*/*.json")
     for path in (*sorted((ROOT / "workflows").glob("*.json")), *sorted(saved)):
-        if path.name != "nodes.json":
+        if path.name != "nodes.json" and path.stem != FLUX:
             yield path.stem, miniature(path.stem, graphs.stored(path))
 
 

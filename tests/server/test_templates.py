@@ -21,20 +21,27 @@ TARGETS = {
     "4 New pose or expression": "a large white star on a purple background",
 }
 GREEN = "a large green triangle on a purple background"
+FLUX = "9 Invert and edit, Flux"
 STEPS = 20
 ROOM = 20
 """Pixels that are painted over around the object."""
 
 
 @pytest.fixture(scope="module")
-def template_server():
+def template_server(flux_files):
     """A ComfyUI where the miniature has the names that the templates give their models, and the photo a painted mask."""
     graphs = [json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8")) for name in NAMES]
     named = [model for graph in graphs for node in graph["nodes"] for model in node["properties"].get("models", [])]
-    files = {"checkpoints": TINY / "tiny_sd15.safetensors", "controlnet": TINY / "tiny_controlnet.safetensors"}
+    files = {
+        "checkpoints": TINY / "tiny_sd15.safetensors",
+        "controlnet": TINY / "tiny_controlnet.safetensors",
+        "diffusion_models": flux_files / "tiny_flux_guided.safetensors",
+        "text_encoders": flux_files / "tiny_text.safetensors",
+        "vae": flux_files / "tiny_vae16.safetensors",
+    }
     with ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
-        custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
+        custom_nodes={"retrace": ROOT, "tiny_sd": TINY, "tiny_models": TINY.parent / "tiny_models" / "loader"},
         models={f"{model['directory']}/{model['name']}": files[model["directory"]] for model in named},
         arguments=("--use-pytorch-cross-attention",),
     ) as server:
@@ -151,6 +158,26 @@ def test_a_stock_sampler_rebuilds_the_photo(run):
 def test_the_notebook_path_rebuilds_the_photo(run):
     photo = np.asarray(Image.open(TINY / "demo.png").convert("RGB")).astype(float)
     assert np.abs(run("7 Invert, rebuild, edit")["Reconstruction"] - photo).mean() < 6
+
+
+def test_flux_edits_and_gives_the_photo_back_as_its_note_says(
+    template_server, template_prompt, saved_pictures, by_title
+):
+    """With random weights, so that nothing can be said of the edit but that it is another picture."""
+    prompt = small(FLUX, template_prompt(FLUX, template_server.get("/object_info")))
+    edited = saved_pictures(template_server, prompt)["Edited photo"].astype(float)
+    changes = {"Target prompt": {"value": SOURCE}, "Guidance of the edit": {"guidance": 1.0}, "Edit": {"start_step": 0}}
+    for title, inputs in changes.items():
+        prompt[by_title(prompt, title)]["inputs"] |= inputs
+    encoded, vae = by_title(prompt, "Encode"), by_title(prompt, "VAE")
+    decoded = {"samples": [encoded, 0], "vae": [vae, 0]}
+    prompt["trip"] = {"class_type": "VAEDecode", "inputs": decoded, "_meta": {"title": "Decode"}}
+    saved = {"images": ["trip", 0], "filename_prefix": "trip"}
+    prompt["saved"] = {"class_type": "SaveImage", "inputs": saved, "_meta": {"title": "Round trip"}}
+    pictures = saved_pictures(template_server, prompt)
+    trip = pictures["Round trip"].astype(float)
+    assert trip.std() > 1 and np.abs(edited - trip).mean() > 1
+    assert np.abs(pictures["Edited photo"] - trip).max() <= 1
 
 
 def test_four_hints_come_as_one_grid(run):

@@ -30,7 +30,11 @@ NOTES = ("MarkdownNote", "Note")
 PHOTO = ("LoadImage", 0)
 ANY_SIZE = ("RetraceEditImage", "ImageCompare")
 """What takes a photo as it is: Edit Image gives the result in the photo's own size."""
-CHOSEN = ("CheckpointLoaderSimple", "ControlNetLoader", "LoadImage", "PrimitiveStringMultiline", "PrimitiveInt")
+CHOSEN = (
+    "CheckpointLoaderSimple", "UNETLoader", "DualCLIPLoader", "VAELoader", "ControlNetLoader", "LoadImage",
+    "PrimitiveStringMultiline", "PrimitiveInt",
+)  # fmt: skip
+FLUX = "9 Invert and edit, Flux"
 WIDEST = 2500
 NOTE = 700
 """Characters that are read before a first run."""
@@ -57,6 +61,7 @@ CROSSINGS = {
     "6 Rebuild a photo in any sampler": 29,
     "7 Invert, rebuild, edit": 25,
     "8 Many hints, one ControlNet": 6,
+    FLUX: 10,
 }
 
 
@@ -346,14 +351,14 @@ def test_reroutes_of_different_wires_are_apart(graph):
     assert close == []
 
 
-def test_a_photo_is_resized_first(graph):
+def test_a_photo_is_resized_first(name, graph):
     """Whatever size and shape a photo has, it is encoded in its own shape, at about the pixels that the model was trained on."""
     types = {node["id"]: node["type"] for node in graph["nodes"]}
     takers = {types[target] for _, origin, output, target, *_ in graph["links"] if (types[origin], output) == PHOTO}
     assert takers - set(ANY_SIZE) <= {"ImageScaleToTotalPixels"}
     for node in graph["nodes"]:
         if node["type"] == "ImageScaleToTotalPixels":
-            assert node["widgets_values"][1:] == [0.25, 8]
+            assert node["widgets_values"][1:] == ([1.0, 16] if name == FLUX else [0.25, 8])
 
 
 def test_a_template_is_ours_and_no_wider_than_a_screen_shows(graph):
@@ -411,7 +416,10 @@ def test_every_model_loader_says_where_its_file_comes_from(graph):
     loaders = [node for node in graph["nodes"] if "Loader" in node["type"]]
     assert loaders
     for node in loaders:
-        (model,) = node["properties"]["models"]
-        assert model["name"] == node["widgets_values"][0]
-        assert model["url"].startswith("https://")
-        assert model["directory"]
+        models = node["properties"]["models"]
+        assert [model["name"] for model in models] == node["widgets_values"][: len(models)]
+        files = [value for value in node["widgets_values"] if value.endswith(".safetensors")]
+        assert len(models) == len(files) > 0
+        for model in models:
+            assert model["url"].startswith("https://")
+            assert model["directory"]
