@@ -1,4 +1,4 @@
-"""The batch command on a real ComfyUI: killed servers and drivers lose nothing and leave nothing behind."""
+"""The batch command on a real ComfyUI: killed servers and drivers lose nothing and leave nothing behind. PIE-Bench's methods."""
 
 import json
 import os
@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from world.pie_set import write_pie_set
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
@@ -80,3 +81,20 @@ def test_killed_servers_and_drivers_lose_nothing_and_leave_nothing(tmp_path, ser
     for entry in entries:
         (name,) = entry["files"]
         assert Image.open(out / "images" / name).size == (64, 64)
+
+
+def test_every_method_of_pie_bench_edits(tmp_path, server, monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    import piebench
+
+    write_pie_set(tmp_path / "data", 10, 64, samples=1)
+    common = ["--data", str(tmp_path / "data"), "--output", str(tmp_path / "out"), "--count", "1"]
+    common += ["--server", server.url, "--checkpoint", "tiny_sd15.safetensors"]
+    from_table = [name for name in piebench.METHODS if name != "edit-image"]
+    small = ["--set", "Invert.steps=2", "--set", "Resize.megapixels=0.01"]
+    easy = ["--set", "Edit Image.steps=10", "--set", "Edit Image.working_size=64"]
+    assert piebench.main([*common, "--methods", *from_table, *small]) == 0
+    assert piebench.main([*common, "--methods", "edit-image", *easy]) == 0
+    for name in piebench.METHODS:
+        (image,) = (tmp_path / "out" / name / "images").iterdir()
+        assert np.asarray(Image.open(image)).std() > 0, name
