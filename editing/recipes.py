@@ -9,7 +9,7 @@ from typing import Literal
 
 from .kinds import Kind
 
-Family = Literal["sd1", "sd2", "sdxl"]
+Family = Literal["sd1", "sd2", "sdxl", "flux", "flux_cfg", "flux2", "sd3", "qwen_image", "z_image", "lumina2", "chroma"]
 Row = Kind | Literal["unsure"]
 Return = Literal["difference", "edit", "whole"]
 """How an edit gets back into the photo: only what changed, as a difference or as the edit itself; or the whole picture."""
@@ -38,7 +38,8 @@ class Recipe:
     Attributes:
         method: in words, for messages and pages.
         inversion: a name in `inversion.methods`; `inversion_cfg` and `fixed_point_iterations` are its settings.
-        cfg: the guidance scale of the edit.
+        cfg: the guidance scale of the edit; `embedded`: of a model distilled for it, which takes it with the prompt.
+        attention: whether source and edit share attention, and so one conditioning; if not, each prompt is sampled by itself.
         cross_replace, self_replace: the fractions of the steps with the source's attention (prompt-to-prompt).
         blend: whether only the region of the words that differ may change, while the edit is sampled.
         control: what is done to attention besides prompt-to-prompt.
@@ -52,6 +53,8 @@ class Recipe:
     inversion_cfg: float = 1.0
     fixed_point_iterations: int = 2
     cfg: float
+    embedded: bool = False
+    attention: bool = True
     cross_replace: float = 0.0
     self_replace: float = 0.0
     blend: bool = False
@@ -90,17 +93,49 @@ STABLE_DIFFUSION: dict[Row, Recipe] = {
 _DEEP_POSE = replace(STABLE_DIFFUSION["pose"], control=MutualAttention(start_layer=0.9))
 """MasaCtrl counts attention layers, most of which SDXL has at its smallest maps."""
 
+_ALIGNED = Recipe(
+    method="aligned inversion", inversion="euler", fixed_point_iterations=0, attention=False, cfg=5.0, start=0.14
+)
+"""DNAEdit skips 4 of 28 steps (Xie et al. 2025); DirectEdit's cfg is 3.5 to 7.5, and 2 to 3.5 where guidance is embedded."""
+
+TRUE_CFG_FLOW: dict[Row, Recipe] = {
+    "color or material": replace(_ALIGNED, returns="difference"),
+    "object or shape": _ALIGNED,
+    "pose": replace(_ALIGNED, grow=1 / 24),
+    "background": _ALIGNED,
+    "add something": _ALIGNED,
+    "remove something": _ALIGNED,
+    "style": replace(_ALIGNED, returns="whole"),
+    "everything": replace(_ALIGNED, start=0.0, returns="whole"),
+    "unsure": _ALIGNED,
+}
+"""Flows with a negative prompt. Published settings: not measured here yet."""
+
+GUIDED_FLOW: dict[Row, Recipe] = {row: replace(recipe, cfg=3.5, embedded=True) for row, recipe in TRUE_CFG_FLOW.items()}
+"""Flows with embedded guidance. Published settings: not measured here yet."""
+
 RECIPES: Mapping[Family, Mapping[Row, Recipe]] = {
     "sd1": STABLE_DIFFUSION,
     "sd2": STABLE_DIFFUSION,
     "sdxl": {**STABLE_DIFFUSION, "pose": _DEEP_POSE},
+    "flux": GUIDED_FLOW,
+    "flux_cfg": TRUE_CFG_FLOW,
+    "flux2": GUIDED_FLOW,
+    "sd3": TRUE_CFG_FLOW,
+    "qwen_image": TRUE_CFG_FLOW,
+    "z_image": TRUE_CFG_FLOW,
+    "lumina2": TRUE_CFG_FLOW,
+    "chroma": TRUE_CFG_FLOW,
 }
 
-NATIVE_SIDE: Mapping[Family, int] = {"sd1": 512, "sd2": 768, "sdxl": 1024}
+NATIVE_SIDE: Mapping[Family, int] = {
+    "sd1": 512, "sd2": 768, "sdxl": 1024, "flux": 1024, "flux_cfg": 1024, "flux2": 1024, "sd3": 1024,
+    "qwen_image": 1328, "z_image": 1024, "lumina2": 1024, "chroma": 1024,
+}  # fmt: skip
 """The side of the squares that the models of a family were trained on."""
 
 FEW_STEPS = re.compile(
-    r"turbo|lightning|hyper[-_ ]?sd|(?<![a-z])(lcm|dmd2?|pcm)(?![a-z])|(?<!\d)[1-8][-_ ]?steps?(?![a-z])"
+    r"turbo|lightning|schnell|hyper[-_ ]?sd|(?<![a-z])(lcm|dmd2?|pcm)(?![a-z])|(?<!\d)[1-8][-_ ]?steps?(?![a-z])"
 )
 
 

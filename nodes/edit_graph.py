@@ -13,7 +13,11 @@ from ..inversion.methods import METHODS, Family
 
 CONTEXT = 0.5
 SMALLEST_DIFFERENCE = 0.06
-INVERTERS: Mapping[Family, str] = {"ddim": "RetraceDDIMInvert", "noise maps": "RetraceEditFriendlyInvert"}
+INVERTERS: Mapping[Family, str] = {
+    "ddim": "RetraceDDIMInvert",
+    "noise maps": "RetraceEditFriendlyInvert",
+    "flow": "RetraceFlowInvert",
+}
 SCHEDULE = {"spacing": "leading", "terminal": "clean"}
 
 
@@ -89,9 +93,29 @@ def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mappin
     empty = graph.node("empty", "CLIPTextEncode", clip=clip, text="")
     inversion = {"positive": before.out(0), "negative": empty.out(0), "latent": latent, "cfg": recipe.inversion_cfg}
     inverter = INVERTERS[METHODS[recipe.inversion].family]
-    trajectory = graph.node(
-        "invert", inverter, model=model, steps=plan.steps, **inversion, **SCHEDULE, **_inversion_settings(plan)
-    )
+    trajectory = graph.node("invert", inverter, model=model, steps=plan.steps, **inversion, **_inversion_settings(plan))
+    if recipe.attention:
+        pairs = [_together(graph, plan, part)]
+    else:
+        pairs = [(model, _prompt(graph, recipe, target, number)) for number, target in enumerate(plan.targets)]
+    samples = {}
+    for name, start_step in plan.starts.items():
+        rows = [
+            graph.node(
+                f"{name}_{number}" if number else name, "RetraceEditSample", model=edited, trajectory=trajectory.out(0),
+                positive=positive, negative=empty.out(0), cfg=1.0 if recipe.embedded else recipe.cfg,
+                start_step=start_step, hold_source=True, pull_back=0.0, pull_back_below=400, pull_back_quantile=0.7,
+                pull_back_dilation=1,
+            ).out(0)
+            for number, (edited, positive) in enumerate(pairs)
+        ]  # fmt: skip
+        samples[name] = _batched(graph, name, rows)
+    return samples
+
+
+def _together(graph: Expansion, plan: EditPlan, part: Link) -> tuple[Link, Link]:
+    """The model that shares attention between source and edits, and the conditioning of all of them."""
+    recipe, model, clip = plan.recipe, graph.linked("model"), graph.linked("clip")
     prompts = graph.node(
         "prompts", "RetracePromptToPrompt", model=model, clip=clip, source_prompt=plan.source,
         target_prompts="\n".join(plan.targets), mode="auto", cross_replace=recipe.cross_replace,
@@ -99,26 +123,34 @@ def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mappin
         blend_threshold=0.3, blend_start=0.2, subtract_words="", subtract_threshold=0.3, cross_replace_words="",
         self_replace_layers="half", blend_layers="quarter", blend_mask=part if plan.masked else None,
     )  # fmt: skip
-    controlled = _controlled(graph, recipe.control, prompts.out(0))
-    return {
-        name: graph.node(
-            name, "RetraceEditSample", model=controlled, trajectory=trajectory.out(0), positive=prompts.out(1),
-            negative=empty.out(0), cfg=recipe.cfg, start_step=start_step, hold_source=True, pull_back=0.0,
-            pull_back_below=400, pull_back_quantile=0.7, pull_back_dilation=1,
-        ).out(0)
-        for name, start_step in plan.starts.items()
-    }  # fmt: skip
+    return _controlled(graph, recipe.control, prompts.out(0)), prompts.out(1)
+
+
+def _prompt(graph: Expansion, recipe: Recipe, text: str, number: int) -> Link:
+    """The conditioning of one edit."""
+    encoded = graph.node(f"after_{number}", "CLIPTextEncode", clip=graph.linked("clip"), text=text).out(0)
+    if not recipe.embedded:
+        return encoded
+    return graph.node(f"guidance_{number}", "FluxGuidance", conditioning=encoded, guidance=recipe.cfg).out(0)
+
+
+def _batched(graph: Expansion, name: str, rows: Sequence[Link]) -> Link:
+    """The samples of several edits as one batch."""
+    batch = rows[0]
+    for number, row in enumerate(rows[1:], 1):
+        batch = graph.node(f"{name}_batch_{number}", "LatentBatch", samples1=batch, samples2=row).out(0)
+    return batch
 
 
 def _inversion_settings(plan: EditPlan) -> Mapping[str, Any]:
     """Of the one inverter or the other; a seed only where noise is drawn, so that a new one changes nothing elsewhere."""
-    if METHODS[plan.recipe.inversion].draws_noise:
-        return {"seed": plan.seed, "solver": "ddpm", "eta": 1.0}
-    return {
-        "fixed_point_iterations": plan.recipe.fixed_point_iterations,
-        "acceleration": "none",
-        "method": plan.recipe.inversion,
-    }
+    method = METHODS[plan.recipe.inversion]
+    if method.draws_noise:
+        return {"seed": plan.seed, "solver": "ddpm", "eta": 1.0, **SCHEDULE}
+    iterations = {"fixed_point_iterations": plan.recipe.fixed_point_iterations, "acceleration": "none"}
+    if method.family == "flow":
+        return {**iterations, "solver": plan.recipe.inversion, "guidance": 1.0, "seed": 0}
+    return {**iterations, "method": plan.recipe.inversion, **SCHEDULE}
 
 
 def _controlled(graph: Expansion, control: MutualAttention | FeatureInjection | None, model: Link) -> Link:

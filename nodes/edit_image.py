@@ -17,10 +17,9 @@ from ..host.model_facts import model_facts
 from ..host.model_family import model_family
 from ..host.report import report
 from ..samplers.blend_mask import checked_mask
-from ..samplers.schedule import make_schedule
 from ..samplers.working_region import Region, region_around, working_size
 from .edit_graph import CONTEXT, EditPlan, build
-from .inputs import seed_input, steps_input, unet_input
+from .inputs import seed_input, steps_input
 from .node import RetraceNode
 
 FEATHER = 8
@@ -41,7 +40,10 @@ class RetraceEditImage(RetraceNode):
                 "style", "background", "prompt edit", "easy",
             ],
             inputs=[
-                unet_input(),
+                io.Model.Input(
+                    "model",
+                    tooltip="An SD1.x, SD2.x or SDXL model, or a flow (Flux, SD3, Qwen-Image, ...), including LoRAs and patches.",
+                ),
                 io.Clip.Input("clip", tooltip="The model's text encoder."),
                 io.Vae.Input("vae", tooltip="The model's VAE."),
                 io.Image.Input("image", tooltip="The photo, of any size; the result has the same size."),
@@ -131,13 +133,14 @@ class RetraceEditImage(RetraceNode):
         _require_photo(image)
         family = model_family(model)
         _require_many_steps(graph)
-        make_schedule(model_facts(model).sigma_table, steps, "leading", "clean")
-        for text in (source, *targets):
-            backbone_of(model).prompt_tokens(clip, text)
-        painted = None if mask is None else _painted(mask, image)
+        model_facts(model).schedule(steps, "leading", "clean")
         row, why = _row(change, source, targets)
         recipe = RECIPES[family][row]
         recipe = replace(recipe, cfg=cfg or recipe.cfg)
+        if recipe.attention:
+            for text in (source, *targets):
+                backbone_of(model).prompt_tokens(clip, text)
+        painted = None if mask is None else _painted(mask, image)
         side = working_size or NATIVE_SIDE[family]
         region, size = _part(image, painted, side)
         plan = EditPlan(
@@ -153,7 +156,7 @@ class RetraceEditImage(RetraceNode):
             masked=painted is not None,
         )
         notes = [
-            f"{why}: {recipe.method}, cfg {recipe.cfg:g}, at {size[0]} x {size[1]}",
+            f"{why}: {recipe.method}, {'guidance' if recipe.embedded else 'cfg'} {recipe.cfg:g}, at {size[0]} x {size[1]}",
             "before is empty, so that the whole photo may drift; describe what it shows" if not source else "",
             "the mask is empty and is not used" if mask is not None and painted is None else "",
         ]

@@ -7,6 +7,7 @@ import torch
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 from node_call import run_node
+from random_flows import random_flow
 from retrace_pack.editing.recipes import RECIPES
 from retrace_pack.host.model_family import model_family
 from retrace_pack.nodes import NODES, edit_image
@@ -200,6 +201,38 @@ def test_what_cannot_work_is_refused(edit, inputs, message):
     with pytest.raises(ValueError, match="^Edit Image: ") as refusal:
         edit(**inputs)
     assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(("family", "scale"), [("flux", "guidance"), ("schnell", "cfg")])
+def test_on_a_flow_each_prompt_is_sampled_by_itself(edit, family, scale):
+    graph, outputs, text = edit(model=random_flow(family), after=f"{AFTER}\na green car in the rain", change="auto")
+    assert graph["invert"]["class_type"] == "RetraceFlowInvert" and "prompts" not in graph
+    assert settings(graph, "invert", "solver", "cfg", "guidance") == ["euler", 1.0, 1.0]
+    embedded = family == "flux"
+    for name, number in (("edit", 0), ("edit_1", 1)):
+        assert settings(graph, name, "cfg", "start_step") == [1.0 if embedded else 5.0, 7]
+        positive = "guidance" if embedded else "after"
+        assert graph[name]["inputs"]["positive"][0].endswith(f"{positive}_{number}")
+    assert ("guidance_0" in graph) == embedded
+    assert graph["edit_batch_1"]["class_type"] == "LatentBatch"
+    assert graph["decode_edit"]["inputs"]["samples"][0].endswith("edit_batch_1")
+    assert f"aligned inversion, {scale} {'3.5' if embedded else '5'}, at 1184 x 888" in text
+    for content in graph.values():
+        if content["class_type"] in KNOWN:
+            declared = {each.id for each in KNOWN[content["class_type"]].define_schema().inputs}
+            assert set(content["inputs"]) <= declared
+
+
+def test_the_family_of_a_flow():
+    named = {
+        "flux": "flux", "schnell": "flux_cfg", "flux2": "flux2", "sd3": "sd3", "qwen": "qwen_image", "lumina2": "lumina2",
+        "z_image": "z_image", "chroma": "chroma",
+    }  # fmt: skip
+    assert {family: model_family(random_flow(family)) for family in named} == named
+    fill = random_flow("flux")
+    fill.model.model_config.unet_config["in_channels"] = 96
+    with pytest.raises(ValueError, match="takes 96 input channels, as inpainting and depth checkpoints do"):
+        model_family(fill)
 
 
 def test_the_family_of_a_model(models):

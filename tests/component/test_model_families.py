@@ -8,6 +8,9 @@ import pytest
 import torch
 from node_call import run_node
 from random_flows import random_flow, random_image, random_prompt
+from retrace_pack.editing.recipes import RECIPES
+from retrace_pack.host.embedded_guidance import takes_guidance
+from retrace_pack.host.model_family import model_family
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.ddim_sampler import RetraceSamplerDDIM
 from retrace_pack.nodes.editing import RetraceEditSample
@@ -137,6 +140,13 @@ class Attempt:
     def _prompt_to_prompt(self):
         prompts = {"source_prompt": "a cat", "target_prompts": "a dog"}
         return run_node(RetracePromptToPrompt, model=self.model, clip=object(), **prompts)
+
+    def _edit_image(self):
+        """The models that its graph is made of are tried in the other rows; here, that there is one for the family."""
+        rows = RECIPES[model_family(self.model)]
+        takes = takes_guidance(self.model)
+        assert all(recipe.embedded == takes and not recipe.attention for recipe in rows.values())
+        return self.inverted(RetraceFlowInvert, solver=rows["unsure"].inversion).latents
 
     def _masactrl(self):
         return run_node(RetraceMasaCtrl, model=self.model)

@@ -148,6 +148,27 @@ def test_an_interrupt_in_the_middle_leaves_nothing_partial(server):
     assert float((back - image).abs().max()) <= 1e-6 * float(image.abs().max())
 
 
+def test_the_easy_node_edits_with_each_sentence_by_itself(server):
+    loaders = {name: content for name, content in graph().items() if name in ("unet", "clip", "vae", "photo")}
+    loaders["unet"]["inputs"]["unet_name"] = "tiny_flux_guided.safetensors"
+    inputs = {
+        "model": ["unet", 0], "clip": ["clip", 0], "vae": ["vae", 0], "image": ["photo", 0], "change": "everything",
+        "before": "a photo of a small matte red ball", "after": "a photo of a small matte green ball\na photo of a large cube",
+        "strength": 1.0, "seed": 0, "steps": STEPS, "cfg": 0.0, "working_size": 128,
+    }  # fmt: skip
+    prompt = {
+        **loaders,
+        "easy": {"class_type": "RetraceEditImage", "inputs": inputs},
+        "save": {"class_type": "SaveImage", "inputs": {"images": ["easy", 0], "filename_prefix": "easy flow"}},
+    }
+    result = server.run(prompt)
+    photo = np.asarray(Image.open(server.base / "input" / "demo.png").convert("RGB"))
+    edits = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in server.images(result, "save")]
+    assert [edit.shape for edit in edits] == [photo.shape] * 2
+    assert (edits[0] != edits[1]).any() and all((edit != photo).any() for edit in edits)
+    assert any("aligned inversion, guidance 3.5" in line for line in result.outputs["easy"]["text"])
+
+
 def test_a_lora_changes_the_way_there_and_back_alike(server, ran):
     prompt = graph()
     lora = {"model": ["unet", 0], "lora_name": "lora.safetensors", "strength_model": 1.0}

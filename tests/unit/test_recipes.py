@@ -17,7 +17,8 @@ def test_every_family_has_every_kind_and_a_size():
 
 @pytest.mark.parametrize(("family", "row", "recipe"), ROWS)
 def test_a_row_can_be_run(family, row, recipe):
-    assert METHODS[recipe.inversion].family in ("ddim", "noise maps")
+    assert METHODS[recipe.inversion].family in ("ddim", "noise maps", "flow")
+    assert recipe.attention or not (recipe.cross_replace or recipe.self_replace or recipe.blend or recipe.control)
     assert recipe.cfg > 1 and 0 <= recipe.start < 1 and 0 < recipe.grow < 0.2
     assert 0 <= recipe.cross_replace <= 1 and 0 <= recipe.self_replace <= 1
 
@@ -33,7 +34,9 @@ def test_a_plain_inversion_is_the_same_for_all_kinds():
     """So that another sentence of another kind does not invert the photo again."""
     for rows in RECIPES.values():
         plain = {
-            (r.inversion, r.inversion_cfg, r.fixed_point_iterations) for r in rows.values() if r.inversion == "ddim"
+            (r.inversion, r.inversion_cfg, r.fixed_point_iterations)
+            for r in rows.values()
+            if not METHODS[r.inversion].draws_noise
         }
         assert len(plain) == 1
 
@@ -44,7 +47,7 @@ def test_a_plain_inversion_is_the_same_for_all_kinds():
         "sd_xl_turbo_1.0_fp16.safetensors", "SDXL-Lightning/sdxl_lightning_4step_lora.safetensors",
         "Hyper-SD15-8steps-lora.safetensors",
         "lcm-lora-sdv1-5.safetensors", "DreamShaperXL_Turbo_v2.safetensors", "LCM_Dreamshaper_v7.ckpt",
-        "dmd2_sdxl_4step.safetensors",
+        "dmd2_sdxl_4step.safetensors", "flux1-schnell-fp8.safetensors",
     ],
 )  # fmt: skip
 def test_models_for_a_few_steps_are_known_by_their_names(name):

@@ -68,17 +68,21 @@ class TinySD2Clip(comfy.sd1_clip.SD1ClipModel):
         super().__init__(device, dtype, model_options or {}, clip_name="h", clip_model=TinyClipH)
 
 
-class TinySD15(comfy.supported_models.SD15):
+class WithTinyText:
+    """The text encoder of tiny_sd15 in place of a layout's own."""
+
+    def process_clip_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return _with_full_vocabulary(super().process_clip_state_dict(state_dict), "clip_l")  # pyright: ignore
+
+    def clip_target(self, state_dict: dict[str, torch.Tensor] | None = None) -> Any:
+        return comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, TinySD1Clip)
+
+
+class TinySD15(WithTinyText, comfy.supported_models.SD15):
     """tiny_sd15: epsilon prediction."""
 
     unet_config = {**comfy.supported_models.SD15.unet_config, "context_dim": CONTEXT, "model_channels": WIDTH}
     unet_extra_config = HEADS
-
-    def process_clip_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return _with_full_vocabulary(super().process_clip_state_dict(state_dict), "clip_l")
-
-    def clip_target(self, state_dict: dict[str, torch.Tensor] | None = None) -> Any:
-        return comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, TinySD1Clip)
 
 
 class TinySD2(comfy.supported_models.SD20):
@@ -97,24 +101,16 @@ class TinySD2(comfy.supported_models.SD20):
         return comfy.supported_models_base.ClipTarget(comfy.text_encoders.sd2_clip.SD2Tokenizer, TinySD2Clip)
 
 
-class TinyFlux(comfy.supported_models.FluxSchnell):
-    """tiny_flux: true classifier-free guidance, on the text encoder of tiny_sd15 alone."""
+class TinyFlux(WithTinyText, comfy.supported_models.FluxSchnell):
+    """tiny_flux: true classifier-free guidance."""
 
     unet_config = {**comfy.supported_models.FluxSchnell.unet_config, "context_in_dim": CONTEXT, "hidden_size": CONTEXT}
 
-    def process_clip_state_dict(self, state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        return _with_full_vocabulary(super().process_clip_state_dict(state_dict), "clip_l")
 
-    def clip_target(self, state_dict: dict[str, torch.Tensor] | None = None) -> Any:
-        return comfy.supported_models_base.ClipTarget(comfy.sd1_clip.SD1Tokenizer, TinySD1Clip)
-
-
-class TinyFluxGuided(TinyFlux):
+class TinyFluxGuided(WithTinyText, comfy.supported_models.Flux):
     """tiny_flux_guided: guidance embedded."""
 
     unet_config = {**comfy.supported_models.Flux.unet_config, "context_in_dim": CONTEXT, "hidden_size": CONTEXT}
-    sampling_settings = comfy.supported_models.Flux.sampling_settings
-    get_model = comfy.supported_models.Flux.get_model
 
 
 LAYOUTS = (TinySD15, TinySD2, TinyFlux, TinyFluxGuided)
