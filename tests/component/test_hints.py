@@ -43,7 +43,7 @@ def test_every_input_and_output_has_a_tooltip():
     from retrace_pack.nodes import NODES
 
     schemas = [node.define_schema() for node in NODES]
-    hints = [schema for schema in schemas if schema.category == "retrace/hints"]
+    hints = [schema for schema in schemas if schema.category == "Retrace/Hints"]
     assert len(hints) >= 4
     for schema in hints:
         nested = [
