@@ -16,10 +16,15 @@ class GraphRun:
     def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
         self.graph = dict(graph)
         self.done: dict[str, Any] = {name: (value,) for name, value in given.items()}
+        self._own = _own_nodes()
 
     def get_node(self, node_id: str) -> Mapping[str, Any]:
         """As ComfyUI's DynamicPrompt, for nodes that look at the graph."""
         return self.graph.get(node_id, {"inputs": {}})
+
+    def input_of(self, class_type: str, name: str) -> Link | None:
+        """What an input of the only node of a class is linked to; None if no such node is known by now."""
+        return next((each["inputs"][name] for each in self.graph.values() if each["class_type"] == class_type), None)
 
     def value(self, link: Link) -> Any:  # noqa: ANN401  (what nodes give)
         """The value of a node's output, [node id, index]."""
@@ -37,7 +42,7 @@ class GraphRun:
 
         content = self.graph[node_id]
         inputs = {name: self.value(each) if _is_link(each) else each for name, each in content["inputs"].items()}
-        node = _own_nodes().get(content["class_type"])
+        node = self._own.get(content["class_type"])
         if node is None:
             stock = core.NODE_CLASS_MAPPINGS[content["class_type"]]
             return getattr(stock(), stock.FUNCTION)(**inputs)

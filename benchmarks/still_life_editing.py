@@ -117,15 +117,15 @@ def measure_missing(
 
 def measure(miniature: Miniature, case: Case, trip: Tensor, readable: list[str], place: Place) -> tuple[Record, Tensor]:
     """The record of one way on one case, and its result."""
-    graph, edit_link, result_link = ways()[place[3]](case)
+    graph, link = ways()[place[3]](case)
     given = {
         "model": miniature.model, "clip": miniature.clip, "vae": miniature.vae, "photo": case.photo, "mask": case.box
     }  # fmt: skip
     run, started = GraphRun(graph, given), time.perf_counter()
     with counted_rows(miniature.model) as rows:
-        result = run.value(result_link)[:1].float().cpu()
+        result = run.value(link)[:1].float().cpu()
     seconds = time.perf_counter() - started
-    edit = run.value(edit_link)[:1].float().cpu()
+    edit = run.value(run.input_of("RetracePixelComposite", "edited") or link)[:1].float().cpu()
     found = shown(case, result)
     about = [name for name in named(case) if name in readable]
     others = [name for name in readable if name not in about]

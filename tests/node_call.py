@@ -14,10 +14,10 @@ def run_node(node: type[io.ComfyNode], **inputs: Any) -> Any:
     A dynamic combo is given as its key, or as a mapping with the key and some inputs of its option.
     Raises TypeError for an input that the schema does not have, or that is missing and has no default.
     """
-    return node.execute(**_with_defaults(node.define_schema().inputs, inputs))  # pyright: ignore[reportAttributeAccessIssue]
+    return node.execute(**with_defaults(node.define_schema().inputs, inputs))  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def _with_defaults(declared: Sequence[io.Input], given: Mapping[str, Any]) -> dict[str, Any]:
+def with_defaults(declared: Sequence[io.Input], given: Mapping[str, Any]) -> dict[str, Any]:
     unknown = given.keys() - {each.id for each in declared}
     if unknown:
         raise TypeError(f"no input is named {', '.join(sorted(unknown))}")
@@ -31,7 +31,7 @@ def _with_defaults(declared: Sequence[io.Input], given: Mapping[str, Any]) -> di
             value = filled[each.id]
             chosen = dict(value) if isinstance(value, Mapping) else {each.id: value}
             option = next((one for one in each.options if one.key == chosen[each.id]), None)
-            inner = _with_defaults(option.inputs, {k: v for k, v in chosen.items() if k != each.id}) if option else {}
+            inner = with_defaults(option.inputs, {k: v for k, v in chosen.items() if k != each.id}) if option else {}
             filled[each.id] = {**inner, each.id: chosen[each.id]}
     return filled
 

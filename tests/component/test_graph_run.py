@@ -6,7 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from retrace_pack.nodes import edit_image
+from node_call import with_defaults
+from retrace_pack.nodes import NODES, edit_image
+
+import nodes as core
 
 BENCHMARKS = Path(__file__).resolve().parent.parent.parent / "benchmarks"
 PHOTO = torch.rand(1, 72, 96, 3, generator=torch.Generator().manual_seed(0))
@@ -53,3 +56,27 @@ def test_a_node_that_stands_for_a_graph_gives_what_the_graph_gives(graph_run, mo
     run = graph_run({"easy": {"class_type": "RetraceEditImage", "inputs": inputs}}, values)
     assert torch.equal(run.value(["easy", 0]), PHOTO)
     assert any(name.startswith("easy.") for name in run.graph)
+    assert torch.equal(run.value(run.input_of("RetracePixelComposite", "edited")), pixels["seen"] * 0.9)
+
+
+@pytest.mark.parametrize("kind", ["color", "shape", "style"])
+def test_the_ways_to_edit_are_graphs_of_nodes_that_exist_with_inputs_that_they_have(monkeypatch, kind):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import _edit_ways
+
+    edit = SimpleNamespace(kind=kind, before="a red car", after="a blue car")
+    own = {node.define_schema().node_id: node.define_schema() for node in NODES}
+    given = {"model", "clip", "vae", "photo", "mask"}
+    for way in _edit_ways.ways().values():
+        graph, link = way(SimpleNamespace(edit=edit))
+        assert link[0] in graph
+        for content in graph.values():
+            inputs = content["inputs"]
+            assert {value[0] for value in inputs.values() if isinstance(value, list)} <= given | graph.keys()
+            if content["class_type"] in own:
+                with_defaults(own[content["class_type"]].inputs, inputs)
+            else:
+                declared = core.NODE_CLASS_MAPPINGS[content["class_type"]].INPUT_TYPES()
+                assert declared["required"].keys() == inputs.keys()
+    for name in ("_edit_ways", "_graph_run", "_still_lifes"):
+        del sys.modules[name]
