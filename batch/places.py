@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pack", type=Path, action="append", default=[], help="a further custom node pack's folder")
     parser.add_argument("--comfyui-argument", action="append", default=[], metavar="ARGUMENT")
     parser.add_argument(
-        "--workers", type=int, metavar="N", help="as many ComfyUIs at once, by Ray (default 1, without Ray)"
+        "--workers", type=int, metavar="N", help="how many ComfyUIs run at once, with Ray (default: one, without Ray)"
     )
     parser.add_argument("--ray-address", metavar="ADDRESS", help='of a Ray cluster; "auto" on one of its machines')
     parser.add_argument("--gpus-per-worker", type=float, metavar="G", help="default 1 if there are any")

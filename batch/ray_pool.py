@@ -26,10 +26,10 @@ from .worker import WORKER, Answer
 
 FOLDER = Path(__file__).resolve().parent
 STARTS = 3
-"""As many failed starts in a row, and no more are tried."""
+"""After this many failed starts in a row, no more are tried."""
 STOP_SECONDS = 20.0
 OBJECT_STORE = 200 << 20
-"""Bytes; the driver keeps no results, so a few pictures' room is ample."""
+"""Bytes: room for a few pictures, because the driver keeps no results."""
 
 log = logging.getLogger(__name__)
 

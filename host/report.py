@@ -12,7 +12,7 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 SEEN = 2.0
-"""Seconds from which on a run's speed is taken for known."""
+"""Seconds after which the speed of a run counts as known."""
 
 
 def report(node: type[io.ComfyNode], text: str, *others: Any) -> dict[str, Any]:  # noqa: ANN401  (ComfyUI's ui outputs)
