@@ -28,7 +28,7 @@ def half(trained, request):
 
     model.model_options["transformer_options"]["optimized_attention_override"] = attention
     whole = trained()  # A corner of it, because processors are slow in half precision.
-    return replace(whole, model=model, samples=whole.samples[..., :16, :16], steps=STEPS)
+    return replace(whole, model=model, samples=whole.samples[..., :8, :8], steps=STEPS)
 
 
 def test_a_residual_makes_the_reconstruction_exact(half):
