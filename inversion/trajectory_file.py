@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +38,10 @@ LENGTH_BYTES = 8
 
 class _ForeignFileError(ValueError):
     """The file is of another kind or version; the message is complete except for the file's name."""
+
+
+class _DamagedError(ValueError):
+    """The file has been cut, or something in it is not as `save_trajectory` writes it; the message is a short clause."""
 
 
 def save_trajectory(trajectory: Trajectory, folder: Path, names: Iterable[str]) -> Path:
@@ -82,6 +87,10 @@ def load_trajectory(path: Path) -> Trajectory:
             trajectory = _read(file)
     except _ForeignFileError as error:
         raise ValueError(f"{path.name} {error}") from error
+    except MemoryError as error:
+        raise ValueError(
+            f"{path.name} needs more memory than is free; free some, or save a trajectory of a smaller image or fewer steps."
+        ) from error
     except (
         SafetensorError,
         OSError,
@@ -92,9 +101,8 @@ def load_trajectory(path: Path) -> Trajectory:
         AssertionError,
         RecursionError,
     ) as error:
-        reason = str(error.strerror if isinstance(error, OSError) else error)
         raise ValueError(
-            f"{path.name} is damaged or incomplete ({reason:.{LONGEST_TEXT}}); save the trajectory again."
+            f"{path.name} is damaged or incomplete ({_reason(error):.{LONGEST_TEXT}}); save the trajectory again."
         ) from error
     problem = problem_of(trajectory)
     if problem:
@@ -102,18 +110,31 @@ def load_trajectory(path: Path) -> Trajectory:
     return trajectory
 
 
+def _reason(error: Exception) -> str:
+    """What is wrong with a file in words for its owner; what a library says of it stays in the traceback."""
+    if isinstance(error, _DamagedError):
+        return str(error)
+    if isinstance(error, OSError):
+        return str(error.strerror)
+    if isinstance(error, LookupError):
+        return "a part of it is missing"
+    return "its tensors cannot be read" if isinstance(error, SafetensorError) else "its header cannot be read"
+
+
 def _read(file: BinaryIO) -> Trajectory:
     length = file.read(LENGTH_BYTES)
     header = _header(file, int.from_bytes(length, "little"))
-    metadata = _checked_metadata(json.loads(header))
+    described = json.loads(header)
+    metadata = _checked_metadata(described)
+    _require_size(file, described)
     # Not memory-mapped: if another program truncated a mapped file, this process would be killed.
     tensors = load(length + header + file.read())
     return Trajectory(
         tensors["latents"],
         tensors["sigmas"],
         tensors["residuals"],
-        ModelFacts(sigma_table=tensors["sigma_table"], **json.loads(metadata["model"])),
-        InversionFacts(**json.loads(metadata["inversion"])),
+        ModelFacts(sigma_table=tensors["sigma_table"], **_facts(ModelFacts, metadata["model"])),
+        InversionFacts(**_facts(InversionFacts, metadata["inversion"])),
         tensors.get("pairs"),
         tensors.get("noise_maps"),
         _null_text(tensors, metadata),
@@ -148,6 +169,20 @@ def _checked_metadata(header: dict[str, Any]) -> dict[str, str]:
     return metadata
 
 
+def _require_size(file: BinaryIO, described: dict[str, Any]) -> None:
+    """Raise unless the tensors end where the file does, before they are read: what follows them may be a terabyte."""
+    expected = file.tell() + max((entry["data_offsets"][1] for entry in described.values()), default=0)
+    if (size := os.fstat(file.fileno()).st_size) != expected:
+        raise _DamagedError(f"it has {size} bytes, but its header describes {expected}")
+
+
+def _facts(kind: type[ModelFacts | InversionFacts], text: str) -> dict[str, Any]:
+    facts = json.loads(text)
+    if unknown := facts.keys() - {field.name for field in fields(kind)}:
+        raise _DamagedError(f"it holds unknown facts, {', '.join(sorted(unknown))}")
+    return facts
+
+
 def _asks(tensors: dict[str, Tensor]) -> Asks | None:
     if ASKS + "offsets" not in tensors:
         return None
@@ -159,7 +194,7 @@ def _null_text(tensors: dict[str, Tensor], metadata: dict[str, str]) -> NullEmbe
         return None
     settings = json.loads(metadata["null_text_settings"])
     if not isinstance(settings, list):
-        raise TypeError("null_text_settings is not a list")
+        raise _DamagedError("its null_text_settings are not a list")
     return NullEmbeddings(
         tensors[NULL_TEXT + "embeddings"],
         tensors.get(NULL_TEXT + "pooled"),

@@ -261,6 +261,13 @@ FAULTS = (
         "pooled embedding and residuals are swapped",
     ),
     Fault(
+        "inversion/trajectory_file.py",
+        "    _require_size(file, described)\n",
+        "",
+        ("tests/unit/test_trajectory_file_hostile.py",),
+        "a terabyte behind the tensors is read",
+    ),
+    Fault(
         "inversion/new_file.py",
         "os.link(temporary, path)",
         "os.replace(temporary, path)",
