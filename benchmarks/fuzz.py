@@ -42,14 +42,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     prepare()
-    import malformed_trajectories as malformed
+    from malformed_trajectories import File, malformed_files
+    from whole_trajectories import outcome, whole_files
 
     outcomes: Counter[str] = Counter()
     # In memory where there is such a place: every file that loads is saved again, which would wait for the disk.
     with tempfile.TemporaryDirectory(prefix="retrace-fuzz-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
         path = Path(folder) / "odd.safetensors"
-        path.write_bytes(malformed.whole_files()[0])
-        malformed.outcome(path)
+        path.write_bytes(whole_files()[0])
+        outcome(path)
         began, at_start = time.monotonic(), peak()
 
         @seed(options.seed)
@@ -60,12 +61,12 @@ def main() -> None:
             phases=[Phase.generate, Phase.shrink],
             suppress_health_check=[HealthCheck.too_slow],
         )
-        @given(malformed.malformed_files())
-        def refused_or_usable(file: malformed.File) -> None:
+        @given(malformed_files())
+        def refused_or_usable(file: File) -> None:
             # A hang ends the process with the stack on the terminal.
             faulthandler.dump_traceback_later(SECONDS, exit=True)
             file.write(path)
-            outcomes[kind_of(malformed.outcome(path))] += 1
+            outcomes[kind_of(outcome(path))] += 1
             assert peak() - at_start < MEGABYTES, f"{peak() - at_start:.0f} MB more than a whole file takes"
 
         refused_or_usable()

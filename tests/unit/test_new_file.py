@@ -7,6 +7,7 @@ import signal
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,13 @@ def pause(handle):
     sys.stdin.readline()
 new_file.os.fsync = pause
 new_file.write_new_file(folder, names(), b"cat")
+"""
+ENDLESS = """
+content = bytes(range(256)) * 4000
+new_file.write_new_file(folder, names(), content)
+print("written", flush=True)
+while True:
+    new_file.write_new_file(folder, names(), content)
 """
 MANY = """
 print("ready", flush=True)
@@ -83,6 +91,20 @@ def test_what_a_killed_process_leaves_is_removed_by_the_next_one(tmp_path, write
     assert leftover.endswith(new_file.SUFFIX)
     write_new_file(tmp_path, numbered(), b"dog")
     assert names_in(tmp_path) == ["cat_00001_"]
+
+
+def test_killed_at_any_moment_it_leaves_whole_files_and_one_part_at_most(tmp_path, writer):
+    """`dev.py bench saving` does it a hundred times with trajectories."""
+    for moment in range(6):
+        process = writer(ENDLESS)
+        time.sleep(0.007 * moment)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        named = [path for path in tmp_path.iterdir() if path.suffix != new_file.SUFFIX]
+        assert {path.read_bytes() for path in named} == {bytes(range(256)) * 4000}
+        assert len(names_in(tmp_path)) - len(named) <= 1
+    write_new_file(tmp_path, numbered(), b"dog")
+    assert not list(tmp_path.glob(f".*{new_file.SUFFIX}"))
 
 
 def test_what_a_live_process_is_writing_is_left_alone(tmp_path, writer):

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
-from malformed_trajectories import malformed_files, outcome
+from malformed_trajectories import malformed_files
 from retrace_pack.inversion import trajectory_file
 from retrace_pack.inversion.trajectory import InversionFacts
 from retrace_pack.inversion.trajectory_file import MAX_HEADER, load_trajectory
 from safetensors.torch import save
+from whole_trajectories import outcome
 
 STEPS = 3
 ROOT = Path(__file__).resolve().parent.parent.parent
