@@ -32,8 +32,8 @@ def peak() -> float:
 
 def kind_of(message: str | None) -> str:
     """A message without what is particular to one file."""
-    particular = r"[0-9]+|'.*'|(?<=version ).*(?=, this)|(?<=facts, )[^;]*(?=\))|(?<=entries )\(.*\)|\([0-9, ]+\)"
-    return "loaded, used and saved again" if message is None else re.sub(particular, "...", message)
+    particular = r"[0-9]+|'.*'|(?<=version ).*(?=, this)|(?<=facts, ).*(?=\); save)|(?<=entries )\(.*\)|\([0-9, ]+\)"
+    return "loaded, used and saved again" if message is None else re.sub(particular, "...", message, flags=re.DOTALL)
 
 
 def main() -> None:
