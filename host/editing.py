@@ -81,7 +81,9 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
         return finite(run.path.to_unit(result, levels[-1]))
 
     start = _repeated(trajectory.latent_at(options.start_step), rows)
-    result, evaluations = run_loop(guidance, start, sigmas, loop, patches=patches)
+    # Beside a held source, the first edit is what a person waits for.
+    shown_row = int(rows > trajectory.latents.shape[1])
+    result, evaluations = run_loop(guidance, start, sigmas, loop, patches=patches, shown_row=shown_row)
     return guidance.model.model.process_latent_out(result), evaluations
 
 

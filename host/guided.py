@@ -72,9 +72,10 @@ class _OwnLoop(comfy.samplers.Sampler):
     Not a KSAMPLER, whose noise scaling and mask handling assume sampling down from fresh noise.
     """
 
-    def __init__(self, loop: Loop[None], progress_steps: int) -> None:
+    def __init__(self, loop: Loop[None], progress_steps: int, shown_row: int) -> None:
         self.loop = loop
         self.progress_steps = progress_steps
+        self.shown_row = shown_row
 
     def sample(
         self,
@@ -93,7 +94,8 @@ class _OwnLoop(comfy.samplers.Sampler):
         def report(step: int, x: Tensor, sigma: Tensor, denoised: Tensor) -> None:
             bar.update(step + 1 - bar.n)
             if callback is not None:
-                callback(step, denoised, x, self.progress_steps)
+                # ComfyUI's preview shows the first row that it is given.
+                callback(step, denoised[self.shown_row :], x[self.shown_row :], self.progress_steps)
 
         guided = guided_denoiser(model_wrap, extra_args)
 
@@ -131,15 +133,17 @@ def run_loop(
     *,
     progress_steps: int | None = None,
     patches: Sequence[ModelPatch] = (),
+    shown_row: int = 0,
 ) -> tuple[T, int]:
     """Run one of our loops on a LATENT's samples [B, C, H, W]; returns its result and the network evaluations per row.
 
-    `progress_steps` is the length of the node's progress bar if it is not the number of steps.
+    `progress_steps` is the length of the node's progress bar if it is not the number of steps; `shown_row` is the row of the
+    live preview.
     """
     steps = progress_steps or len(sigmas) - 1
     # A Sampler can hand back samples alone.
     results: list[T] = []
-    sampler = _OwnLoop(lambda run: results.append(loop(run)), steps)
+    sampler = _OwnLoop(lambda run: results.append(loop(run)), steps, shown_row)
     _, evaluations = run_sampler(
         guidance, samples, torch.zeros_like(samples), sampler, sigmas, progress_steps=steps, patches=patches
     )

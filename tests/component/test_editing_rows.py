@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import latent_preview
 import pytest
 import torch
 from retrace_pack.host.conditioning import stack_rows
@@ -136,3 +137,16 @@ def test_a_source_of_several_parts_is_refused(task):
 def test_a_trajectory_of_another_model_is_refused(models, task):
     with pytest.raises(ValueError, match="Edit Sample: the trajectory's prediction is 'epsilon', but the model's is"):
         replace(task, model=models("sd2_v")[0]).edit(task.invert())
+
+
+@pytest.mark.parametrize("source", [True, False])
+def test_the_live_preview_shows_the_edit_and_not_the_source_beside_it(task, monkeypatch, source):
+    """At the last level the denoised picture is the result."""
+    shown = []
+    monkeypatch.setattr(latent_preview, "prepare_callback", lambda *model: lambda step, x0, *rest: shown.append(x0))
+    trajectory = task.invert()
+    shown.clear()
+    edited, _ = task.edit(trajectory, task.target, source=task.source if source else None, hold_source=False)
+    last = task.model.model.process_latent_out(shown[-1][:1])
+    assert len(shown) == task.steps
+    torch.testing.assert_close(last, edited, rtol=1e-4, atol=1e-4)
