@@ -91,20 +91,6 @@ class TinySD2(comfy.supported_models.SD20):
         return comfy.supported_models_base.ClipTarget(comfy.text_encoders.sd2_clip.SD2Tokenizer, TinySD2Clip)
 
 
-class TinySDXL(comfy.supported_models.SDXL):
-    """SDXL's layout (no attention at the first level, pooled text and sizes as a class embedding) for random weights."""
-
-    unet_config = {
-        "model_channels": 32,
-        "use_linear_in_transformer": True,
-        "transformer_depth": [0, 1],
-        "context_dim": 64,
-        "adm_in_channels": 64 + 6 * 256,
-        "use_temporal_attention": False,
-    }
-    unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
-
-
 class TinyX4Upscaler(TinySD2):
     """SD2's x4 upscaler: seven channels in, the noise level as a class, no self-attention at the first level."""
 
@@ -120,7 +106,7 @@ class TinyX4Upscaler(TinySD2):
 
 
 # The first that fits is taken, and the upscaler is an SD2 with more channels.
-LAYOUTS = (TinySD15, TinyX4Upscaler, TinySD2, TinySDXL)
+LAYOUTS = (TinySD15, TinyX4Upscaler, TinySD2)
 
 
 def register() -> None:

@@ -8,9 +8,10 @@ import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
 import comfy.model_sampling
-import layouts
+import comfy.supported_models
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import UNetModel
+from tiny_models.loader import layouts
 
 Layout = Literal["sd15", "sd2_v", "sd2_v_zero_snr", "sd2_depth", "sdxl"]
 
@@ -24,19 +25,32 @@ SHAPE = {
     "use_spatial_transformer": True,
     "legacy": False,
 }
-WIDTH = 32
+
+
+class TinySDXL(comfy.supported_models.SDXL):
+    """SDXL's layout: no attention at the first level, pooled text and sizes as a class embedding."""
+
+    unet_config = {
+        "model_channels": layouts.WIDTH,
+        "use_linear_in_transformer": True,
+        "transformer_depth": [0, 1],
+        "context_dim": 64,
+        "adm_in_channels": 64 + 6 * 256,
+        "use_temporal_attention": False,
+    }
+    unet_extra_config = {"num_heads": -1, "num_head_channels": 16}
 
 
 def random_model(layout: Layout, seed: int = 0) -> comfy.model_patcher.ModelPatcher:
     """A MODEL of the layout with small random weights (default initialization, output convolution included)."""
     torch.manual_seed(seed)
-    config_class = {"sd15": layouts.TinySD15, "sdxl": layouts.TinySDXL}.get(layout, layouts.TinySD2)
+    config_class = {"sd15": layouts.TinySD15, "sdxl": TinySDXL}.get(layout, layouts.TinySD2)
     attention = [0, 1] if layout == "sdxl" else [1, 1]
     config = config_class(
         {
             **SHAPE,
             **config_class.unet_config,
-            "model_channels": WIDTH,
+            "model_channels": layouts.WIDTH,
             "transformer_depth": attention,
             "transformer_depth_output": [depth for depth in attention for _ in range(2)],
             "in_channels": 5 if layout == "sd2_depth" else 4,
