@@ -10,7 +10,7 @@ from torch import nn
 from . import autoencoder, controlnet, dataset, diffusion, drawing, flux, latents, lora
 from .diffusion import TextToLatent
 from .vocabulary import Vocabulary, vocabulary
-from .work import BEGUN, FIRST_PICTURES, HALF, HELD_OUT, PLANS, STYLED_PICTURES, Work
+from .work import BEGUN, FIRST_PICTURES, HALF, HELD_OUT, STYLED_PICTURES, Work
 
 
 def render_first_pictures(work: Work) -> None:
@@ -33,10 +33,14 @@ def stylize_pictures(work: Work) -> None:
     dataset.render_set(work.folder / "styled", STYLED_PICTURES, example, work.threads, work.report)
 
 
+def begin_autoencoder(work: Work) -> None:
+    _train_autoencoder(work, f"autoencoder{BEGUN}", autoencoder.build(4))
+
+
 def train_autoencoder(work: Work) -> None:
+    """At a lower rate, which what has been learned survives."""
     model = autoencoder.build(4)
-    if work.has(f"autoencoder{BEGUN}"):
-        work.trained(f"autoencoder{BEGUN}", model)
+    work.trained(f"autoencoder{BEGUN}", model)
     _train_autoencoder(work, "autoencoder", model.train().requires_grad_(True))
 
 
@@ -65,7 +69,7 @@ def _train_autoencoder(work: Work, name: str, model: nn.Module) -> None:
         pairs = [picture for pair in zip(originals, restored, strict=True) for picture in pair]
         drawing.write_sheet(pairs, work.folder / "sheets" / f"{name}-{iteration:05}.png")
 
-    work.trained(name, model, lambda: autoencoder.loss_on(pictures, PLANS[name].iterations), look)
+    work.trained(name, model, lambda: autoencoder.loss_on(pictures), look)
     decibels = autoencoder.psnr(autoencoder.round_trips(model, held_out, HELD_OUT), held_out)
     work.report(f"{name}: {decibels:.2f} dB on {HELD_OUT} held-out pictures")
 
@@ -175,6 +179,7 @@ def write_files(work: Work) -> None:
 STAGES: dict[str, Callable[[Work], None]] = {
     "pictures": render_first_pictures,
     "styles": stylize_pictures,
+    "begin_autoencoder": begin_autoencoder,
     "autoencoder": train_autoencoder,
     "more_pictures": render_all_pictures,
     "half_latents": encode_half_pictures,

@@ -24,7 +24,8 @@ HALF = "-half"
 BEGUN = "-begun"
 """Names the weights that a stage begins with."""
 PLANS = {
-    "autoencoder": Plan("autoencoder", 3000, 4e-4, clip=5.0, average_decay=0.995),
+    f"autoencoder{BEGUN}": Plan(f"autoencoder{BEGUN}", 2400, 4e-4, clip=5.0, average_decay=0.995),
+    "autoencoder": Plan("autoencoder", 1500, 1.5e-4, average_decay=0.995),
     f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 9000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
     "tiny_sd15": Plan("tiny_sd15", 6000, 6e-4, seed=8, average_decay=0.9995, look_every=500),
     "decoder": Plan("decoder", 3000, 3e-4, seed=9, clip=5.0, average_decay=0.995),
