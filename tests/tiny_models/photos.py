@@ -2,12 +2,13 @@
 
     python tests/tiny_models/photos.py FOLDER [--size 256] [NAME ...]
 
-writes each as NAME.png, and where its edited solid is as "NAME mask.png".
+writes each as NAME.png, where its edited solid is as "NAME mask.png", and the table photos.csv, which scripts/batch.py takes.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -67,6 +68,10 @@ def main() -> None:
     if unknown := set(options.names) - set(PHOTOS):
         parser.error(f"no photo {', '.join(sorted(unknown))}; there are: {', '.join(PHOTOS)}")
     write(options.folder, options.names, options.size)
+    with (options.folder / "photos.csv").open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(("image", "before", "after"))
+        table.writerows((f"{name}.png", PHOTOS[name].before, PHOTOS[name].after) for name in options.names)
 
 
 if __name__ == "__main__":
