@@ -49,10 +49,28 @@ def server(flux_files):
         yield running
 
 
+STEPS = 20
+
+
+def template_graph():
+    """The template's graph in API format, on the shipped image and model, with 20 steps for 50."""
+    prompt = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
+    for node in prompt.values():
+        if "steps" in node["inputs"]:
+            node["inputs"]["steps"] = STEPS
+        if node["_meta"]["title"] == "Start step":
+            node["inputs"]["value"] = node["inputs"]["value"] * STEPS // 50
+    return prompt
+
+
+@pytest.fixture(scope="module")
+def module_edit_prompt():
+    return template_graph()
+
+
 @pytest.fixture
 def edit_prompt():
-    """The template's graph in API format, on the shipped image and model."""
-    return json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
+    return template_graph()
 
 
 @pytest.fixture(scope="session")

@@ -16,14 +16,10 @@ def psnr(result, node: str) -> float:
 
 
 @pytest.fixture(scope="module")
-def edited(server):
+def edited(server, module_edit_prompt):
     """The whole graph, run once, with all events that arrived."""
-    import json
-    from pathlib import Path
-
-    prompt = json.loads((Path(__file__).parent / "prompts" / "edit.json").read_text(encoding="utf-8"))
     events = []
-    return prompt, server.run(prompt, events.append), events
+    return module_edit_prompt, server.run(module_edit_prompt, events.append), events
 
 
 def test_the_reconstruction_is_the_image_again(edited, by_title):
@@ -44,8 +40,8 @@ def test_the_edit_shows_the_target_on_the_same_background(server, edited, by_tit
 
 def test_the_evaluations_are_reported(edited, by_title):
     prompt, result, _ = edited
-    assert text(result, by_title(prompt, "Invert")).startswith("250 model evaluations")
-    assert text(result, by_title(prompt, "Rebuild")) == "50 model evaluations"
+    assert text(result, by_title(prompt, "Invert")).startswith("100 model evaluations")
+    assert text(result, by_title(prompt, "Rebuild")) == "20 model evaluations"
 
 
 def test_progress_and_previews_arrive_while_it_runs(edited, by_title):
@@ -53,7 +49,7 @@ def test_progress_and_previews_arrive_while_it_runs(edited, by_title):
     invert = by_title(prompt, "Invert")
     steps = [event.data["value"] for event in events if event.kind == "progress" and event.data.get("node") == invert]
     # ComfyUI sends the first and the last, and drops those between that follow too soon.
-    assert steps == sorted(steps) and 1 <= steps[0] < steps[-1] == 50
+    assert steps == sorted(steps) and 1 <= steps[0] < steps[-1] == 20
     assert len([event for event in events if event.kind == "preview"]) >= len(steps)
 
 
@@ -96,9 +92,9 @@ def test_a_stock_sampler_in_the_graph_gives_the_same_picture(server, edited, by_
 def test_an_interrupt_in_the_middle_leaves_nothing_partial(server, edit_prompt, by_title):
     """The network waits inside the tenth step, so that the interrupt comes there on a machine of any speed."""
     invert = by_title(edit_prompt, "Invert")
-    edit_prompt[invert]["inputs"]["steps"] = 49
+    edit_prompt[invert]["inputs"]["steps"] = 19
     for title in ("Rebuild", "Edit under the target prompt", "Img2img at the same start step"):
-        edit_prompt[by_title(edit_prompt, title)]["inputs"]["steps"] = 49
+        edit_prompt[by_title(edit_prompt, title)]["inputs"]["steps"] = 19
     model = edit_prompt[invert]["inputs"]["model"]
     edit_prompt["hold"] = {"class_type": "HoldModel", "inputs": {"model": model, "call": 48, "file": "hold"}}
     edit_prompt[invert]["inputs"]["model"] = ["hold", 0]
@@ -117,10 +113,10 @@ def test_an_interrupt_in_the_middle_leaves_nothing_partial(server, edit_prompt, 
     with pytest.raises(PromptInterruptedError):
         server.run(edit_prompt, interrupt_once_it_steps)
     hold.unlink()
-    assert started and max(started) < 49 and invert not in finished
+    assert started and max(started) < 19 and invert not in finished
     result = server.run(edit_prompt)
     assert invert in result.executed
-    assert text(result, invert).startswith("245 model evaluations")
+    assert text(result, invert).startswith("95 model evaluations")
     assert psnr(result, by_title(edit_prompt, "Reconstruction against the VAE round trip")) >= 45
 
 
@@ -152,10 +148,10 @@ def test_a_saved_trajectory_is_loaded_to_the_same_pixels(server, edited, by_titl
         ("Invert", {"steps": 1000}, "begin at timestep 1000, beyond the model's last (999); choose fewer steps"),
         (
             "The state at the start step",
-            {"start_step": 50},
-            "start_step 50 is beyond the trajectory's 50 steps; choose 0 to 49",
+            {"start_step": 20},
+            "start_step 20 is beyond the trajectory's 20 steps; choose 0 to 19",
         ),
-        ("Rebuild", {"start_step": 60}, "start_step 60 and end_step 50 do not lie in the 50 steps"),
+        ("Rebuild", {"start_step": 60}, "start_step 60 and end_step 20 do not lie in the 20 steps"),
         ("Rebuild", {"row_seeds": "1,2"}, "row_seeds '1,2' is not a list of 1 whole numbers"),
     ],
 )
