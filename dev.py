@@ -4,7 +4,7 @@
     python dev.py demo     invert, reconstruct and edit an image in a real ComfyUI
     python dev.py test     run the whole test suite; further arguments go to pytest
     python dev.py lint     ruff and pyright
-    python dev.py bench    run all benchmarks, or the named ones
+    python dev.py bench    run all benchmarks on reduced sets, or the named ones
     python dev.py pictures make the help pages' pictures, for all nodes or the named ones
     python dev.py batch    many photos through one workflow, as scripts/batch.py
     python dev.py serve    start ComfyUI with this pack; further arguments go to ComfyUI
@@ -297,14 +297,16 @@ def lint(version: str, arguments: Sequence[str]) -> int:
 
 
 def bench(version: str, arguments: Sequence[str]) -> int:
-    """Run the named benchmarks, or all of them, one after another; options are passed to each."""
+    """Run the named benchmarks one after another, with the options; without a name, `all`, whose own names may follow it."""
     known = {path.stem: path for path in sorted((ROOT / "benchmarks").glob("[!_]*.py"))}
     options_at = next((at for at, word in enumerate(arguments) if word.startswith("-")), len(arguments))
     names, options = arguments[:options_at], arguments[options_at:]
+    if names[:1] in ([], ["all"]):
+        names, options = ["all"], [*names[1:], *options]
     if unknown := [name for name in names if name not in known]:
-        raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known) or 'none yet'}")
+        raise SetupError(f"no benchmark {', '.join(unknown)}; there are: {', '.join(known)}")
     comfyui = prepare(version, "runtime", "tools")
-    return max([run("python", known[name], *options, comfyui=comfyui) for name in names or known], default=0)
+    return max([run("python", known[name], *options, comfyui=comfyui) for name in names])
 
 
 COMMANDS: dict[str, Callable[[str, Sequence[str]], int]] = {
