@@ -4,10 +4,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from comfy.cli_args import args
@@ -19,10 +17,8 @@ args.cpu = True
 # The attention that ComfyUI takes on a GPU, half again as fast here; servers that tests start for themselves have the CPU's.
 args.use_pytorch_cross_attention = True
 
-import comfy.sd
 import folder_paths
-import layouts
-import scenes
+import miniatures
 from random_models import random_conditioning, random_model
 from retrace_pack.host.after_step import add_change
 from retrace_pack.host.guided import Guidance
@@ -34,10 +30,10 @@ from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, Retrac
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.null_text import RetraceNullTextOptimize
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
+from tiny_models import photos
+from tiny_models.photos import PHOTOS
 
 import nodes
-
-TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
 
 
 @pytest.fixture(autouse=True)
@@ -240,18 +236,17 @@ def short_task(models):
 
 @pytest.fixture(scope="session")
 def trained():
-    """Name of a trained miniature -> Task with a held-out scene, created once."""
+    """Name of a trained miniature -> Task with the part of a photo where its ball is, 128 pixels, created once."""
 
     @cache
     def get(name: str = "tiny_sd15"):
-        layouts.register()
+        model, clip, vae = miniatures.load(name)
+        edit, part = PHOTOS["ball"], photos.photo("ball")[64:192, 96:224]
         with torch.inference_mode():
-            model, clip, vae = comfy.sd.load_checkpoint_guess_config(str(TINY / f"{name}.safetensors"))[:3]
-            scene = scenes.random_scene(np.random.default_rng(3), held_out=True)
-            color = "green" if scene.objects[0].color != "green" else "red"
-            captions = (scene.caption, scene.with_object(color=color).caption, "")
-            source, target, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in captions)
-            samples = vae.encode(torch.from_numpy(scenes.render(scene)[None]).float() / 255)
+            source, target, empty = (
+                clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (edit.before, edit.after, "")
+            )
+            samples = vae.encode(torch.from_numpy(part[None].copy()).float() / 255)
         # ddim_uniform is the leading grid where the number of steps divides 1000.
         return Task(model, source, empty, samples, steps=10, target=target, vae=vae)
 

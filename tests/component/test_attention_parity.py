@@ -1,11 +1,10 @@
 """Prompt-to-prompt inside ComfyUI against the reference algorithm on diffusers' UNet with attention processors.
 
-The same weights (tiny_sd15, trained), 50 steps, cfg 7.5, float32. The reference is our own rewrite: explicit probabilities in
+The same weights (tiny_sd15, trained), 20 steps, cfg 7.5, float32. The reference is our own rewrite: explicit probabilities in
 every layer, edited in the conditional half, with alphas and mappers made by hand for the prompts.
 """
 
-from pathlib import Path
-
+import miniatures
 import pytest
 import torch
 import torch.nn.functional as F
@@ -15,21 +14,15 @@ from retrace_pack.host.after_step import apply_changes, in_turn, model_changes
 from retrace_pack.host.ddim import ddim_sampler
 from retrace_pack.nodes.prompt_to_prompt import RetracePromptToPrompt
 
-TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
 FACTOR = 0.18215
-STEPS, CFG, TOKENS = 50, 7.5, 77
-SOURCE = "a large red circle on a blue background"
+STEPS, CFG, TOKENS = 20, 7.5, 77
+SOURCE = "a large red ball on a blue wall"
 BLEND_SIDE = 8
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    import comfy.sd
-    import layouts
-
-    layouts.register()
-    with torch.inference_mode():
-        return comfy.sd.load_checkpoint_guess_config(str(TINY / "tiny_sd15.safetensors"))[:3]
+    return miniatures.load()
 
 
 class Control:
@@ -70,7 +63,7 @@ class Control:
         ]
         if pool:
             maps = F.max_pool2d(maps, 3, 1, 1)
-        maps = F.interpolate(maps, size=(16, 16))
+        maps = F.interpolate(maps, size=(32, 32))
         mask = maps / maps.amax((2, 3), keepdim=True) > threshold
         return mask[:1] | mask
 
@@ -92,11 +85,7 @@ class Processor:
 
 def reference(control, prompts, noise):
     """DDIM with guidance of both rows under the control; the final latent in the UNet's scale."""
-    import checkpoint
-    from captions import vocabulary
-
-    words = vocabulary()
-    model, _ = checkpoint.load_for_diffusers(TINY / "tiny_sd15.safetensors", False, words)
+    model, words = miniatures.reference()
     model.unet.set_attn_processor(Processor(control))
     context = model.text_encoder(words.rows(["", "", *prompts], pad_with_end=True)).last_hidden_state
     scheduler = DDIMScheduler(
@@ -153,7 +142,7 @@ def equalizer(**factors):
 
 
 def refined():
-    """SOURCE against "a large red circle and a small white star on a blue background": five new tokens after the fourth."""
+    """SOURCE against "a large red ball and a small white cone on a blue wall": five new tokens after the fourth."""
     mapper, alphas = torch.zeros(TOKENS, TOKENS), torch.ones(TOKENS)
     for target in range(TOKENS):
         mapper[target if target <= 4 or target > 14 else target - 5, target] = 1
@@ -164,28 +153,28 @@ def refined():
 ONES, SAME = torch.ones(TOKENS), torch.eye(TOKENS)
 CASES = {
     "replace": (
-        "a large yellow circle on a blue background", {},
-        lambda: Control(SAME, ONES, ONES, rows(40), 20),
+        "a large yellow ball on a blue wall", {},
+        lambda: Control(SAME, ONES, ONES, rows(16), 8),
     ),
     "replace, another start for one word": (
-        "a large red star on a blue background", {"cross_replace_words": "star:0.3", "self_replace": 0.6},
-        lambda: Control(SAME, ONES, ONES, rows(40, r4=15), 30),
+        "a large red cone on a blue wall", {"cross_replace_words": "cone:0.3", "self_replace": 0.6},
+        lambda: Control(SAME, ONES, ONES, rows(16, r4=6), 12),
     ),
     "reweight": (
-        SOURCE, {"reweight": "red:2.5, blue background:0.5", "self_replace": 0.0},
-        lambda: Control(SAME, ONES, equalizer(r3=2.5, r7=0.5, r8=0.5), rows(40), 0),
+        SOURCE, {"reweight": "red:2.5, blue wall:0.5", "self_replace": 0.0},
+        lambda: Control(SAME, ONES, equalizer(r3=2.5, r7=0.5, r8=0.5), rows(16), 0),
     ),
     "refine": (
-        "a large red circle and a small white star on a blue background", {"cross_replace": 0.5},
-        lambda: Control(*refined(), ONES, rows(25), 20),
+        "a large red ball and a small white cone on a blue wall", {"cross_replace": 0.5},
+        lambda: Control(*refined(), ONES, rows(10), 8),
     ),
     "local blend": (
-        "a large yellow star on a blue background", {"blend_words": "circle, star, yellow"},
-        lambda: Control(SAME, ONES, ONES, rows(40), 20, (([4], [3, 4]), None)),
+        "a large yellow cone on a blue wall", {"blend_words": "ball, cone, yellow"},
+        lambda: Control(SAME, ONES, ONES, rows(16), 8, (([4], [3, 4]), None)),
     ),
     "local blend with subtracted words": (
-        "a large yellow circle on a blue background", {"blend_words": "circle, background", "subtract_words": "blue"},
-        lambda: Control(SAME, ONES, ONES, rows(40), 20, (([4, 8], [4, 8]), ([7], [7]))),
+        "a large yellow ball on a blue wall", {"blend_words": "ball, wall", "subtract_words": "blue"},
+        lambda: Control(SAME, ONES, ONES, rows(16), 8, (([4, 8], [4, 8]), ([7], [7]))),
     ),
 }  # fmt: skip
 
@@ -193,7 +182,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_an_edit_equals_the_reference(tiny, relative, name):
     target, inputs, make_control = CASES[name]
-    noise = torch.randn(1, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    noise = torch.randn(1, 4, 32, 32, generator=torch.Generator().manual_seed(4))
     expected = reference(make_control(), [SOURCE, target], noise)
     result = ours(tiny, noise, {"target_prompts": target, **inputs})
     assert relative(result, expected) < 1e-3

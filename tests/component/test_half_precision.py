@@ -1,15 +1,15 @@
 """Networks in half precision: the stored residuals are exactly the errors of the way back, whatever it is batched with."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import comfy.sd
-import layouts
+import miniatures
 import pytest
 import torch
 from comfy.ldm.modules.attention import attention_sub_quad
+from tiny_models.loader import layouts
 
-TINY = Path(__file__).resolve().parent.parent / "tiny_sd" / "tiny_sd15.safetensors"
+MINIATURE = miniatures.CHECKPOINTS / "tiny_sd15.safetensors"
 STEPS = 3
 
 
@@ -18,7 +18,7 @@ def half(trained, request):
     """A task whose network computes in half precision, with another attention than the one used for gradients."""
     layouts.register()
     model = comfy.sd.load_checkpoint_guess_config(
-        str(TINY), output_vae=False, output_clip=False, model_options={"dtype": request.param}
+        str(MINIATURE), output_vae=False, output_clip=False, model_options={"dtype": request.param}
     )[0]
     model.model.manual_cast_dtype = None  # As on a GPU: ComfyUI takes float32 on this processor.
     assert model.model.get_dtype_inference() == request.param

@@ -1,14 +1,12 @@
 """Null-text optimization through ComfyUI against the published loop (P5): its losses, its result, its work."""
 
-from pathlib import Path
-
+import miniatures
 import pytest
 import torch
 import torch.nn.functional as F
 from diffusers import DDIMScheduler
 from retrace_pack.inversion.null_text import NullTextOptions
 
-TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
 FACTOR = 0.18215
 
 
@@ -18,11 +16,8 @@ def published(task, trajectory, inner_steps, epsilon):
     Rewritten from their published code: the embedding carries over from step to step, every step has a new Adam, the stop is
     checked after the optimizer's step, and one guided batch of two concludes the step.
     """
-    import checkpoint
-    from captions import vocabulary
-
     with torch.inference_mode(False), torch.enable_grad():
-        unet = checkpoint.load_for_diffusers(TINY / "tiny_sd15.safetensors", False, vocabulary())[0].unet
+        unet = miniatures.reference()[0].unet
         scheduler = DDIMScheduler(
             beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False,
             set_alpha_to_one=False, steps_offset=1,

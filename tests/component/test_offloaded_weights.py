@@ -1,25 +1,25 @@
 """Weights that ComfyUI casts or offloads during a run: trajectories match its own samplers."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import comfy.samplers
 import comfy.sd
-import layouts
+import miniatures
 import pytest
 import torch
 from comfy.model_patcher import ModelPatcher
 from node_call import run_node
 from retrace_pack.nodes.ddim_sample import RetraceDDIMSample
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
+from tiny_models.loader import layouts
 
-TINY = Path(__file__).resolve().parent.parent / "tiny_sd" / "tiny_sd15.safetensors"
+MINIATURE = miniatures.CHECKPOINTS / "tiny_sd15.safetensors"
 
 
 def load(**model_options):
     layouts.register()
     return comfy.sd.load_checkpoint_guess_config(
-        str(TINY), output_vae=False, output_clip=False, model_options=model_options, disable_dynamic=True
+        str(MINIATURE), output_vae=False, output_clip=False, model_options=model_options, disable_dynamic=True
     )[0]
 
 

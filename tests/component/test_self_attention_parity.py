@@ -3,8 +3,7 @@
 The same weights (tiny_sd15, trained), 10 steps, cfg 7.5, float32. Under each prompt, the rows are [source, target].
 """
 
-from pathlib import Path
-
+import miniatures
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,8 +13,7 @@ from node_call import run_node
 from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
 
-TINY = Path(__file__).resolve().parent.parent / "tiny_sd"
-SOURCE, TARGET = "a large red circle on a blue background", "a large green star on a blue background"
+SOURCE, TARGET = "a large red ball on a blue wall", "a large green cone on a blue wall"
 STEPS, CFG, FACTOR = 10, 7.5, 0.18215
 ROWS = ((0, 1), (2, 3))
 """(source, target) under the negative and under the positive prompt."""
@@ -85,7 +83,7 @@ class PlugAndPlay:
         self.feature_steps = int(feature_fraction * STEPS)
 
     def install(self, unet):
-        coarse, fine = unet.up_blocks
+        coarse, fine, _ = unet.up_blocks
         coarse.resnets[1].conv2.register_forward_hook(self.features)
         self.layers = [
             block.attn1 for each in (coarse.attentions[1], *fine.attentions) for block in each.transformer_blocks
@@ -112,20 +110,16 @@ class PlugAndPlay:
 
 @pytest.fixture(scope="module")
 def noise():
-    return torch.randn(2, 4, 16, 16, generator=torch.Generator().manual_seed(4))
+    return torch.randn(2, 4, 32, 32, generator=torch.Generator().manual_seed(4))
 
 
 @pytest.fixture(scope="module")
 def reference(noise):
     """An edit of diffusers' UNet -> the final latents of both rows, by DDIM with guidance."""
-    import checkpoint
-    from captions import vocabulary
     from diffusers import DDIMScheduler
 
-    words = vocabulary()
-
     def run(edit):
-        model, _ = checkpoint.load_for_diffusers(TINY / "tiny_sd15.safetensors", False, words)
+        model, words = miniatures.reference()
         edit.install(model.unet)
         context = model.text_encoder(words.rows(["", "", SOURCE, TARGET], pad_with_end=True)).last_hidden_state
         scheduler = DDIMScheduler(
@@ -146,12 +140,7 @@ def reference(noise):
 @pytest.fixture(scope="module")
 def ours(noise):
     """A node's MODEL of the trained checkpoint -> the result of ComfyUI's Euler on the same noise, in the UNet's scale."""
-    import comfy.sd
-    import layouts
-
-    layouts.register()
-    with torch.inference_mode():
-        model, clip, _ = comfy.sd.load_checkpoint_guess_config(str(TINY / "tiny_sd15.safetensors"))[:3]
+    model, clip, _ = miniatures.load()
     source, target, empty = (clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (SOURCE, TARGET, ""))
     positive = [[torch.cat([source[0][0], target[0][0]]), {}]]
     sigmas = calculate_sigmas(model.get_model_object("model_sampling"), "ddim_uniform", STEPS)
@@ -168,9 +157,9 @@ def ours(noise):
 
 
 def rectangle(top, left, bottom, right):
-    """A mask of a picture of 128 pixels, in cells of the coarsest map."""
-    mask = torch.zeros(1, 128, 128)
-    mask[:, 16 * top : 16 * bottom, 16 * left : 16 * right] = 1
+    """A mask of a picture of 256 pixels, in cells of the coarsest map."""
+    mask = torch.zeros(1, 256, 256)
+    mask[:, 32 * top : 32 * bottom, 32 * left : 32 * right] = 1
     return mask
 
 
