@@ -200,7 +200,7 @@ def wait_until(condition, seconds=120.0):
 @pytest.mark.skipif(os.name == "nt", reason="kill -9 and process groups are not Windows's")
 def test_kills_of_workers_servers_and_the_driver_lose_nothing_and_leave_nothing(tmp_path):
     pytest.importorskip("ray", reason="Ray has no wheel for this machine")
-    count, out = 40, tmp_path / "out"
+    count, out = 60, tmp_path / "out"
     for number in range(count):
         Image.fromarray(np.full((8, 12, 3), number, np.uint8)).save(tmp_path / f"{number:03}.png")
     lines = [f"{number:03}.png,after {number}" for number in range(count)]
@@ -222,7 +222,7 @@ def test_kills_of_workers_servers_and_the_driver_lose_nothing_and_leave_nothing(
             victim = server.parent() if at != 16 else server
             victim.kill()
             wait_until(lambda server=server: not server.is_running())
-        wait_until(lambda: ended() >= 28)
+        wait_until(lambda: ended() >= 28 and servers(out / "work"))
         running = servers(out / "work")
         running += [server.parent() for server in running]
     finally:
