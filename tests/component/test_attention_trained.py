@@ -101,6 +101,10 @@ def test_a_new_background_leaves_the_subtracted_object(tiny, inverted):
     picture = tiny[2].decode(edited)[0]
     red, green, blue = mean_color(picture)
     assert red > max(green, blue) + 0.1
+    (_, wall_green, wall_blue), (floor_red, _, floor_blue) = (
+        part.mean((0, 1)) for part in (picture[:80], picture[200:])
+    )
+    assert wall_blue > wall_green + 0.05 and floor_red > floor_blue + 0.15, "neither a blue wall nor a wooden floor"
     inside = torch.from_numpy(photos.mask("ball")[4::8, 4::8])
     kept = (edited[0] == source[0])[0]
     assert float(kept[inside].float().mean()) > 0.7 > 0.3 > float(kept[~inside].float().mean())
