@@ -119,11 +119,11 @@ def _put_back(case: Case, graph: Nodes) -> tuple[Graph, Link]:
         return graph, ["decode", 0]
     margin = max(1, round(recipe.grow * SIDE))
     region = {"smallest": SMALLEST_DIFFERENCE, "grow": margin, "feather": max(1, margin // 2)}
-    difference = {"round_trip": ["round_trip", 0]} if recipe.returns == "difference" else {}
-    pictures = {"source": PHOTO, "edited": ["decode", 0], "mask": ["changed", 0], **difference}
+    texture = "everywhere" if recipe.returns == "difference" else "around the change"
+    pictures = {"source": PHOTO, "edited": ["decode", 0], "mask": ["changed", 0], "round_trip": ["round_trip", 0]}
     graph = graph | {
         "round_trip": node("VAEDecode", samples=ENCODED, vae=VAE),
         "changed": node("RetraceChangedRegion", edited=["decode", 0], round_trip=["round_trip", 0], **region),
-        "composite": node("RetracePixelComposite", feather=FEATHER, **pictures),
+        "composite": node("RetracePixelComposite", feather=FEATHER, kept_texture=texture, **pictures),
     }
     return graph, ["composite", 0]

@@ -177,10 +177,11 @@ def _composited(
             grow=plan.margin, feather=max(1, plan.margin // 2),
         ).out(0)  # fmt: skip
     # Without an edit the difference is zero: the photo itself.
-    as_difference = not plan.whole and (plan.recipe.returns == "difference" or not plan.starts)
+    everywhere = plan.recipe.returns == "difference" or not plan.starts
     composite = graph.node(
         "composite", "RetracePixelComposite", source=graph.linked("image"), edited=decoded[-1], mask=mask,
         feather=0 if plan.whole else plan.feather, match_colour=False, blend="feather", region=crop.out(2),
-        round_trip=round_trip if as_difference else None,
+        round_trip=None if plan.whole else round_trip,
+        kept_texture="everywhere" if everywhere else "around the change",
     )  # fmt: skip
     return composite.out(0), composite.out(1)

@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..samplers.pixel_composite import Blend, composite_pixels
-from ..samplers.region_composite import composite_region
+from ..samplers.region_composite import KeptTexture, composite_region
 from ..samplers.working_region import Region
 from .node import RetraceNode
 from .opencv import require_opencv
@@ -58,7 +58,16 @@ class RetracePixelComposite(RetraceNode):
                     "round_trip",
                     optional=True,
                     tooltip="The same picture without the edit, encoded and decoded at the edit's size. The difference that "
-                    "the edit made is then added to the source: keeps the source's texture. For changes of color.",
+                    "the edit made is then added to the source: keeps the source's texture.",
+                ),
+                io.Combo.Input(
+                    "kept_texture",
+                    options=list(get_args(KeptTexture)),
+                    default="everywhere",
+                    optional=True,
+                    advanced=True,
+                    tooltip="With a round trip: keep the source's texture everywhere (changes of color or light), or only around "
+                    "what the edit replaced (new things).",
                 ),
             ],
             outputs=[
@@ -81,6 +90,7 @@ class RetracePixelComposite(RetraceNode):
         blend: Blend,
         region: dict[str, Any] | None = None,
         round_trip: Tensor | None = None,
+        kept_texture: KeptTexture = "everywhere",
     ) -> io.NodeOutput:
         if blend == "poisson":
             require_opencv()
@@ -89,5 +99,7 @@ class RetracePixelComposite(RetraceNode):
         else:
             height, width = source.shape[1:3]
             part = Region(0, 0, width, height) if region is None else Region.of(region, source)
-            composited = composite_region(source, edited, mask, feather, match_colour, blend, part, round_trip)
+            composited = composite_region(
+                source, edited, mask, feather, match_colour, blend, part, round_trip, kept_texture
+            )
         return io.NodeOutput(composited.picture, composited.weight)

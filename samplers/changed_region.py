@@ -12,6 +12,10 @@ BLUR = 128
 """The picture's shorter side in units of the blur that joins what changed into regions."""
 CERTAIN = 0.25
 """A difference that counts as changed whatever the others are: a strong change does not make a weaker one look like none."""
+SHADE = 0.06
+"""A difference up to which a place only got lighter or darker."""
+REACH = 64
+"""The picture's shorter side in units of the margin around what was replaced; the decoder blurs outlines over as much."""
 
 
 def changed_region(edited: Tensor, before: Tensor, smallest: float, grow: int, feather: int) -> Tensor:
@@ -32,10 +36,25 @@ def changed_region(edited: Tensor, before: Tensor, smallest: float, grow: int, f
             f"the edit has the shape {tuple(edited.shape)}, the picture before it {tuple(before.shape)}; give two of one size, "
             "and one picture for all edits or one each."
         )
-    difference = (edited - before).abs().amax(-1).float().clamp(0, 1)
-    difference = feather_mask(difference, max(1, round(min(difference.shape[1:]) / BLUR)))
+    difference = _blurred_difference(edited, before)
     thresholds = torch.tensor(
         [max(smallest, CERTAIN * otsu_threshold((each / CERTAIN).clamp(max=1))) for each in difference]
     )
     mask = (difference > thresholds.to(difference).view(-1, 1, 1)).float()
     return feather_mask(grow_mask(mask, grow), feather)
+
+
+def replaced_share(edited: Tensor, before: Tensor) -> Tensor:
+    """How much of a place is new in the edit, [B, H, W]: 0 where it is the same or in another light, 1 where it shows another thing.
+
+    Takes pictures as `changed_region`. The share rises with the difference from `SHADE` to `CERTAIN`, and reaches a little beyond.
+    """
+    share = ((_blurred_difference(edited, before) - SHADE) / (CERTAIN - SHADE)).clamp(0, 1)
+    reach = max(1, round(min(share.shape[1:]) / REACH))
+    return feather_mask(grow_mask(share, reach), reach)
+
+
+def _blurred_difference(edited: Tensor, before: Tensor) -> Tensor:
+    """The largest difference of a channel, [B, H, W]."""
+    difference = (edited - before).abs().amax(-1).float().clamp(0, 1)
+    return feather_mask(difference, max(1, round(min(difference.shape[1:]) / BLUR)))

@@ -30,7 +30,7 @@ def test_outside_the_mask_every_bit_is_the_photos(seed):
         given = resized(given[..., None], wide, high)[..., 0].clamp(0, 1)
     done = composite_region(
         source, edited, given, int(rng.integers(0, 9)), bool(rng.random() < 0.3), "feather", region,
-        trip if rng.random() < 0.5 else None,
+        trip if rng.random() < 0.5 else None, "around the change" if rng.random() < 0.5 else "everywhere",
     )  # fmt: skip
     assert done.picture.shape == (rows, height, width, 3) and done.weight.shape == (rows, height, width)
     kept = done.weight == 0
@@ -57,6 +57,24 @@ def test_the_difference_is_added_and_texture_stays():
     torch.testing.assert_close(done, source + torch.tensor([0.1, 0.0, -0.1]), atol=1e-5, rtol=0)
     same = composite_region(source, trip, torch.ones(1, 48, 72), 3, False, "feather", region, trip).picture
     assert torch.equal(same, source)
+
+
+def test_around_the_change_texture_stays_and_what_was_replaced_leaves_no_ghost():
+    rng = np.random.default_rng(0)
+    source = 0.25 + 0.5 * photo(rng, 192, 288)
+    region = Region(0, 0, 288, 192)
+    trip = resized(source, 96, 64)
+    edited = trip.clone()
+    edited[:, 16:48, 8:40] = torch.tensor([1.0, 0.0, 0.0])
+    done = composite_region(
+        source, edited, torch.ones(1, 64, 96), 0, False, "feather", region, trip, "around the change"
+    ).picture
+    assert torch.equal(done[:, :, 168:], source[:, :, 168:])
+    enlarged = resized(edited, 288, 192).clamp(0, 1)
+    inside = slice(60, 132), slice(36, 108)
+    torch.testing.assert_close(done[:, *inside], enlarged[:, *inside], atol=1e-5, rtol=0)
+    everywhere = composite_region(source, edited, torch.ones(1, 64, 96), 0, False, "feather", region, trip).picture
+    assert float((everywhere[:, *inside] - enlarged[:, *inside]).abs().mean()) > 0.02, "the old texture is the ghost"
 
 
 def test_without_a_round_trip_the_edit_itself_is_enlarged_into_the_region():
