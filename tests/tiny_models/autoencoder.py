@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from diffusers import AutoencoderTiny
 from torch import Tensor, nn
+from torch.nn import functional
 
 from .dataset import Pictures
 
@@ -15,7 +16,8 @@ CROPS = 4
 CROP_SIDE = 96
 LATENT_NOISE = 0.03
 RESIDUAL_GAIN = 0.1
-SQUARE_WEIGHT, SLOPE_WEIGHT, LATENT_WEIGHT = 15.0, 0.5, 0.02
+SQUARE_WEIGHT, SLOPE_WEIGHT, SPREAD_WEIGHT = 15.0, 0.5, 0.2
+DETAIL_WEIGHT, HALF_WEIGHT = 0.2, 0.25
 
 
 def build(latent_channels: int, seed: int = 0) -> AutoencoderTiny:
@@ -42,14 +44,22 @@ def begin_from(model: nn.Module, other: nn.Module) -> None:
 
 
 def loss_on(pictures: Pictures) -> Callable[[nn.Module, int, torch.Generator], Tensor]:
-    """The loss for `training.fit`, on crops of these pictures."""
+    """The loss for `training.fit`, on crops of these pictures.
+
+    Beside the crops themselves, half-size latents must show half-size crops (Kouzelis et al. 2025, arXiv 2502.09509), and latents
+    vary little from place to place. Without both an encoder writes patterns that look like noise, and a diffusion model, which
+    draws what is coarse first, learns them badly.
+    """
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
         target = crops(pictures, CROP_SIDE, generator)
         latents = model.encoder(target)  # pyright: ignore
         noise = LATENT_NOISE * torch.randn(latents.shape, generator=generator)
         restored = model.decoder(latents + noise)  # pyright: ignore
-        return reconstruction_loss(restored, target) + LATENT_WEIGHT * spread_loss(latents)
+        half = model.decoder(functional.avg_pool2d(latents, 2))  # pyright: ignore
+        pictures_loss = reconstruction_loss(restored, target)
+        pictures_loss = pictures_loss + HALF_WEIGHT * reconstruction_loss(half, functional.avg_pool2d(target, 2))
+        return pictures_loss + SPREAD_WEIGHT * spread_loss(latents) + DETAIL_WEIGHT * detail_share(latents)
 
     return loss_of
 
@@ -65,6 +75,15 @@ def spread_loss(latents: Tensor) -> Tensor:
     """Zero if each channel of [B, C, H, W] has mean 0 and standard deviation 1: a checkpoint stores one shift and scale for all."""
     deviation, mean = torch.std_mean(latents, dim=(0, 2, 3))
     return mean.square().mean() + deviation.log().square().mean()
+
+
+def detail_share(latents: Tensor) -> Tensor:
+    """The share of the variance of latents [B, C, H, W] that half-size ones do not have; the mean over the channels.
+
+    0.8 for white noise.
+    """
+    coarse = functional.interpolate(functional.avg_pool2d(latents, 2), scale_factor=2, mode="bilinear")
+    return ((latents - coarse).square().mean(dim=(0, 2, 3)) / latents.var(dim=(0, 2, 3))).mean()
 
 
 def crops(pictures: Pictures, side: int, generator: torch.Generator) -> Tensor:

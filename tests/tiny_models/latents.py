@@ -32,17 +32,24 @@ class Latents:
         values = torch.cat([self.values, other.values])
         return Latents(values, self.captions + other.captions, self.mean, self.deviation)
 
+    def halved(self) -> Latents:
+        """Those of pictures of half the size, in a scale of their own."""
+        values = functional.avg_pool2d(self.values, 2)
+        spread = values.std().item()
+        values = (values / spread).contiguous(memory_format=torch.channels_last)
+        return Latents(values, self.captions, self.mean, self.deviation * spread)
+
 
 @torch.no_grad()
-def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[[str], None], shrink: int = 1) -> None:
-    """Encode the chunks of `pictures` that are missing in `folder`, each float16 [100, C, 32, 32]; `shrink` divides both sides."""
+def encode(model: nn.Module, pictures: Pictures, folder: Path, report: Callable[[str], None]) -> None:
+    """Encode the chunks of `pictures` that are missing in `folder`, each float16 [100, C, 32, 32]."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, chunk in enumerate(pictures.chunks):
         path = folder / f"{number:05}.pt"
         if path.exists():
             continue
         encoded = [
-            model.encoder(functional.avg_pool2d(to_tensor(chunk[at : at + ENCODED_AT_ONCE]), shrink))  # pyright: ignore
+            model.encoder(to_tensor(chunk[at : at + ENCODED_AT_ONCE]))  # pyright: ignore
             for at in range(0, CHUNK, ENCODED_AT_ONCE)
         ]
         keep(torch.cat(encoded).half().contiguous(), path)

@@ -78,21 +78,18 @@ def encode_pictures(work: Work) -> None:
     _encode_pictures(work, 4)
 
 
-def encode_half_pictures(work: Work) -> None:
-    _encode_pictures(work, 4, HALF)
-
-
 def encode_pictures_wide(work: Work) -> None:
     _encode_pictures(work, flux.CHANNELS)
 
 
-def _encode_pictures(work: Work, channels: int, size: str = "") -> None:
-    model, shrink = work.autoencoder(channels), 2 if size == HALF else 1
+def _encode_pictures(work: Work, channels: int) -> None:
+    model = work.autoencoder(channels)
     for kind, pictures in (("photos", work.photos(work.pictures)), ("styled", work.styled())):
-        latents.encode(model, pictures, work.latents_folder(channels, kind, size), work.report, shrink)
-    encoded = work.latents(channels, size)
+        latents.encode(model, pictures, work.latents_folder(channels, kind), work.report)
+    encoded = work.latents(channels)
     deviation, mean = torch.std_mean(encoded.values, dim=(0, 2, 3))
-    work.report(f"latents: mean {encoded.mean:.3f}, deviation {encoded.deviation:.3f}")
+    share = autoencoder.detail_share(encoded.values[:100])
+    work.report(f"latents: mean {encoded.mean:.3f}, deviation {encoded.deviation:.3f}, share of detail {share:.3f}")
     work.report(f"latents: in this scale, means of the channels {mean.tolist()}, deviations {deviation.tolist()}")
 
 
@@ -100,25 +97,27 @@ def train_half_epsilon(work: Work) -> None:
     """Train on half-size pictures, four times as many in the same time: words, colors and layout are learned here."""
     words = vocabulary()
     model = TextToLatent("tiny_sd15", len(words.token_ids))
-    _train_text_to_latent(work, words, model, f"tiny_sd15{HALF}", HALF)
+    _train_text_to_latent(work, words, model, f"tiny_sd15{HALF}", work.latents().halved())
 
 
 def train_epsilon(work: Work) -> None:
     words = vocabulary()
     model = TextToLatent("tiny_sd15", len(words.token_ids))
     work.trained(f"tiny_sd15{HALF}", model)
-    _train_text_to_latent(work, words, model.train().requires_grad_(True), "tiny_sd15")
+    _train_text_to_latent(work, words, model.train().requires_grad_(True), "tiny_sd15", work.latents())
 
 
 def train_velocity(work: Work) -> None:
     words = vocabulary()
     model = TextToLatent("tiny_sd2_v", len(words.token_ids))
     diffusion.begin_from(model, work.text_to_latent("tiny_sd15", words))
-    _train_text_to_latent(work, words, model, "tiny_sd2_v")
+    _train_text_to_latent(work, words, model, "tiny_sd2_v", work.latents())
 
 
-def _train_text_to_latent(work: Work, words: Vocabulary, model: TextToLatent, name: str, size: str = "") -> None:
-    encoded, decoder = work.latents(size=size), work.autoencoder().decoder
+def _train_text_to_latent(
+    work: Work, words: Vocabulary, model: TextToLatent, name: str, encoded: latents.Latents
+) -> None:
+    decoder = work.autoencoder().decoder
     captions = work.held_out_set().captions[:8]
 
     def look(average: nn.Module, iteration: int) -> None:
@@ -182,9 +181,8 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "begin_autoencoder": begin_autoencoder,
     "autoencoder": train_autoencoder,
     "more_pictures": render_all_pictures,
-    "half_latents": encode_half_pictures,
-    "half_tiny_sd15": train_half_epsilon,
     "latents": encode_pictures,
+    "half_tiny_sd15": train_half_epsilon,
     "tiny_sd15": train_epsilon,
     "controlnet": train_controlnet,
     "lora": train_lora,

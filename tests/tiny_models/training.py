@@ -29,6 +29,7 @@ class Plan:
     learning_rate: float
     seed: int = 0
     warm_up: int = 100
+    cool_down: int | None = None
     average_decay: float = 0.999
     clip: float = 1.0
     weight_decay: float = 0.01
@@ -37,8 +38,10 @@ class Plan:
     look_every: int = 500
 
     def rate(self, iteration: int) -> float:
-        """A linear warm-up, then half a cosine to zero."""
+        """A linear warm-up, then half a cosine to zero; with a cool-down a constant, which falls to zero over so many iterations."""
         start = min(1.0, (iteration + 1) / self.warm_up)
+        if self.cool_down:
+            return self.learning_rate * min(start, (self.iterations - iteration) / self.cool_down)
         return self.learning_rate * start * (1 + math.cos(math.pi * iteration / self.iterations)) / 2
 
 

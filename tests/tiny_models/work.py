@@ -20,7 +20,7 @@ FIRST_PICTURES = 2500
 """Enough for the autoencoder, which does not wait for the others."""
 STYLED_PICTURES = 1000
 HALF = "-half"
-"""Names what belongs to pictures of half the size."""
+"""Names what is trained on pictures of half the size."""
 BEGUN = "-begun"
 """Names the weights that a stage begins with."""
 PLANS = {
@@ -56,17 +56,17 @@ class Work:
     def held_out_set(self) -> dataset.Pictures:
         return dataset.load(self.folder / "held-out", HELD_OUT)
 
-    def latents_folder(self, channels: int, kind: str = "photos", size: str = "") -> Path:
-        return self.folder / f"latents{channels}{size}-{kind}"
+    def latents_folder(self, channels: int, kind: str = "photos") -> Path:
+        return self.folder / f"latents{channels}-{kind}"
 
-    def photo_latents(self, channels: int = 4, size: str = "") -> latents.Latents:
-        return latents.load(self.latents_folder(channels, size=size), self.photos(self.pictures).captions)
+    def photo_latents(self, channels: int = 4) -> latents.Latents:
+        return latents.load(self.latents_folder(channels), self.photos(self.pictures).captions)
 
-    def latents(self, channels: int = 4, size: str = "") -> latents.Latents:
-        """The latents of the photographs and, in the same scale, of the styled pictures; `size` is "" or HALF."""
-        photos = self.photo_latents(channels, size)
+    def latents(self, channels: int = 4) -> latents.Latents:
+        """The latents of the photographs and, in the same scale, of the styled pictures."""
+        photos = self.photo_latents(channels)
         scale = photos.mean, photos.deviation
-        return photos + latents.load(self.latents_folder(channels, "styled", size), self.styled().captions, scale)
+        return photos + latents.load(self.latents_folder(channels, "styled"), self.styled().captions, scale)
 
     def has(self, name: str) -> bool:
         """Whether this stage has finished."""

@@ -8,6 +8,15 @@ from tiny_models.dataset import Pictures
 from tiny_models.vocabulary import vocabulary
 
 
+def test_the_detail_share_tells_noise_from_what_is_coarse():
+    noise = torch.randn(4, 4, 32, 32, generator=torch.Generator().manual_seed(0))
+    coarse = torch.nn.functional.interpolate(noise[..., :8, :8], size=32, mode="bilinear")
+    assert autoencoder.detail_share(noise) > 0.7
+    assert autoencoder.detail_share(coarse) < 0.05
+    mixed = autoencoder.detail_share(coarse + 0.1 * noise)
+    assert autoencoder.detail_share(coarse) < mixed < 0.2
+
+
 def test_the_spread_loss_wants_mean_zero_and_deviation_one():
     x = torch.randn(8, 4, 16, 16, generator=torch.Generator().manual_seed(0))
     x = (x - x.mean(dim=(0, 2, 3), keepdim=True)) / x.std(dim=(0, 2, 3), keepdim=True)
@@ -79,11 +88,15 @@ def test_a_low_rank_layer_begins_as_the_layer_it_stands_beside():
     assert torch.allclose(layer(x), base(x) + x @ layer.down.weight.T @ layer.up.weight.T, atol=1e-6)
 
 
-def test_halved_pictures_are_encoded_at_half_the_size(tmp_path):
+def test_pictures_are_encoded_chunk_by_chunk_and_halved_by_averages(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 256, (latents.CHUNK, 8, 8, 3), np.uint8)
     model = torch.nn.Module()
     model.encoder = torch.nn.Identity()
-    latents.encode(model, Pictures([pictures], [""] * latents.CHUNK), tmp_path, lambda line: None, shrink=2)
-    encoded = latents.load(tmp_path, [""] * latents.CHUNK, (0.0, 1.0)).values
-    means = pictures.reshape(-1, 4, 2, 4, 2, 3).mean(axis=(2, 4)) / 127.5 - 1
-    assert torch.allclose(encoded.permute(0, 2, 3, 1), torch.from_numpy(means).float(), atol=1e-3)
+    latents.encode(model, Pictures([pictures], [""] * latents.CHUNK), tmp_path, lambda line: None)
+    encoded = latents.load(tmp_path, [""] * latents.CHUNK, (0.5, 2.0))
+    whole = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
+    torch.testing.assert_close(encoded.values, (whole - 0.5) / 2, atol=1e-3, rtol=0)
+    half = encoded.halved()
+    assert half.values.std() == pytest.approx(1) and half.mean == 0.5
+    again = half.values * half.deviation + half.mean
+    torch.testing.assert_close(again, torch.nn.functional.avg_pool2d(whole, 2), atol=2e-3, rtol=0)

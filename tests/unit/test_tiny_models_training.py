@@ -62,6 +62,13 @@ def test_the_rate_warms_up_and_ends_near_zero():
     assert rates[10:] == sorted(rates[10:], reverse=True)
 
 
+def test_with_a_cool_down_the_rate_is_constant_before():
+    plan = Plan("toy", iterations=100, learning_rate=1.0, warm_up=10, cool_down=20)
+    rates = [plan.rate(iteration) for iteration in range(100)]
+    assert rates[0] == 0.1 and set(rates[9:81]) == {1.0}
+    assert rates[80:] == sorted(rates[80:], reverse=True) and rates[-1] == 1 / 20
+
+
 def test_it_looks_at_the_average_now_and_then_and_at_the_end(tmp_path):
     seen = []
     fit(PLAN, toy(), loss_that_stops_at([]), tmp_path, lambda line: None, lambda average, done: seen.append(done))
