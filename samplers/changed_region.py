@@ -45,7 +45,7 @@ def changed_region(edited: Tensor, before: Tensor, smallest: float, grow: int, f
 
 
 def replaced_share(edited: Tensor, before: Tensor) -> Tensor:
-    """How much of a place is new in the edit, [B, H, W]: 0 where it is the same or in another light, 1 where it shows another thing.
+    """How much of a place is new in the edit, [B, H, W]: 0 where it is the same or lit otherwise, 1 where it shows another thing.
 
     Takes pictures as `changed_region`. The share rises with the difference from `SHADE` to `CERTAIN`, and reaches a little beyond.
     """

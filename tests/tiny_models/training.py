@@ -38,7 +38,7 @@ class Plan:
     look_every: int = 500
 
     def rate(self, iteration: int) -> float:
-        """A linear warm-up, then half a cosine to zero; with a cool-down a constant, which falls to zero over so many iterations."""
+        """A linear warm-up, then half a cosine to zero; with a cool-down a constant, which falls to zero at the end."""
         start = min(1.0, (iteration + 1) / self.warm_up)
         if self.cool_down:
             return self.learning_rate * min(start, (self.iterations - iteration) / self.cool_down)
