@@ -93,6 +93,21 @@ def by_title():
 
 
 @pytest.fixture(scope="session")
+def needed():
+    """(prompt, nodes of it) -> the part of the prompt that these nodes need."""
+
+    def part(prompt, *nodes: str):
+        found, waiting = {}, list(nodes)
+        while waiting:
+            node = waiting.pop()
+            found[node] = prompt[node]
+            waiting += [value[0] for value in prompt[node]["inputs"].values() if isinstance(value, list)]
+        return found
+
+    return part
+
+
+@pytest.fixture(scope="session")
 def pixels():
     """PNG bytes -> uint8 [H, W, 3]."""
     return lambda png: np.asarray(Image.open(io.BytesIO(png)).convert("RGB"))

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from world.pie_set import write_pie_set
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
+LOOK_AGAIN_S = 0.05
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find a process's children")
 
 
@@ -60,6 +62,7 @@ def test_killed_servers_and_drivers_lose_nothing_and_leave_nothing(tmp_path, ser
     def wait_for(driver: subprocess.Popen, lines: int) -> None:
         while not ledger.exists() or ledger.read_bytes().count(b"\n") < lines:
             assert driver.poll() is None, "the driver has ended before"
+            time.sleep(LOOK_AGAIN_S)
 
     driver = subprocess.Popen([*script, *own])
     wait_for(driver, 1)
@@ -71,7 +74,7 @@ def test_killed_servers_and_drivers_lose_nothing_and_leave_nothing(tmp_path, ser
     driver.kill()
     driver.wait()
     while Path(f"/proc/{restarted}").exists():  # the test's own time-out ends a wait for an orphan
-        pass
+        time.sleep(LOOK_AGAIN_S)
     assert list((out / "work").iterdir()) == []
     resumed = subprocess.run([*script, "--server", server.url], capture_output=True, text=True)
     assert resumed.returncode == 0, resumed.stderr

@@ -13,6 +13,7 @@ from retrace_pack.batch.server import ComfyServer
 ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = ROOT / "tests" / "tiny_sd"
 STEPS = 10
+RESTART_STEPS = 5
 PROMPTS = {
     "Source prompt": "a large white triangle on a purple background",
     "Target prompt": "a large green triangle on a purple background",
@@ -122,7 +123,7 @@ def edit_from(trajectory, model, clip, vae):
             "inputs": {"clip": clip, "text": PROMPTS["Target prompt"]},
         },
         "null": {"class_type": "RetraceNullTextConditioning", "inputs": {"trajectory": trajectory}},
-        "state": {"class_type": "RetraceTrajectoryLatent", "inputs": {"trajectory": trajectory, "start_step": 4}},
+        "state": {"class_type": "RetraceTrajectoryLatent", "inputs": {"trajectory": trajectory, "start_step": 2}},
         "stock": {
             "class_type": "KSamplerAdvanced",
             "inputs": {
@@ -132,11 +133,11 @@ def edit_from(trajectory, model, clip, vae):
                 "latent_image": ["state", 0],
                 "add_noise": "disable",
                 "noise_seed": 0,
-                "steps": STEPS,
+                "steps": RESTART_STEPS,
                 "cfg": 7.5,
                 "sampler_name": "euler",
                 "scheduler": "ddim_uniform",
-                "start_at_step": 4,
+                "start_at_step": 2,
                 "end_at_step": 10000,
                 "return_with_leftover_noise": "disable",
             },
@@ -148,7 +149,7 @@ def edit_from(trajectory, model, clip, vae):
                 "trajectory": trajectory,
                 "positive": ["target", 0],
                 "cfg": 7.5,
-                "start_step": 4,
+                "start_step": 2,
                 "hold_source": True,
                 "pull_back": 0.0,
                 "pull_back_below": 400,
@@ -188,7 +189,7 @@ def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(template_prompt
 
     with comfyui() as server:
         shutil.copy(TINY / "demo.png", server.base / "input")
-        template = miniature(template_prompt("retrace_null_text", server.get("/object_info")))
+        template = miniature(template_prompt("retrace_null_text", server.get("/object_info")), RESTART_STEPS)
         ids = {content["_meta"]["title"]: node for node, content in template.items()}
         wanted = ("Checkpoint", "Photo", "Resize", "Source prompt", "Negative prompt", "Encode", "Invert")
         prompt = {ids[title]: template[ids[title]] for title in wanted}

@@ -91,7 +91,7 @@ def test_a_killed_driver_goes_on_where_it_stopped(tmp_path, rows):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     path = tmp_path / "out" / "ledger.jsonl"
     while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 4):
-        pass
+        time.sleep(0.01)
     process.kill()
     process.wait()
     done = path.read_bytes().count(b"\n")
@@ -109,7 +109,7 @@ def test_ctrl_c_finishes_what_is_in_work(tmp_path, rows):
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     path = tmp_path / "out" / "ledger.jsonl"
     while process.poll() is None and (not path.exists() or path.read_bytes().count(b"\n") < 2):
-        pass
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
     assert process.wait() == 130
     assert len(ledger(tmp_path)) == len(stub.prompts) < 30
