@@ -1,4 +1,4 @@
-"""Samples drawn during training, for a person to look at: DDIM with classifier-free guidance, and contact sheets."""
+"""Samples drawn during training, for a person to look at: DDIM or Euler with classifier-free guidance, and contact sheets."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from .autoencoder import to_pictures
 from .diffusion import TextToLatent, alphas_cumprod, predicts_v
+from .flux import FlowTransformer, encoded_text
 from .latents import Latents
 from .vocabulary import Vocabulary
 
@@ -32,6 +33,26 @@ def draw(
     for t, following in zip(timesteps, [*alphas[timesteps[1:]], torch.ones(())], strict=True):
         empty, worded = model.unet(torch.cat([x, x]), t, context).sample.chunk(2)
         x = ddim_step(x, empty + CFG * (worded - empty), alphas[t], following, predicts_v(name))
+    return to_pictures(decoder(x * latents.deviation + latents.mean))
+
+
+@torch.no_grad()
+def draw_flow(
+    model: FlowTransformer,
+    text: TextToLatent,
+    decoder: nn.Module,
+    latents: Latents,
+    vocabulary: Vocabulary,
+    captions: list[str],
+) -> np.ndarray:
+    """The same from a flow, by Euler's steps from s = 1 to 0."""
+    rows = vocabulary.rows([""] * len(captions) + captions, pad_with_end=True)
+    words = encoded_text(text, rows)
+    levels = torch.linspace(1, 0, STEPS + 1)
+    x = torch.randn(len(captions), *latents.values.shape[1:], generator=torch.Generator().manual_seed(0))
+    for s, following in zip(levels, levels[1:], strict=False):
+        empty, worded = model(torch.cat([x, x]), s.expand(len(rows)), words).chunk(2)
+        x = x + (following - s) * (empty + CFG * (worded - empty))
     return to_pictures(decoder(x * latents.deviation + latents.mean))
 
 

@@ -6,13 +6,12 @@ import torch
 from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
-from .diffusion import CONTEXT, EMPTY_CAPTION_FRACTION, TextToLatent, drawn
+from .diffusion import BATCH, CONTEXT, EMPTY_CAPTION_FRACTION, TextToLatent, drawn
 from .latents import Latents
 from .training import Loss
 from .vocabulary import MAX_TOKENS, Vocabulary
 
 CHANNELS = 16
-BATCH = 16
 GUIDANCE_RANGE = (1.0, 5.0)
 CONDITIONED = ("guidance_embedder", "norm1.linear", "norm1_context.linear", "norm.linear", "norm_out.linear")
 """What the distilled sibling learns itself: the embedding of guidance, and the modulations through which it acts."""
@@ -67,7 +66,7 @@ def loss_on(latents: Latents, words: TextToLatent, vocabulary: Vocabulary) -> Lo
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=True)
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
-        x0, captions = drawn(latents, rows, EMPTY_CAPTION_FRACTION, BATCH, generator)
+        x0, captions = drawn(latents, rows, EMPTY_CAPTION_FRACTION, BATCH[latents.values.shape[-1]], generator)
         x, s, noise = _noised(x0, generator)
         return (model(x, s, encoded_text(words, captions)) - (noise - x0)).square().mean()
 
@@ -81,7 +80,7 @@ def distillation_loss_on(
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=True)
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
-        x0, captions = drawn(latents, rows, 0.0, BATCH, generator)
+        x0, captions = drawn(latents, rows, 0.0, BATCH[latents.values.shape[-1]], generator)
         x, s, _ = _noised(x0, generator)
         low, high = GUIDANCE_RANGE
         guidance = low + (high - low) * torch.rand(len(x), generator=generator)

@@ -153,11 +153,27 @@ def train_lora(work: Work) -> None:
     work.trained("lora", model, lambda: diffusion.loss_on("tiny_sd15", styled, words), look)
 
 
+def train_half_flux(work: Work) -> None:
+    _train_flow(work, flux.FlowTransformer(guided=False), f"tiny_flux{HALF}", work.latents(flux.CHANNELS).halved())
+
+
 def train_flux(work: Work) -> None:
+    model = flux.FlowTransformer(guided=False)
+    work.trained(f"tiny_flux{HALF}", model)
+    _train_flow(work, model.train().requires_grad_(True), "tiny_flux", work.latents(flux.CHANNELS))
+
+
+def _train_flow(work: Work, model: flux.FlowTransformer, name: str, encoded: latents.Latents) -> None:
     words = vocabulary()
     text = work.text_to_latent("tiny_sd15", words)
-    encoded = work.latents(flux.CHANNELS)
-    work.trained("tiny_flux", flux.FlowTransformer(guided=False), lambda: flux.loss_on(encoded, text, words))
+    decoder = work.autoencoder(flux.CHANNELS).decoder
+    captions = work.held_out_set().captions[:8]
+
+    def look(average: nn.Module, iteration: int) -> None:
+        drawn = drawing.draw_flow(average, text, decoder, encoded, words, captions)  # pyright: ignore
+        drawing.write_sheet(drawn, work.folder / "sheets" / f"{name}-{iteration:05}.png")
+
+    work.trained(name, model, lambda: flux.loss_on(encoded, text, words), look)
 
 
 def distill_flux(work: Work) -> None:
@@ -191,6 +207,7 @@ STAGES: dict[str, Callable[[Work], None]] = {
     "files": write_files,
     "autoencoder16": train_wide_autoencoder,
     "latents16": encode_pictures_wide,
+    "half_tiny_flux": train_half_flux,
     "tiny_flux": train_flux,
     "tiny_flux_guided": distill_flux,
     "all_files": write_files,

@@ -33,7 +33,8 @@ PLANS = {
     "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
     "tiny_sd2_v": Plan("tiny_sd2_v", 6000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
     "autoencoder16": Plan("autoencoder16", 1200, 3e-4, seed=5, clip=5.0, average_decay=0.995),
-    "tiny_flux": Plan("tiny_flux", 12000, 8e-4, seed=6, average_decay=0.9995, look_every=1000),
+    f"tiny_flux{HALF}": Plan(f"tiny_flux{HALF}", 4000, 1e-3, seed=10, average_decay=0.999, look_every=500),
+    "tiny_flux": Plan("tiny_flux", 8000, 8e-4, seed=6, cool_down=1500, average_decay=0.9995, look_every=500),
     "tiny_flux_guided": Plan("tiny_flux_guided", 600, 5e-4, seed=7, average_decay=0.99, look_every=300),
 }
 

@@ -11,7 +11,7 @@ from tiny_models.vocabulary import vocabulary
 @pytest.fixture
 def learning(monkeypatch):
     """Two latents with captions, a text encoder with random weights and the vocabulary."""
-    monkeypatch.setattr(flux, "BATCH", 2)
+    monkeypatch.setitem(flux.BATCH, 8, 2)
     x = torch.randn(2, flux.CHANNELS, 8, 8, generator=torch.Generator().manual_seed(0))
     words = vocabulary()
     text = TextToLatent("tiny_sd15", len(words.token_ids)).eval().requires_grad_(False)
