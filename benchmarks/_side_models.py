@@ -1,0 +1,105 @@
+"""The same weights in ComfyUI's classes and in diffusers', and the task that both are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SOURCE, TARGET = "a large red ball on a blue wall", "a large yellow ball on a blue wall"
+FACTOR = 0.18215
+"""SD's latent format: the network sees a LATENT times this."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One network twice, and the prompts, encoded beforehand by the same encoder for both: [1, 77, D].
+
+    Attributes:
+        model, clip: ComfyUI's MODEL, and its CLIP unless the prompts are random.
+        theirs: diffusers' network.
+    """
+
+    model: Any
+    clip: Any
+    theirs: nn.Module
+    positive: Tensor
+    negative: Tensor
+
+    @property
+    def network(self) -> nn.Module:
+        """ComfyUI's."""
+        return self.model.model.diffusion_model
+
+
+@dataclass(frozen=True)
+class Task:
+    """States are in the network's scale and of variance 1.
+
+    Attributes:
+        clean: what is inverted or inpainted, [B, 4, H, W].
+        seed: of the noise that sampling starts from.
+    """
+
+    clean: Tensor
+    steps: int
+    cfg: float
+    seed: int = 0
+
+    @property
+    def rows(self) -> int:
+        return len(self.clean)
+
+    @property
+    def noise(self) -> Tensor:
+        """Like `clean`, as ComfyUI draws it."""
+        import comfy.sample
+
+        noise: Any = comfy.sample.prepare_noise(self.clean.cpu(), self.seed)
+        return noise.to(self.clean)
+
+
+def task_of(pair: Pair, size: int, batch: int, steps: int, cfg: float) -> Task:
+    """Pictures of `size` pixels that no one painted: latents of the right spread, smooth over 4 x 4."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.randn(batch, 4, size // 32, size // 32, generator=generator)
+    clean = coarse.repeat_interleave(4, 2).repeat_interleave(4, 3)
+    return Task(clean.to(pair.positive), steps, cfg)
+
+
+def tiny_sd15() -> Pair:
+    """The trained miniature, in float32 and in the usual memory format on both sides."""
+    import miniatures
+
+    reference, _ = miniatures.reference()
+    unet = reference.unet.to(memory_format=torch.contiguous_format)  # pyright: ignore
+    model, clip, _ = miniatures.load()
+    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0] for text in (SOURCE, ""))
+    unet, positive, negative = (each.to(model.load_device) for each in (unet, positive, negative))
+    return Pair(model, clip, unet, positive, negative)
+
+
+def sd15() -> Pair:
+    """SD1.5's full-size layout with random weights; both networks hold the same tensors."""
+    import comfy.model_management
+    import comfy.utils
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+    from overhead import full_size_model
+
+    model = full_size_model()
+    comfy.model_management.load_models_gpu([model])
+    weights = model.model.diffusion_model.state_dict()
+    names = comfy.utils.unet_to_diffusers(model.model.model_config.unet_config)
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(
+            sample_size=64, cross_attention_dim=768, attention_head_dim=8, block_out_channels=(320, 640, 1280, 1280)
+        )
+    unet.load_state_dict({key: weights[names[key]] for key in unet.state_dict()}, assign=True)
+    generator = torch.Generator().manual_seed(0)
+    positive, negative = (torch.randn(1, 77, 768, generator=generator).to(unet.conv_in.weight) for _ in range(2))
+    return Pair(model, None, unet.eval(), positive, negative)
+
+
+LAYOUTS = {"tiny_sd15": tiny_sd15, "sd15": sd15}
