@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from _side_models import Pair, Task
+from _side_models import Pair, Task, box
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion import StableDiffusionPipeline
+from diffusers.pipelines.stable_diffusion.pipeline_stable_diffusion_inpaint import StableDiffusionInpaintPipeline
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_ddim_inverse import DDIMInverseScheduler
 from torch import Tensor
@@ -56,6 +58,22 @@ def pipeline(pair: Pair, task: Task) -> Run:
     prompts = {"prompt_embeds": pair.positive, "negative_prompt_embeds": pair.negative}
     return lambda: pipe(
         **prompts, latents=task.noise, num_images_per_prompt=task.rows, num_inference_steps=task.steps,
+        guidance_scale=task.cfg, output_type="latent",
+    ).images  # fmt: skip
+
+
+def inpainting(pair: Pair, task: Task) -> Run:
+    """StableDiffusionInpaintPipeline with a network of 4 channels, from latents: it encodes and decodes nothing."""
+    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    pipe = made(
+        StableDiffusionInpaintPipeline, pair, AutoencoderKL(**blocks, block_out_channels=(4,) * 4, norm_num_groups=1)
+    )
+    prompts = {"prompt_embeds": pair.positive, "negative_prompt_embeds": pair.negative}
+    height, width = (8 * side for side in task.clean.shape[2:])
+    mask = box(task)[:, None].to(task.clean)
+    return lambda: pipe(
+        **prompts, image=task.clean, mask_image=mask, masked_image_latents=task.clean, height=height, width=width,
+        latents=task.noise, strength=1.0, num_images_per_prompt=task.rows, num_inference_steps=task.steps,
         guidance_scale=task.cfg, output_type="latent",
     ).images  # fmt: skip
 

@@ -11,6 +11,10 @@ from torch import Tensor, nn
 SOURCE, TARGET = "a large red ball on a blue wall", "a large yellow ball on a blue wall"
 FACTOR = 0.18215
 """SD's latent format: the network sees a LATENT times this."""
+INNER_STEPS = 3
+"""Of null-text optimization, for each step."""
+CROSS_STEPS, SELF_STEPS = 0.8, 0.4
+"""The shares of the steps in which prompt-to-prompt edits the maps."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,19 @@ class Task:
         return noise.to(self.clean)
 
 
+def box(task: Task) -> Tensor:
+    """The middle quarter of the picture as a MASK [1, 8 H, 8 W] on the processor: 1 is repainted."""
+    rows, columns = (side // 4 for side in task.clean.shape[2:])
+    mask = torch.zeros(1, 8 * task.clean.shape[2], 8 * task.clean.shape[3])
+    mask[:, 8 * rows : 24 * rows, 8 * columns : 24 * columns] = 1
+    return mask
+
+
+def encoded(clip: Any, text: str) -> Tensor:  # noqa: ANN401
+    """[1, 77, D]."""
+    return clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0]
+
+
 def task_of(pair: Pair, size: int, batch: int, steps: int, cfg: float) -> Task:
     """Pictures of `size` pixels that no one painted: latents of the right spread, smooth over 4 x 4."""
     generator = torch.Generator().manual_seed(1)
@@ -76,7 +93,7 @@ def tiny_sd15() -> Pair:
     reference, _ = miniatures.reference()
     unet = reference.unet.to(memory_format=torch.contiguous_format)  # pyright: ignore
     model, clip, _ = miniatures.load()
-    positive, negative = (clip.encode_from_tokens_scheduled(clip.tokenize(text))[0][0] for text in (SOURCE, ""))
+    positive, negative = (encoded(clip, text).clone() for text in (SOURCE, ""))
     unet, positive, negative = (each.to(model.load_device) for each in (unet, positive, negative))
     return Pair(model, clip, unet, positive, negative)
 

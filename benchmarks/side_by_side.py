@@ -38,7 +38,7 @@ def main() -> None:
     prepare()
     import comfy.utils
     from _side_models import LAYOUTS, task_of
-    from _side_rows import ROWS
+    from _side_rows import OF_ANY_LAYOUT, ROWS
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
     print(f"{environment()}; {options.layout}, {options.size} x {options.size}, batch {options.batch}")
@@ -46,7 +46,8 @@ def main() -> None:
     with torch.inference_mode():
         task = task_of(pair, options.size, options.batch, options.steps, CFG)
         clock = time.process_time if options.processor_time else wall_clock
-        for name in options.row or ROWS:
+        every = ROWS if pair.clip else OF_ANY_LAYOUT
+        for name in options.row or every:
             found = contest(ROWS[name](pair, task), options.rounds, clock)
             print(f"\n{name}: {options.steps} steps, {options.rounds} rounds\n", *table(found), sep="\n", flush=True)
 
