@@ -63,6 +63,7 @@ REQUIREMENTS = {
         "accelerate",
         "diffusers",
         "hypothesis",
+        "matplotlib",
         "playwright",
         "pyright[nodejs]",
         "pytest",

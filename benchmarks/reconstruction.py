@@ -33,6 +33,8 @@ from torch import Tensor
 RESULTS = "reconstruction"
 GROUP = 8
 EDIT_START = 0.2
+EXACT = 150.0
+"""Where the plot shows what has no error at all, in dB."""
 COLUMNS = (
     "method", "scenes", "to VAE round trip", "to image", "latent MSE", "UNet work", "s an image", "kept MB", "graph MB",
     "color changed", "outside the object",
@@ -191,31 +193,12 @@ def judge_edits(case: Case, edited: Tensor, roundtrip: Tensor) -> tuple[float, f
 
 def plot(tables: dict[str, list[tuple[Record, int]]], path: Path) -> None:
     """Fidelity against work, a mark for each method, the checkpoints side by side."""
-    from PIL import Image, ImageDraw, ImageFont
+    from _plots import fidelity
 
-    canvas = Image.new("RGB", (760 * len(tables), 520), (250, 250, 248))
-    draw, font = ImageDraw.Draw(canvas), ImageFont.load_default(13)
-    most = np.log10(max(row.work for rows in tables.values() for row, _ in rows))
-    for place, (name, rows) in enumerate(tables.items()):
-        left = 760 * place + 60
-        draw.text((left, 12), f"{name}: dB to the VAE round trip (150 = exact) over UNet work", (40, 40, 44), font)
-        draw.rectangle([left, 40, left + 660, 470], outline=(40, 40, 44))
-        for decibel in range(20, 160, 20):
-            down = 470 - 430 * (decibel - 10) / 145
-            draw.line([(left, down), (left + 660, down)], (220, 220, 220))
-            draw.text((left - 8, down), str(decibel), (40, 40, 44), font, anchor="rm")
-        points: dict[tuple[int, int], list[str]] = {}
-        for number, (row, _) in enumerate(rows, 1):
-            across = left + 20 + 440 * (np.log10(row.work) - 1.6) / max(0.1, most - 1.6)
-            down = 470 - 430 * (min(row.to_roundtrip, 150) - 10) / 145
-            points.setdefault((round(across), round(down)), []).append(str(number))
-            draw.text((left + 400, 35 + 17 * number), f"{number} {row.method}", (40, 40, 44), font)
-        for (across, down), numbers in points.items():
-            draw.ellipse([across - 5, down - 5, across + 5, down + 5], (36, 96, 180))
-            for line, number in enumerate(numbers, 1):
-                draw.text((across, down + 14 * line), number, (36, 96, 180), font, anchor="mm")
-        draw.text((left + 20, 482), "work 50 to several thousand, logarithmic", (40, 40, 44), font)
-    canvas.save(path)
+    def places(rows: list[tuple[Record, int]]) -> dict[str, tuple[float, float]]:
+        return {row.method: (row.work, min(row.to_roundtrip, EXACT)) for row, _ in rows}
+
+    fidelity({name: places(rows) for name, rows in tables.items()}, path)
 
 
 if __name__ == "__main__":

@@ -78,6 +78,9 @@ def main() -> None:
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, default=CHECKPOINTS[0])
     parser.add_argument("--parts", type=Path, help="folder with the miniature's parts (default: the stored ones)")
     parser.add_argument("--sheet", type=Path, help="write source, truth and results of each kind's first edits here")
+    parser.add_argument(
+        "--plot", type=Path, help="write a plot of the kept region against success to this .svg or .png file"
+    )
     options = parser.parse_args()
     prepare()
     print(f"{environment()}; {options.checkpoint}, set {options.chosen}\n")
@@ -86,6 +89,8 @@ def main() -> None:
         for kind in options.kind or COUNTS:
             measure_missing(miniature, kind, options.chosen, options.way, options.count, options.sheet)
     print(*table(miniature.digest, options.chosen), sep="\n")
+    if options.plot:
+        plot(miniature.digest, options.chosen, options.plot)
 
 
 def measure_missing(
@@ -170,13 +175,33 @@ def table(weights: str, chosen: str) -> Iterator[str]:
         "| result: whole, dB | SSIM | kept | ring | rows | seconds |"
     )
     yield "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|"
+    for records in stored(weights, chosen):
+        yield _row(records)
+
+
+def stored(weights: str, chosen: str) -> Iterator[list[Record]]:
+    """The edits of each kind and way that were made with today's settings."""
     found: dict[tuple[str, str], list[Record]] = {}
     for record in (Record(**figures) for figures in read(RESULTS)):
         if record.place[:2] == (weights, chosen) and record.settings == settings_text(record.way, record.kind):
             found.setdefault((record.kind, record.way), []).append(record)
     order = [list(COUNTS), list(ways())]
     for place in sorted(found, key=lambda place: [names.index(name) for names, name in zip(order, place, strict=True)]):
-        yield _row(found[place])
+        yield found[place]
+
+
+def plot(weights: str, chosen: str, path: Path) -> None:
+    """What is kept in the picture that a person gets, against how often the named attribute is right; img2img apart."""
+    from _plots import Mark, success
+
+    marks = []
+    for records in stored(weights, chosen):
+        named, kept = (np.mean([getattr(each, figure) for each in records]) for figure in ("named", "result_kept"))
+        if records[0].kind not in WHOLE:
+            marks.append(Mark(records[0].kind, records[0].way, float(named), float(kept)))
+    if not marks:
+        raise SystemExit("no plot: no stored edit is of a kind of which something is kept")
+    success(marks, "img2img", path)
 
 
 def _row(records: list[Record]) -> str:
