@@ -64,10 +64,11 @@ def pipeline(pair: Pair, task: Task) -> Run:
 
 def inpainting(pair: Pair, task: Task) -> Run:
     """StableDiffusionInpaintPipeline with a network of 4 channels, from latents: it encodes and decodes nothing."""
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
-    pipe = made(
-        StableDiffusionInpaintPipeline, pair, AutoencoderKL(**blocks, block_out_channels=(4,) * 4, norm_num_groups=1)
-    )
+    blocks: Any = {
+        "down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4,
+        "block_out_channels": (4,) * 4, "norm_num_groups": 1,
+    }  # fmt: skip
+    pipe = made(StableDiffusionInpaintPipeline, pair, AutoencoderKL(**blocks))
     prompts = {"prompt_embeds": pair.positive, "negative_prompt_embeds": pair.negative}
     height, width = (8 * side for side in task.clean.shape[2:])
     mask = box(task)[:, None].to(task.clean)

@@ -75,6 +75,7 @@ ROWS: Mapping[str, Callable[[Pair, Task], list[Contender]]] = {
     "null-text": null_text,
     "prompt-to-prompt": prompt_to_prompt,
 }
+ONE_PICTURE = ("null-text", "prompt-to-prompt")
 OF_ANY_LAYOUT = ("inversion", "sampling", "inpainting")
 """The others need a text encoder, or more time than there is."""
 

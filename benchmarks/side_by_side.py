@@ -1,13 +1,14 @@
 """The same work with diffusers, with core's nodes and with ours, on the same weights, beside the bare network calls.
 
-    python dev.py bench side_by_side [--layout tiny_sd15] [--row NAME] [--size 256] [--batch 1] [--steps 20] [--rounds 5]
+    python dev.py bench side_by_side [--layout tiny_sd15] [--row NAME] [--size 256] [--steps 20] [--rounds 5] [--growth FILE]
 
 Prompts are encoded beforehand. Nobody has a progress bar; all run under inference mode, in the same dtype and memory format, with
 torch's own attention. "own" is what a run takes outside its network calls, which are timed by hooks on either network. The
 contenders take turns; times are medians (lowest to highest), ratios the medians of the rounds' ratios: to the bare calls of the
 same network, and to diffusers. "MB" is the most memory that tensors take at once, beyond weights and prompts. "difference" is the
 largest one to diffusers' result, relative to its largest value. `--layout sd15` has SD1.5's full size and random weights.
-`--processor-time` counts the processor's time in place of the clock's, for a machine that has other work.
+The flow has Flux' layout at the miniature's size and random weights. `--growth` repeats sampling over steps, sizes and batches,
+and plots it. `--processor-time` counts the processor's time in place of the clock's, for a machine that has other work.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 
 import torch
 from _contest import Measured, contest, difference, ratio, wall_clock
@@ -23,33 +26,80 @@ from _host import environment, prepare
 
 CFG = 7.5
 ALLOWED = 1.02
+FLOW = "flow, euler"
+GROWTH = {"steps": (5, 10, 20), "size": (128, 256, 384), "batch": (1, 2, 4)}
 
 
 def main() -> None:
+    options = parsed()
+    prepare()
+    import comfy.utils
+    from _side_flow import flow_euler, random_flow
+    from _side_models import LAYOUTS, task_of
+    from _side_rows import OF_ANY_LAYOUT, ONE_PICTURE, ROWS
+
+    comfy.utils.PROGRESS_BAR_ENABLED = False
+    clock = time.process_time if options.processor_time else wall_clock
+    print(f"{environment()}; {options.layout}, {'processor' if options.processor_time else 'wall'} time")
+    pair = LAYOUTS[options.layout]()
+
+    def measured(name: str, steps: int, size: int, batch: int) -> dict[str, Measured]:
+        if name == FLOW:
+            contenders = flow_euler(random_flow(size, batch), steps)
+        else:
+            contenders = ROWS[name](pair, task_of(pair, size, 1 if name in ONE_PICTURE else batch, steps, CFG))
+        return contest(contenders, options.rounds, clock)
+
+    usual = {"steps": options.steps, "size": options.size, "batch": options.batch}
+    with torch.inference_mode():
+        if options.growth:
+            grow(partial(measured, "sampling"), usual, options.growth)
+            return
+        for name in options.row or ((*ROWS, FLOW) if pair.clip else OF_ANY_LAYOUT):
+            print(f"\n{name}: {settings(usual)}, {options.rounds} rounds\n")
+            print(*table(measured(name, **usual)), sep="\n", flush=True)
+
+
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--layout", choices=("tiny_sd15", "sd15"), default="tiny_sd15")
     parser.add_argument("--row", action="append", help="only this row; may be given several times")
     parser.add_argument("--size", type=int, default=256, help="side of the image in pixels, a multiple of 64")
-    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--batch", type=int, default=1, help="null-text and prompt-to-prompt always have one picture")
     parser.add_argument("--steps", type=int, default=20, help="a divisor of 1000, for core's schedule to be DDIM's")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--growth", type=Path, metavar="FILE", help="plot growth to this .svg or .png file, and do no more"
+    )
     parser.add_argument("--processor-time", action="store_true")
-    options = parser.parse_args()
-    prepare()
-    import comfy.utils
-    from _side_models import LAYOUTS, task_of
-    from _side_rows import OF_ANY_LAYOUT, ROWS
+    return parser.parse_args()
 
-    comfy.utils.PROGRESS_BAR_ENABLED = False
-    print(f"{environment()}; {options.layout}, {options.size} x {options.size}, batch {options.batch}")
-    pair = LAYOUTS[options.layout]()
-    with torch.inference_mode():
-        task = task_of(pair, options.size, options.batch, options.steps, CFG)
-        clock = time.process_time if options.processor_time else wall_clock
-        every = ROWS if pair.clip else OF_ANY_LAYOUT
-        for name in options.row or every:
-            found = contest(ROWS[name](pair, task), options.rounds, clock)
-            print(f"\n{name}: {options.steps} steps, {options.rounds} rounds\n", *table(found), sep="\n", flush=True)
+
+def grow(measured: Callable[..., dict[str, Measured]], usual: Mapping[str, int], path: Path) -> None:
+    """Sampling with one setting changed at a time: a table, and a plot."""
+    from _plots import growth
+    from _side_rows import OURS
+
+    lines: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {}
+    print("\n| | | whole run, s | own, ms | MB |\n|---|---|---|---|---|")
+    for quantity, values in GROWTH.items():
+        for value in values:
+            changed = {**usual, quantity: value}
+            found = measured(**changed)
+            for name in (OURS, "diffusers", "core", "ours"):
+                each = found[name]
+                figures = (statistics.median(each.whole), 1000 * statistics.median(each.own), each.peak / 2**20)
+                print(
+                    f"| {settings(changed)} | {name} | {figures[0]:.3f} | {figures[1]:.1f} | {figures[2]:.1f} |",
+                    flush=True,
+                )
+                for measure, figure in zip(("whole run, s", "own time, ms", "peak memory, MB"), figures, strict=True):
+                    lines.setdefault(measure, {}).setdefault(quantity, {}).setdefault(name, []).append((value, figure))
+    growth(lines, path)
+
+
+def settings(chosen: Mapping[str, int]) -> str:
+    return f"{chosen['steps']} steps, {chosen['size']} x {chosen['size']}, batch {chosen['batch']}"
 
 
 def table(found: Mapping[str, Measured]) -> Iterator[str]:
