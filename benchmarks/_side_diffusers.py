@@ -40,11 +40,11 @@ def inversion(pair: Pair, task: Task) -> Run:
 def sampling(pair: Pair, task: Task) -> Run:
     """The plain loop; `pipeline` is the same in a pipeline."""
     scheduler: Any = DDIMScheduler(**SCHEDULE)
+    context = torch.cat([each.expand(task.rows, -1, -1) for each in (pair.negative, pair.positive)])
 
     def run() -> Tensor:
         scheduler.set_timesteps(task.steps, task.clean.device)
         x = task.noise
-        context = torch.cat([each.expand(task.rows, -1, -1) for each in (pair.negative, pair.positive)])
         for t in scheduler.timesteps:
             empty, full = pair.theirs(torch.cat([x, x]), t, context).sample.chunk(2)
             x = scheduler.step(empty + task.cfg * (full - empty), t, x).prev_sample

@@ -51,7 +51,8 @@ def random_flow(size: int, batch: int) -> Flow:
         folder = Path(name)
         write_random_flux(folder)
         save_file(stored.join(folder, "tiny_flux"), folder / "joined.safetensors")
-        model, clip = comfy.sd.load_checkpoint_guess_config(str(folder / "joined.safetensors"))[:2]
+        loaded: Any = comfy.sd.load_checkpoint_guess_config(str(folder / "joined.safetensors"))
+    model, clip = loaded[:2]
     theirs = flux.FlowTransformer(guided=False).half().float().transformer.eval().requires_grad_(False)
     entry = clip.encode_from_tokens_scheduled(clip.tokenize("a red cube"))[0]
     prompt, pooled = (each.to(model.load_device) for each in (entry[0], entry[1]["pooled_output"]))

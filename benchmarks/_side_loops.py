@@ -23,10 +23,11 @@ def inversion(pair: Pair, task: Task) -> Run:
     from retrace_pack.samplers.path import VarianceExploding  # pyright: ignore[reportMissingImports]
 
     path, table = VarianceExploding(), sigma_table()
+    denoise = denoiser(pair.theirs, pair.positive, table)
 
     def run() -> Tensor:
         sigmas = schedule(table, task).ascending_sigmas
-        found = invert_ddim(denoiser(pair.theirs, pair.positive, table), task.clean, sigmas, path=path)
+        found = invert_ddim(denoise, task.clean, sigmas, path=path)
         return found.states / (1 + sigmas.view(-1, 1, 1, 1, 1) ** 2).sqrt()
 
     return run
@@ -36,15 +37,14 @@ def sampling(pair: Pair, task: Task) -> Run:
     from retrace_pack.samplers.ddim import sample_ddim  # pyright: ignore[reportMissingImports]
 
     table = sigma_table()
+    prompts = torch.cat([each.expand(task.rows, -1, -1) for each in (pair.negative, pair.positive)])
+    both = denoiser(pair.theirs, prompts, table)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        empty, full = both(torch.cat([x, x]), sigma).chunk(2)
+        return empty + task.cfg * (full - empty)
 
     def run() -> Tensor:
-        prompts = torch.cat([each.expand(task.rows, -1, -1) for each in (pair.negative, pair.positive)])
-        both = denoiser(pair.theirs, prompts, table)
-
-        def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-            empty, full = both(torch.cat([x, x]), sigma).chunk(2)
-            return empty + task.cfg * (full - empty)
-
         sigmas = schedule(table, task).sigmas
         return sample_ddim(denoise, task.noise * (1 + sigmas[0] ** 2).sqrt(), sigmas)
 

@@ -78,6 +78,8 @@ ROWS: Mapping[str, Callable[[Pair, Task], list[Contender]]] = {
 ONE_PICTURE = ("null-text", "prompt-to-prompt")
 OF_ANY_LAYOUT = ("inversion", "sampling", "inpainting")
 """The others need a text encoder, or more time than there is."""
+NOT_GROWN = (THEIRS, "diffusers, pipeline", LOOP)
+"""The contenders at sampling whose growth is not measured."""
 
 
 def bare_calls(pair: Pair, task: Task, guided: bool = True) -> Sequence[Contender]:

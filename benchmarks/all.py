@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 PACKAGES = ("torch", "diffusers", "transformers", "numpy", "opencv-python-headless")
 REDUCED: Mapping[str, Sequence[str]] = {
     "overhead": ("--size", "256", "--steps", "3"),
-    "side_by_side": ("--steps", "10", "--rounds", "3"),
+    "side_by_side": ("--steps", "5", "--rounds", "3"),
     "memory": (),
     "attention_cost": ("--size", "256", "--rounds", "1"),
     "inversion": ("--scenes", "2"),

@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -36,24 +36,24 @@ def main() -> None:
     import comfy.utils
     from _side_flow import flow_euler, random_flow
     from _side_models import LAYOUTS, task_of
-    from _side_rows import OF_ANY_LAYOUT, ONE_PICTURE, ROWS
+    from _side_rows import NOT_GROWN, OF_ANY_LAYOUT, ONE_PICTURE, ROWS
 
     comfy.utils.PROGRESS_BAR_ENABLED = False
     clock = time.process_time if options.processor_time else wall_clock
     print(f"{environment()}; {options.layout}, {'processor' if options.processor_time else 'wall'} time")
     pair = LAYOUTS[options.layout]()
 
-    def measured(name: str, steps: int, size: int, batch: int) -> dict[str, Measured]:
+    def measured(name: str, steps: int, size: int, batch: int, left_out: Collection[str] = ()) -> dict[str, Measured]:
         if name == FLOW:
             contenders = flow_euler(random_flow(size, batch), steps)
         else:
             contenders = ROWS[name](pair, task_of(pair, size, 1 if name in ONE_PICTURE else batch, steps, CFG))
-        return contest(contenders, options.rounds, clock)
+        return contest([each for each in contenders if each.name not in left_out], options.rounds, clock)
 
     usual = {"steps": options.steps, "size": options.size, "batch": options.batch}
     with torch.inference_mode():
         if options.growth:
-            grow(partial(measured, "sampling"), usual, options.growth)
+            grow(partial(measured, "sampling", left_out=NOT_GROWN), usual, options.growth)
             return
         for name in options.row or ((*ROWS, FLOW) if pair.clip else OF_ANY_LAYOUT):
             print(f"\n{name}: {settings(usual)}, {options.rounds} rounds\n")
@@ -78,16 +78,13 @@ def parsed() -> argparse.Namespace:
 def grow(measured: Callable[..., dict[str, Measured]], usual: Mapping[str, int], path: Path) -> None:
     """Sampling with one setting changed at a time: a table, and a plot."""
     from _plots import growth
-    from _side_rows import OURS
 
     lines: dict[str, dict[str, dict[str, list[tuple[float, float]]]]] = {}
     print("\n| | | whole run, s | own, ms | MB |\n|---|---|---|---|---|")
     for quantity, values in GROWTH.items():
         for value in values:
             changed = {**usual, quantity: value}
-            found = measured(**changed)
-            for name in (OURS, "diffusers", "core", "ours"):
-                each = found[name]
+            for name, each in measured(**changed).items():
                 figures = (statistics.median(each.whole), 1000 * statistics.median(each.own), each.peak / 2**20)
                 print(
                     f"| {settings(changed)} | {name} | {figures[0]:.3f} | {figures[1]:.1f} | {figures[2]:.1f} |",

@@ -48,9 +48,11 @@ make_schedule = import_module("retrace_pack.samplers.schedule").make_schedule
 def denoiser(unet: UNet2DConditionModel, context: Tensor, sigma_table: Tensor, predicts: str) -> Callable:
     """denoise(x, sigma) -> x0 of a UNet under one prompt: x is scaled to unit variance, the level becomes a timestep."""
 
+    dtype = unet.dtype  # diffusers looks through all weights each time
+
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         timestep = int((sigma_table - sigma).abs().argmin())
-        scaled = PATH.to_unit(x, sigma).to(unet.dtype)
+        scaled = PATH.to_unit(x, sigma).to(dtype)
         output = unet(scaled, timestep, encoder_hidden_states=context.expand(len(x), -1, -1)).sample
         return prediction.denoised_from_output(output.float(), x, sigma, predicts)
 
