@@ -1,8 +1,8 @@
-"""Run a graph in API format in this process, without a server: only what a wanted output needs, every node once."""
+"""Run a graph in API format in this process, without a server: only what a wanted output needs, and nothing twice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,6 +16,7 @@ class GraphRun:
     def __init__(self, graph: Graph, given: Mapping[str, Any]) -> None:
         self.graph = dict(graph)
         self.done: dict[str, Any] = {name: (value,) for name, value in given.items()}
+        self._alike: dict[Hashable, str] = {}
         self._own = _own_nodes()
 
     def get_node(self, node_id: str) -> Mapping[str, Any]:
@@ -30,7 +31,9 @@ class GraphRun:
         """The value of a node's output, [node id, index]."""
         node_id, index = link
         if node_id not in self.done:
-            self.done[node_id] = self._run(node_id)
+            # Nodes that stand for graphs repeat each other's nodes: ComfyUI keeps the results of equal ones, and so does this.
+            first = self._alike.setdefault(self._signature(node_id), node_id)
+            self.done[node_id] = self.done[first] if first in self.done else self._run(node_id)
         found = self.done[node_id][index]
         return self.value(found) if _is_link(found) else found
 
@@ -49,6 +52,17 @@ class GraphRun:
         output = run_node(self._prepared(node, node_id), **inputs)
         self.graph |= output.expand or {}
         return output.result
+
+    def _signature(self, node_id: str) -> Hashable:
+        """What the outputs of a node follow from: equal ones are the same."""
+        if node_id not in self.graph:
+            return node_id
+        content = self.graph[node_id]
+        inputs = (
+            (name, (self._signature(each[0]), each[1]) if _is_link(each) else repr(each))
+            for name, each in sorted(content["inputs"].items())
+        )
+        return content["class_type"], *inputs
 
     def _prepared(self, node: Any, node_id: str) -> Any:  # noqa: ANN401  (node classes)
         """The node as ComfyUI prepares one that stands for a graph."""

@@ -47,6 +47,7 @@ APART: Mapping[str, str] = {
     "quality": "is about the miniature",
     "same_bytes": "compares with an earlier recording",
     "still_life_editing": "takes hours, and its miniature is not trained to the end",
+    "strength": "takes hours, and its miniature is not trained to the end",
     "versions": "needs other versions of ComfyUI",
 }
 """Name -> why a benchmark is run by itself."""

@@ -24,17 +24,20 @@ def graph_run(monkeypatch):
     del sys.modules["_graph_run"]
 
 
-def test_only_what_an_output_needs_runs_and_runs_once(graph_run):
+def test_only_what_an_output_needs_runs_and_nothing_twice(graph_run):
     encoded = []
     vae = SimpleNamespace(encode=lambda pixels: encoded.append(pixels) or torch.zeros(1, 4, 9, 12))
     graph = {
         "encode": {"class_type": "VAEEncode", "inputs": {"pixels": ["photo", 0], "vae": ["vae", 0]}},
         "one": {"class_type": "RepeatLatentBatch", "inputs": {"samples": ["encode", 0], "amount": 2}},
         "other": {"class_type": "RepeatLatentBatch", "inputs": {"samples": ["encode", 0], "amount": 3}},
+        "again": {"class_type": "VAEEncode", "inputs": {"vae": ["vae", 0], "pixels": ["photo", 0]}},
+        "like_one": {"class_type": "RepeatLatentBatch", "inputs": {"samples": ["again", 0], "amount": 2}},
         "unknown": {"class_type": "Nobody", "inputs": {"samples": ["encode", 0]}},
     }
     run = graph_run(graph, {"photo": PHOTO, "vae": vae})
     assert len(run.value(["one", 0])["samples"]) == 2 and len(run.value(["other", 0])["samples"]) == 3
+    assert run.value(["like_one", 0]) is run.value(["one", 0])
     assert len(encoded) == 1
     with pytest.raises(KeyError):
         run.value(["unknown", 0])
