@@ -39,7 +39,8 @@ class Network(torch.nn.Module):
         return self.weight * x
 
 
-def test_time_inside_the_network_is_told_from_the_rest(contests):
+def test_time_inside_the_network_is_told_from_the_rest(contests, monkeypatch):
+    monkeypatch.setattr(contests, "peak_memory", lambda run: 0)
     clock = Clock()
     network = Network(clock)
 
