@@ -105,7 +105,7 @@ def success(marks: Sequence[Mark], baseline: str, path: Path) -> None:
     kinds = list(dict.fromkeys(mark.kind for mark in marks))
     ways = [way for way in dict.fromkeys(mark.way for mark in marks) if not way.startswith(baseline)]
     columns = min(4, len(kinds))
-    figure = Figure((2.5 * columns, 2.4 * math.ceil(len(kinds) / columns) + 0.7), layout="constrained")
+    figure = Figure((max(5, 2.5 * columns), 2.4 * math.ceil(len(kinds) / columns) + 0.7), layout="constrained")
     panels = figure.subplots(math.ceil(len(kinds) / columns), columns, sharex=True, sharey=True, squeeze=False)
     for axes in panels.flat[len(kinds) :]:
         axes.axis("off")
@@ -132,7 +132,7 @@ def success(marks: Sequence[Mark], baseline: str, path: Path) -> None:
         for way, color, marker in zip(ways, COLORS, MARKERS, strict=False)
     ]
     looks.append(Line2D([], [], color=GRAY, marker="o", markerfacecolor="white", label=baseline))
-    figure.legend(handles=looks, loc="outside lower center", ncols=4, frameon=False, fontsize=9)
+    figure.legend(handles=looks, loc="outside lower center", ncols=max(2, columns), frameon=False, fontsize=9)
     figure.savefig(path, dpi=DOTS_PER_INCH)
 
 
