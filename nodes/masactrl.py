@@ -89,4 +89,8 @@ def _only_mask(mask: torch.Tensor, name: str) -> torch.Tensor:
             f"{name} holds {len(planes)} masks, but one counts for every target; give one mask, and sample targets "
             "with masks of their own one at a time."
         )
+    if not bool(planes.any()):
+        raise ValueError(
+            f"{name} is empty (0 everywhere), so that it shows no object; paint it, or disconnect the mask."
+        )
     return planes[None]

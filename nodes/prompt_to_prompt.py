@@ -12,8 +12,9 @@ from ..attention.alignment import Mode
 from ..attention.prompt_edit import EditSettings, make_edit
 from ..editing.blend_words import AUTO, differing_words
 from ..host.backbones import backbone_of
+from ..host.naming import named
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
-from ..samplers.blend_mask import checked_mask
+from ..samplers.blend_mask import checked_mask, require_painted
 from .inputs import unet_input
 from .node import RetraceNode
 
@@ -169,7 +170,7 @@ class RetracePromptToPrompt(RetraceNode):
                 raise ValueError(
                     "blend_words is auto, but the prompts have the same words; name the words that change, or leave it empty."
                 )
-        region = None if blend_mask is None else checked_mask(blend_mask)[:, None]
+        region = None if blend_mask is None else _painted_region(blend_mask)
         settings = EditSettings(
             mode=mode,
             cross_fraction=cross_replace,
@@ -188,6 +189,14 @@ class RetracePromptToPrompt(RetraceNode):
         resolutions = RESOLUTIONS[self_replace_layers], RESOLUTIONS[blend_layers]
         patched = patch_prompt_to_prompt(model, edit, *resolutions, cls.title())
         return io.NodeOutput(patched, conditioning)
+
+
+def _painted_region(mask: Tensor) -> Tensor:
+    """The blend_mask as [B, 1, H, W]."""
+    region = checked_mask(mask)[:, None]
+    with named("blend_mask"):
+        require_painted(region, "paint on the image in Load Image's mask editor, or disconnect the mask")
+    return region
 
 
 def _fraction(name: str, default: float, what: str) -> io.Input:

@@ -1,9 +1,12 @@
 """Models, batches, conditionings and masks that the edits on attention refuse, each by a message that names the node."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from node_call import run_node
 from random_edits import BLEND, edit, p2p, rows, sample, strangers, twins
+from retrace_pack.nodes import prompt_to_prompt
 from retrace_pack.nodes.attention_mask import RetraceAttentionMask
 from retrace_pack.nodes.masactrl import RetraceMasaCtrl
 from retrace_pack.nodes.plug_and_play import RetracePlugAndPlay
@@ -48,6 +51,7 @@ def test_a_batch_or_a_conditioning_that_does_not_fit_is_refused_before_the_netwo
 @pytest.mark.parametrize(("mask", "message"), [
     (torch.ones(2, 8, 8), "holds 2 masks, but one counts for every target; give one mask"),
     (torch.full((1, 8, 8), torch.nan), "the mask holds NaN"),
+    (torch.zeros(1, 8, 8), r"is empty \(0 everywhere\), so that it shows no object; paint it, or disconnect"),
     (torch.ones(1, 8, 8, 3), r"the mask has the shape \(1, 8, 8, 3\)"),
 ])  # fmt: skip
 def test_a_mask_that_is_not_one_mask_is_refused(models, mask, message):
@@ -56,6 +60,18 @@ def test_a_mask_that_is_not_one_mask_is_refused(models, mask, message):
         run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=mask)
     with pytest.raises(ValueError, match=f"^MasaCtrl: target_mask.* {message}"):
         run_node(RetraceMasaCtrl, model=model, start_step=0, start_layer=0.0, source_mask=good, target_mask=mask)
+
+
+@pytest.mark.parametrize("masks", [torch.zeros(1, 8, 8), torch.eye(8)[None] * torch.tensor([1, 0])[:, None, None]])
+def test_a_blend_mask_under_which_nothing_could_change_is_refused(models, monkeypatch, masks):
+    """What Load Image gives for a photo that nobody painted on."""
+    words = SimpleNamespace(prompt_tokens=lambda clip, text: pytest.fail("the prompts were read first"))
+    monkeypatch.setattr(prompt_to_prompt, "backbone_of", lambda model: words)
+    prompts = {"source_prompt": "a cat", "target_prompts": "a dog\nan owl"}
+    with pytest.raises(
+        ValueError, match=r"^Prompt to Prompt: blend_mask: the mask .*is empty .*or disconnect the mask"
+    ):
+        run_node(RetracePromptToPrompt, model=models("sd15")[0], clip=object(), **prompts, blend_mask=masks)
 
 
 @pytest.mark.parametrize("settings", [
