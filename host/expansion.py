@@ -8,9 +8,12 @@ from typing import Any
 from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder, is_link
 from comfy_execution.graph_utils import Node as NewNode
+from comfy_execution.progress import get_progress_state
 
 Link = list[Any]
 """[node id, output index]"""
+NOTE = "retrace_note"
+"""The key in a new node's "_meta", which ComfyUI's cache ignores, of the note of the node that it belongs to."""
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf", ".sft")
 
 
@@ -37,9 +40,9 @@ class Expansion:
             class_type, id=name, **{key: value for key, value in inputs.items() if value is not None}
         )
 
-    def finish(self) -> dict[str, Any]:
-        """The graph, for NodeOutput's `expand`."""
-        return self._builder.finalize()
+    def finish(self, note: str) -> dict[str, Any]:
+        """The graph, for NodeOutput's `expand`. What its nodes report stands below the note, see `shown_on`."""
+        return {name: {**content, "_meta": {NOTE: note}} for name, content in self._builder.finalize().items()}
 
     def files_above(self, name: str) -> Iterator[str]:
         """The model files that the nodes upstream of an input load, by their widgets."""
@@ -54,3 +57,13 @@ class Expansion:
                     waiting.append(value)
                 elif isinstance(value, str) and value.lower().endswith(FILES):
                     yield value
+
+
+def shown_on(node_id: str, text: str) -> tuple[str, str]:
+    """The node of the user's own graph on which `text` of a running node is shown, and the text, below that node's note."""
+    prompt: Any = get_progress_state().dynprompt
+    shown = prompt.get_display_node_id(node_id)
+    if shown == node_id:
+        return node_id, text
+    note = prompt.get_node(node_id).get("_meta", {}).get(NOTE)
+    return shown, f"{note}\n{text}" if note else text

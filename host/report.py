@@ -11,6 +11,8 @@ import comfy.utils
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
+from .expansion import shown_on
+
 SEEN = 2.0
 """Seconds after which the speed of a run counts as known."""
 
@@ -69,11 +71,12 @@ def time_left(elapsed: float, done: int, remaining: int) -> str:
 def tell(node: type[io.ComfyNode], text: str) -> None:
     """Show `text` on the node while it runs.
 
-    The frontend only shows text that arrives as progress text. The node must have io.Hidden.unique_id; outside the executor
-    it is None, and nothing is sent.
+    The frontend only shows text that arrives as progress text, for a node of the user's own graph. The node must have
+    io.Hidden.unique_id; outside the executor it is None, and nothing is sent.
     """
     node_id = node.hidden.unique_id if node.hidden is not None else None
     if node_id is not None:
         from server import PromptServer
 
-        PromptServer.instance.send_progress_text(text, node_id)
+        shown, text = shown_on(node_id, text)
+        PromptServer.instance.send_progress_text(text, shown)

@@ -17,7 +17,7 @@ from ..host.model_facts import model_facts
 from ..host.model_family import model_family
 from ..host.report import report
 from ..samplers.blend_mask import checked_mask
-from ..samplers.working_region import Region, region_around, working_size
+from ..samplers.working_region import LEAST_SIDE, Region, region_around, working_size
 from .edit_graph import CONTEXT, EditPlan, build
 from .inputs import seed_input, steps_input
 from .node import RetraceNode
@@ -141,7 +141,7 @@ class RetraceEditImage(RetraceNode):
             for text in (source, *targets):
                 backbone_of(model).prompt_tokens(clip, text)
         painted = None if mask is None else _painted(mask, image)
-        side = working_size or NATIVE_SIDE[family]
+        side = _side(working_size, NATIVE_SIDE[family])
         region, size = _part(image, painted, side)
         plan = EditPlan(
             source=source,
@@ -159,9 +159,10 @@ class RetraceEditImage(RetraceNode):
             f"{why}: {recipe.method}, {'guidance' if recipe.embedded else 'cfg'} {recipe.cfg:g}, at {size[0]} x {size[1]}",
             "before is empty, so that the whole photo may drift; describe what it shows" if not source else "",
             "the mask is empty and is not used" if mask is not None and painted is None else "",
+            f"strength {strength:g} of {steps} steps leaves no step" if strength and not plan.starts else "",
         ]
         text = ". ".join(note for note in notes if note)
-        return io.NodeOutput(*build(graph, plan), expand=graph.finish(), ui=report(cls, text))
+        return io.NodeOutput(*build(graph, plan), expand=graph.finish(text), ui=report(cls, text))
 
 
 def _row(change: Kind | Literal["auto"], source: str, targets: list[str]) -> tuple[Row, str]:
@@ -177,6 +178,15 @@ def _row(change: Kind | Literal["auto"], source: str, targets: list[str]) -> tup
         "the sentences do not say clearly what kind of change this is, so the settings are the safest over all kinds (choose "
         "change for better ones)"
     )
+
+
+def _side(wanted: int, native: int) -> int:
+    if 0 < wanted < LEAST_SIDE:
+        raise ValueError(
+            f"working_size is {wanted}, which is too small for a picture; choose at least {LEAST_SIDE}, or 0 for the model's own "
+            f"size, {native}."
+        )
+    return wanted or native
 
 
 def _part(image: Tensor, painted: Tensor | None, side: int) -> tuple[Region, tuple[int, int]]:

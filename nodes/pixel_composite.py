@@ -7,6 +7,7 @@ from typing import Any, get_args
 from comfy_api.latest import io
 from torch import Tensor
 
+from ..host.report import report
 from ..samplers.pixel_composite import Blend, composite_pixels
 from ..samplers.region_composite import KeptTexture, composite_region
 from ..samplers.working_region import Region
@@ -70,6 +71,7 @@ class RetracePixelComposite(RetraceNode):
                     "what the edit replaced (new things).",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
             outputs=[
                 io.Image.Output("image", tooltip="The source with the edit inside the mask."),
                 io.Mask.Output(
@@ -102,4 +104,7 @@ class RetracePixelComposite(RetraceNode):
             composited = composite_region(
                 source, edited, mask, feather, match_colour, blend, part, round_trip, kept_texture
             )
-        return io.NodeOutput(composited.picture, composited.weight)
+        if bool(composited.weight.any()):
+            return io.NodeOutput(composited.picture, composited.weight)
+        text = "nothing is taken from the edit, because the mask is empty: the image is the source"
+        return io.NodeOutput(composited.picture, composited.weight, ui=report(cls, text))

@@ -50,7 +50,10 @@ def edit(models, monkeypatch):
         }  # fmt: skip
         GraphBuilder.set_default_prefix("easy", 0)  # as ComfyUI does before each run of a node
         output = run_node(node, **given)
-        graph = {node_id.rpartition(".")[2]: content for node_id, content in output.expand.items()}
+        graph = {
+            node_id.rpartition(".")[2]: {"class_type": content["class_type"], "inputs": content["inputs"]}
+            for node_id, content in output.expand.items()
+        }
         return graph, output.result, told[-1]
 
     return run
@@ -117,6 +120,12 @@ def test_strength_0_samples_nothing(edit):
     graph, _, _ = edit(strength=0.0, after=f"{AFTER}\n a green car in the rain\n\n")
     assert "invert" not in graph and graph["repeat"]["inputs"]["amount"] == 2
     assert graph["composite"]["inputs"]["round_trip"][0].endswith("round_trip")
+
+
+def test_a_strength_of_which_no_step_is_left_is_said(edit):
+    graph, _, text = edit(strength=0.05, steps=8)
+    assert "invert" not in graph and text.endswith("at 592 x 440. strength 0.05 of 8 steps leaves no step")
+    assert "leaves no step" not in edit(strength=0.0, steps=8)[2] + edit(strength=0.05)[2]
 
 
 def above(graph, name):
@@ -192,6 +201,7 @@ def test_cfg_and_working_size_are_the_users_where_given(edit):
         ({"image": torch.rand(1, 64, 64, 4)}, "image has 4 channels; remove its transparency"),
         ({"mask": torch.ones(1, 64, 64)}, "the mask is 64 x 64, the image 400 x 300; paint it on this image"),
         ({"mask": torch.ones(2, 300, 400)}, "there are 2 masks for one photo; give one"),
+        ({"working_size": 56}, "working_size is 56, which is too small for a picture; choose at least 64, or 0"),
         ({"steps": 1000}, "begin at timestep 1000"),
         ({"prompt": Prompt("sd_xl_turbo_1.0.safetensors")}, "'sd_xl_turbo_1.0.safetensors' is a model for a few steps"),
         ({"prompt": Prompt(lora="lcm-lora-sdv1-5.safetensors")}, "without its few-step LoRA"),

@@ -169,6 +169,17 @@ def test_a_small_edit_of_a_large_photo_changes_no_pixel_around_it(difference):
         assert not torch.equal(result, photo)
 
 
+def test_an_edit_of_which_nothing_is_taken_is_said():
+    image, mask = torch.rand(1, 64, 64, 3), torch.zeros(1, 64, 64)
+    for inside, said in (
+        (mask, ("nothing is taken from the edit, because the mask is empty: the image is the source",)),
+        (ring(), None),
+    ):
+        output = run_node(RetracePixelComposite, source=image, edited=1 - image, mask=inside)
+        assert (output.ui and output.ui["text"]) == said
+        assert torch.equal(output.result[0], image) == (said is not None)
+
+
 def test_a_whole_photo_is_worked_on_without_a_mask():
     image, mask, region = run_node(RetraceWorkingCrop, image=torch.rand(1, 300, 400, 3), side=128).result
     assert image.shape == (1, 112, 144, 3) and bool(mask.all()) and mask.shape == (1, 300, 400)

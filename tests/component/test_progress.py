@@ -1,12 +1,18 @@
 """What a long run says while it lasts: its steps and the time left on the node, and a bar in the console."""
 
+from types import SimpleNamespace
+
 import comfy.utils
 import pytest
 import torch
+from comfy_execution import progress
+from comfy_execution.graph import DynamicPrompt
+from comfy_execution.graph_utils import GraphBuilder
 from node_call import run_node
 from random_models import random_conditioning
 from retrace_pack.host import report
-from retrace_pack.host.report import step_teller, time_left
+from retrace_pack.host.expansion import Expansion
+from retrace_pack.host.report import step_teller, tell, time_left
 from retrace_pack.nodes.exact_inversion import RetraceExactInvert
 
 
@@ -53,3 +59,30 @@ def test_an_inversion_tells_every_step_and_draws_cores_bar(models, monkeypatch, 
     )
     assert [text.split(",")[0] for text in told[:-1]] == [f"step {step} of 4" for step in range(1, 5)]
     assert ("4/4" in capsys.readouterr().err) is shown
+
+
+def with_id(node_id, **hidden):
+    """A node as it runs under this id."""
+    return SimpleNamespace(hidden=SimpleNamespace(unique_id=node_id, **hidden))
+
+
+def test_inside_a_node_that_stands_for_a_graph_steps_are_shown_on_that_node_below_its_note(monkeypatch):
+    """The frontend knows no other one. A node of another pack's graph is shown as that pack wants, without a note."""
+    server, sent = pytest.importorskip("server"), []
+    monkeypatch.setattr(
+        server.PromptServer,
+        "instance",
+        SimpleNamespace(send_progress_text=lambda *each: sent.append(each)),
+        raising=False,
+    )
+    prompt = DynamicPrompt({"easy": {"inputs": {}}, "invert": {"inputs": {}}, "loop": {"inputs": {}}})
+    monkeypatch.setattr(progress, "global_progress_registry", progress.ProgressRegistry("this run", prompt))
+    GraphBuilder.set_default_prefix("easy", 0)
+    graph = Expansion(with_id("easy", dynprompt=prompt))
+    inside = graph.node("invert", "RetraceExactInvert", steps=4)
+    for node_id, content in graph.finish("color or material").items():
+        prompt.add_ephemeral_node(node_id, content, "easy", "easy")
+    prompt.add_ephemeral_node("loop.1", {"inputs": {}}, "loop", "invert")
+    for node_id in (inside.id, "invert", "loop.1"):
+        tell(with_id(node_id), "step 1 of 4")
+    assert sent == [("color or material\nstep 1 of 4", "easy"), ("step 1 of 4", "invert"), ("step 1 of 4", "invert")]
