@@ -10,7 +10,7 @@ import comfy.supported_models
 import torch
 from torch import Tensor, nn
 
-Family = Literal["flux", "schnell", "flux2", "sd3", "qwen", "lumina2", "z_image", "chroma"]
+Family = Literal["flux", "schnell", "flux2", "sd3", "qwen", "lumina2", "z_image", "chroma", "wan", "anima"]
 
 CONTEXT = 32
 ROPE = {"axes_dim": [8, 12, 12], "theta": 10000, "patch_size": 2, "qkv_bias": True}
@@ -64,6 +64,25 @@ CONFIGS: dict[Family, tuple[str, dict[str, Any]]] = {
         },
     ),
 }  # fmt: skip
+VIDEO_CONFIGS: dict[Family, tuple[str, dict[str, Any]]] = {
+    "wan": (
+        "WAN21_T2V",
+        {
+            "image_model": "wan2.1", "model_type": "t2v", "dim": 64, "ffn_dim": 64, "freq_dim": 32, "text_dim": CONTEXT,
+            "num_heads": 2, "num_layers": 2,
+        },
+    ),
+    "anima": (
+        "Anima",
+        {
+            "image_model": "anima", "max_img_h": 16, "max_img_w": 16, "max_frames": 4, "in_channels": 16, "out_channels": 16,
+            "patch_spatial": 2, "patch_temporal": 1, "model_channels": 64, "num_blocks": 2, "num_heads": 2,
+            "crossattn_emb_channels": CONTEXT, "pos_emb_cls": "rope3d", "use_adaln_lora": True, "adaln_lora_dim": 16,
+            "rope_enable_fps_modulation": False,
+        },
+    ),
+}  # fmt: skip
+"""Made of the networks of video models, for one frame: tests of everything would take as long again for them."""
 GUIDED = ("flux", "flux2")
 """The families that take `guidance` in place of a negative prompt."""
 
@@ -73,12 +92,14 @@ def random_flow(
 ) -> comfy.model_patcher.ModelPatcher:
     """A MODEL whose velocity is a smooth random function of the state, the level and the prompt, times `gain`."""
     torch.manual_seed(seed)
-    kind, unet_config = CONFIGS[family]
+    kind, unet_config = {**CONFIGS, **VIDEO_CONFIGS}[family]
     config = getattr(comfy.supported_models, kind)(dict(unet_config))
     config.set_inference_dtype(dtype, None)
     device = comfy.model_management.get_torch_device()
     model = config.get_model({}, device=device)
     network = model.diffusion_model
+    if family == "anima":  # of full width, and only for the tokens of its own text encoder
+        del network.llm_adapter
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(False)
         if parameter.ndim > 1:
@@ -97,7 +118,7 @@ def random_prompt(family: Family, seed: int = 0, tokens: int = 7, guidance: floa
     """CONDITIONING of the width that the family takes."""
     generator = torch.Generator().manual_seed(seed)
     settings: dict[str, Any] = {"pooled_output": torch.randn(1, 24, generator=generator)}
-    if family in ("lumina2", "z_image", "qwen", "flux2"):
+    if family in ("lumina2", "z_image", "qwen", "flux2", *VIDEO_CONFIGS):
         settings = {}
     if guidance is not None:
         settings["guidance"] = guidance
@@ -107,11 +128,11 @@ def random_prompt(family: Family, seed: int = 0, tokens: int = 7, guidance: floa
 def random_image(family: Family, images: int = 1, size: tuple[int, int] = (8, 8), seed: int = 0) -> Tensor:
     """A LATENT's samples as a VAE of the family gives them: of about the size of a picture's."""
     channels = {"flux2": 128}.get(family, 16)
-    frames = (1,) if family == "qwen" else ()
+    frames = (1,) if family in ("qwen", *VIDEO_CONFIGS) else ()
     shape = (images, channels, *frames, *size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def _last_layer(network: nn.Module) -> nn.Module:
-    layer = getattr(network, "final_layer", None) or network.proj_out
-    return getattr(layer, "linear", layer)  # pyright: ignore[reportReturnType]
+    layer = next(getattr(network, name) for name in ("final_layer", "proj_out", "head") if hasattr(network, name))
+    return getattr(layer, "linear", None) or getattr(layer, "head", layer)  # pyright: ignore[reportReturnType]
