@@ -12,6 +12,8 @@ from ..inversion.negative_prompt import interpolate_embeddings, of_equal_length
 from .guided import Conditioning
 
 POOLED = "pooled_output"
+CLIP_LENGTH = 77
+"""Tokens of CLIP's prompts, and of the parts that ComfyUI cuts longer ones into."""
 
 
 def only_entry(conditioning: Conditioning, name: str) -> tuple[Tensor, dict[str, Any]]:
@@ -42,13 +44,30 @@ def covers_a_part(settings: dict[str, Any]) -> bool:
 
 
 def interpolate_conditioning(source: Conditioning, empty: Conditioning, amount: float) -> Conditioning:
-    """The source prompt (amount 0) to the empty one (1), embedding and pooled embedding alike; settings are the source's."""
+    """The source prompt (amount 0) to the empty one (1), embedding and pooled embedding alike; settings are the source's.
+
+    Raises ValueError for several parts or rows, and for amounts in between where the prompts' lengths are not CLIP's and differ.
+    """
     embedding, settings = only_row(source, "source")
     other, others = only_row(empty, "empty")
     mixed = {**settings}
     if settings.get(POOLED) is not None and others.get(POOLED) is not None:
         mixed[POOLED] = interpolate_embeddings(settings[POOLED], others[POOLED], amount)
-    return [[interpolate_embeddings(embedding, other, amount), mixed]]
+    return [[_between(embedding, other, amount), mixed]]
+
+
+def _between(source: Tensor, empty: Tensor, amount: float) -> Tensor:
+    """Embeddings [1, T, D] of different T are repeated to a common length on CLIP's models, whose attention does not notice; to a
+    transformer that sees image and prompt together, as language models encode it, a repeated prompt is another one."""
+    lengths = source.shape[1], empty.shape[1]
+    if lengths[0] != lengths[1] and any(length % CLIP_LENGTH for length in lengths):
+        if amount not in (0, 1):
+            raise ValueError(
+                f"interpolation is {amount:g}, but source has {lengths[0]} tokens and empty {lengths[1]}, between which "
+                "there is no way on this text encoder; set it to 0 (the source prompt) or 1 (the plain negative)."
+            )
+        return (source, empty)[int(amount)]
+    return interpolate_embeddings(source, empty, amount)
 
 
 def stack_rows(conditionings: list[Conditioning], names: list[str]) -> Conditioning:

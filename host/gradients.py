@@ -12,13 +12,12 @@ from typing import Any
 
 import comfy.model_management
 import torch
-from comfy.ldm.chroma.model import Chroma
 from comfy.ldm.flux.layers import DoubleStreamBlock, SingleStreamBlock
-from comfy.ldm.flux.model import Flux
 from comfy.ldm.lumina.model import JointTransformerBlock
 from comfy.ldm.modules.attention import attention_pytorch
 from comfy.ldm.modules.diffusionmodules.mmdit import JointBlock
 from comfy.ldm.qwen_image.model import QwenImageTransformerBlock
+from comfy.ldm.wan.model import WanAttentionBlock
 from comfy.model_patcher import ModelPatcher, ModelPatcherDynamic
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -26,9 +25,9 @@ from torch.utils.checkpoint import checkpoint
 
 from .unet import CHECKPOINTED
 
-ADDS_IN_PLACE = (Flux, Chroma)
-"""Their blocks write `x += y` where autograd has kept x."""
-DIT_BLOCKS = (DoubleStreamBlock, SingleStreamBlock, JointBlock, QwenImageTransformerBlock, JointTransformerBlock)
+ADDS_IN_PLACE = (DoubleStreamBlock, SingleStreamBlock)
+"""Blocks of Flux and its kin: they write `x += y` where autograd has kept x."""
+DIT_BLOCKS = (*ADDS_IN_PLACE, JointBlock, QwenImageTransformerBlock, JointTransformerBlock, WanAttentionBlock)
 
 
 @contextmanager
@@ -54,6 +53,20 @@ def differentiable(networks: Sequence[nn.Module], device: torch.device, checkpoi
                 if checkpointed and isinstance(module, (*CHECKPOINTED, *DIT_BLOCKS)):
                     stack.enter_context(_recomputed(module))
         yield
+
+
+def require_gradients(model: ModelPatcher) -> None:
+    """Raise ValueError for a model made of other blocks than those that gradients were compared with finite differences for.
+
+    Some of the others compute with fused functions that have no gradient, and some change the prompt before the network sees it.
+    """
+    network = model.get_model_object("diffusion_model")
+    if not any(isinstance(module, (*CHECKPOINTED, *DIT_BLOCKS)) for module in network.modules()):
+        raise ValueError(
+            f"the model ({type(model.model).__name__}) is of a kind that null embeddings cannot be optimized for (they can "
+            "for SD1.x, SD2.x, SDXL, Flux, SD3, Qwen-Image, Lumina 2, Z-Image, Chroma and Wan); use Edit Friendly Invert, or Edit "
+            "Sample with align."
+        )
 
 
 def resident(model: ModelPatcher) -> ModelPatcher:

@@ -27,7 +27,14 @@ from ..inversion.trajectory import NullEmbeddings, Trajectory
 from ..samplers.ddim import Denoise, sample_ddim
 from .conditioning import POOLED, covers_a_part, only_row
 from .embedded_guidance import takes_guidance
-from .gradients import differentiable, normal_tensors, resident, with_differentiable_attention, with_separate_skips
+from .gradients import (
+    differentiable,
+    normal_tensors,
+    require_gradients,
+    resident,
+    with_differentiable_attention,
+    with_separate_skips,
+)
 from .guided import Guidance, LoopRun, run_loop
 from .latents import difference_in, difference_out
 from .negative import null_text_conditioning
@@ -106,6 +113,7 @@ def _require_optimizable(guidance: Guidance, trajectory: Trajectory) -> None:
             f"the model ({type(guidance.model.model).__name__}) has guidance embedded and knows no negative prompt, in whose "
             "place null embeddings are optimized; use Edit Friendly Invert, or Edit Sample with align."
         )
+    require_gradients(guidance.model)
     made = trajectory.inversion.method
     if METHODS[made].sample is not sample_ddim:
         raise ValueError(

@@ -11,6 +11,7 @@ from retrace_pack.nodes.editing import RetraceEditSample
 from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
 from retrace_pack.nodes.flow_inversion import RetraceFlowInvert
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
+from retrace_pack.nodes.negative_prompt import RetraceNegativePrompt
 from retrace_pack.nodes.trajectory import RetraceLoadTrajectory, RetraceSaveTrajectory
 
 STEPS = 8
@@ -95,6 +96,26 @@ def test_it_is_an_edit_under_another_prompt_and_at_another_cfg(flows):
     trajectory = inverted(model, "schnell")
     assert missed(edited(model, "schnell", trajectory, positive=random_prompt("schnell", 5))[0], "schnell") > 1e-2
     assert missed(edited(model, "schnell", trajectory, cfg=4.0)[0], "schnell") > 1e-2
+
+
+@pytest.mark.parametrize("family", ["schnell", "qwen"])
+def test_the_source_prompt_as_the_negative_brings_it_back_at_any_cfg(flows, family):
+    """Negative Prompt, also where the empty prompt has another length: to joint attention a repeated prompt is another one."""
+    model, source = flows(family), random_prompt(family, 1, tokens=9)
+
+    def negative(amount):
+        empty = random_prompt(family, 2, tokens=4)
+        return run_node(RetraceNegativePrompt, source=source, empty=empty, interpolation=amount).result[0]
+
+    trajectory = inverted(model, family, positive=source)
+    assert (
+        missed(edited(model, family, trajectory, positive=source, negative=negative(0.0), cfg=5.0)[0], family) <= 1e-5
+    )
+    assert negative(1.0)[0][0].shape[1] == 4
+    with pytest.raises(
+        ValueError, match=r"^Negative Prompt: interpolation is 0.3, but source has 9 tokens and empty 4"
+    ):
+        negative(0.3)
 
 
 def test_a_file_keeps_the_offsets(flows, folders):

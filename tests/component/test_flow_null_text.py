@@ -13,7 +13,7 @@ from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.null_text import RetraceNullTextOptimize
 
 STEPS, CFG = 5, 3.0
-TRUE_CFG = [family for family in CONFIGS if family not in GUIDED]
+TRUE_CFG = [*(family for family in CONFIGS if family not in GUIDED), "wan"]
 
 
 @pytest.fixture(params=TRUE_CFG)
@@ -101,3 +101,16 @@ def test_models_with_embedded_guidance_are_refused(family):
         ValueError, match="^Null Text Optimize: the model .* has guidance embedded and knows no negative"
     ):
         optimized(family, model, trajectory)
+
+
+def test_other_networks_are_refused_before_they_are_evaluated():
+    """Anima computes with fused functions that have no gradient, and rewrites its prompt."""
+    model = random_flow("anima")
+    trajectory = run_node(
+        RetraceDDIMInvert, model=model, latent={"samples": random_image("anima")}, steps=1, positive=random_prompt("anima", 1),
+        negative=random_prompt("anima", 2),
+    ).result[0]  # fmt: skip
+    with pytest.raises(
+        ValueError, match=r"^Null Text Optimize: the model \(Anima\) is of a kind that null embeddings cannot"
+    ):
+        optimized("anima", model, trajectory)
