@@ -76,10 +76,15 @@ def image_samples(latent: Latent, model: ModelPatcher) -> Tensor:
     return latent_samples(latent, model)
 
 
+def latent_scale(model: ModelPatcher) -> int:
+    """The side in pixels of what one latent pixel encodes; the model's VAE cuts an image down to multiples of it."""
+    latent_format: Any = model.get_model_object("latent_format")
+    return latent_format.spacial_downscale_ratio
+
+
 def picture_size(model: ModelPatcher, samples: Tensor) -> tuple[int, int]:
     """Height and width in pixels of the image that samples [..., h, w] encode."""
-    latent_format: Any = model.get_model_object("latent_format")
-    scale = latent_format.spacial_downscale_ratio
+    scale = latent_scale(model)
     return samples.shape[-2] * scale, samples.shape[-1] * scale
 
 

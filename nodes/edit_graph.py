@@ -30,7 +30,7 @@ class EditPlan:
         targets: one prompt for each edit.
         recipe: the row, with the cfg that the user wants.
         steps, strength, seed: as in the node.
-        side: of the working size, see Working Crop.
+        side, multiple: of the working size, see Working Crop.
         margin, feather: around what changed, in pixels of the working size and of the photo.
         masked: whether a painted mask says where the photo may change.
     """
@@ -42,6 +42,7 @@ class EditPlan:
     strength: float
     seed: int
     side: int
+    multiple: int
     margin: int
     feather: int
     masked: bool
@@ -67,7 +68,8 @@ def build(graph: Expansion, plan: EditPlan) -> tuple[Link, Link, Link]:
     """Add the nodes of the edit; the links of its image, comparison and mask."""
     image, vae = graph.linked("image"), graph.linked("vae")
     mask = graph.linked("mask") if plan.masked else None
-    crop = graph.node("crop", "RetraceWorkingCrop", image=image, side=plan.side, context=CONTEXT, mask=mask)
+    sizes = {"side": plan.side, "context": CONTEXT, "multiple": plan.multiple}
+    crop = graph.node("crop", "RetraceWorkingCrop", image=image, mask=mask, **sizes)
     encoded = graph.node("encode", "VAEEncode", pixels=crop.out(0), vae=vae)
     round_trip = graph.node("round_trip", "VAEDecode", samples=encoded.out(0), vae=vae)
     if plan.starts:

@@ -13,6 +13,7 @@ from ..editing.prompt_diff import spans_between
 from ..editing.recipes import NATIVE_SIDE, RECIPES, Row, few_step_name
 from ..host.backbones import backbone_of
 from ..host.expansion import Expansion
+from ..host.latents import latent_scale
 from ..host.model_facts import model_facts
 from ..host.model_family import model_family
 from ..host.report import report
@@ -142,7 +143,8 @@ class RetraceEditImage(RetraceNode):
                 backbone_of(model).prompt_tokens(clip, text)
         painted = None if mask is None else _painted(mask, image)
         side = _side(working_size, NATIVE_SIDE[family])
-        region, size = _part(image, painted, side)
+        multiple = latent_scale(model)
+        region, size = _part(image, painted, side, multiple)
         plan = EditPlan(
             source=source,
             targets=targets,
@@ -151,6 +153,7 @@ class RetraceEditImage(RetraceNode):
             strength=strength,
             seed=seed,
             side=side,
+            multiple=multiple,
             margin=max(1, round(recipe.grow * min(size))),
             feather=max(1, round(FEATHER * region.width / size[0])),
             masked=painted is not None,
@@ -189,11 +192,11 @@ def _side(wanted: int, native: int) -> int:
     return wanted or native
 
 
-def _part(image: Tensor, painted: Tensor | None, side: int) -> tuple[Region, tuple[int, int]]:
+def _part(image: Tensor, painted: Tensor | None, side: int, multiple: int) -> tuple[Region, tuple[int, int]]:
     """What Working Crop will cut out, and its working size."""
     height, width = image.shape[1:3]
-    region = Region(0, 0, width, height) if painted is None else region_around(painted, side, CONTEXT)
-    return region, working_size(region.width, region.height, side)
+    region = Region(0, 0, width, height) if painted is None else region_around(painted, side, CONTEXT, multiple)
+    return region, working_size(region.width, region.height, side, multiple)
 
 
 def _painted(mask: Tensor, image: Tensor) -> Tensor | None:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..samplers.blend_mask import checked_mask, require_painted
+from ..samplers.blend_mask import LATENT_SCALE, checked_mask, require_painted
 from ..samplers.changed_region import changed_region
 from ..samplers.working_region import Region, region_around, resized, working_size
 from .node import RetraceNode
@@ -43,6 +43,17 @@ class RetraceWorkingCrop(RetraceNode):
                     tooltip="How much is kept around the mask, as a multiple of the masked area's longer side.",
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Where the photo may change; of the photo's size."),
+                io.Int.Input(
+                    "multiple",
+                    default=LATENT_SCALE,
+                    min=LATENT_SCALE,
+                    max=64,
+                    step=LATENT_SCALE,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Both sides of the working size are multiples of this: 8 for most VAEs, 16 for Flux.2's, which would "
+                    "cut off the rest.",
+                ),
             ],
             outputs=[
                 io.Image.Output("image", tooltip="The photo, or the part of it, at working size: encode this one."),
@@ -52,7 +63,9 @@ class RetraceWorkingCrop(RetraceNode):
         )
 
     @classmethod
-    def execute(cls, image: Tensor, side: int, context: float, mask: Tensor | None = None) -> io.NodeOutput:
+    def execute(
+        cls, image: Tensor, side: int, context: float, mask: Tensor | None = None, multiple: int = LATENT_SCALE
+    ) -> io.NodeOutput:
         height, width = image.shape[1:3]
         if mask is None:
             region, masked = Region(0, 0, width, height), image.new_ones(1, height, width)
@@ -64,8 +77,8 @@ class RetraceWorkingCrop(RetraceNode):
                     f"the mask is {masked.shape[2]} x {masked.shape[1]}, the image {width} x {height}; give a mask of the "
                     "image's size."
                 )
-            region = region_around(masked, side, context)
-        size = working_size(region.width, region.height, side)
+            region = region_around(masked, side, context, multiple)
+        size = working_size(region.width, region.height, side, multiple)
         part = resized(region.cut(image), *size).clamp(0, 1).to(image.dtype)
         return io.NodeOutput(part, region.cut(masked), asdict(region))
 

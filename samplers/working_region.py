@@ -18,7 +18,7 @@ from .blend_mask import LATENT_SCALE
 LEAST_SIDE = 8 * LATENT_SCALE
 """The smallest working side: a latent of 8 x 8, which survives the three halvings of the network."""
 AS_IT_IS = (0.75, 1.5)
-"""Pictures of this many times the wanted number of pixels are not resized, if their sides divide by eight."""
+"""Pictures of this many times the wanted number of pixels are not resized, if their sides are multiples as wanted."""
 WORTH_A_CROP = 0.7
 """A part that covers more of the picture than this fraction is not worth a crop."""
 NARROWEST = 0.5
@@ -52,17 +52,17 @@ class Region:
         return planes[:, self.y : self.y + self.height, self.x : self.x + self.width]
 
 
-def working_size(width: int, height: int, side: int) -> tuple[int, int]:
-    """(width, height) of about side x side pixels: the same aspect up to rounding, both multiples of eight."""
+def working_size(width: int, height: int, side: int, multiple: int = LATENT_SCALE) -> tuple[int, int]:
+    """(width, height) of about side x side pixels: the same aspect up to rounding, both multiples of `multiple`."""
     share = width * height / side**2
-    if width % LATENT_SCALE == height % LATENT_SCALE == 0 and AS_IT_IS[0] <= share <= AS_IT_IS[1]:
+    if width % multiple == height % multiple == 0 and AS_IT_IS[0] <= share <= AS_IT_IS[1]:
         return width, height
     scale = 1 / math.sqrt(share)
-    return tuple(max(LEAST_SIDE, round(each * scale / LATENT_SCALE) * LATENT_SCALE) for each in (width, height))  # pyright: ignore[reportReturnType]
+    return tuple(max(LEAST_SIDE, round(each * scale / multiple) * multiple) for each in (width, height))  # pyright: ignore[reportReturnType]
 
 
-def region_around(mask: Tensor, side: int, context: float) -> Region:
-    """The part of a picture that an edit inside the mask [B, H, W] needs to see.
+def region_around(mask: Tensor, side: int, context: float, multiple: int = LATENT_SCALE) -> Region:
+    """The part of a picture that an edit inside the mask [B, H, W] needs to see, its sides multiples of `multiple` if possible.
 
     All masked pixels with `context` times their extent around them, at least side x side pixels where the picture has as many,
     not narrower than `NARROWEST`; the whole picture where that is most of it or nothing is masked.
@@ -80,9 +80,7 @@ def region_around(mask: Tensor, side: int, context: float) -> Region:
     wide, high = wide * enlarged, high * enlarged
     # What one side lacks at the picture's border the other one gives.
     wide, high = max(wide, side**2 / min(high, height)), max(high, side**2 / min(wide, width))
-    wide, high = (
-        min(math.ceil(each / LATENT_SCALE) * LATENT_SCALE, most) for each, most in ((wide, width), (high, height))
-    )
+    wide, high = (min(math.ceil(each / multiple) * multiple, most) for each, most in ((wide, width), (high, height)))
     if wide * high > WORTH_A_CROP * width * height:
         return whole
     x, y = (

@@ -233,6 +233,12 @@ def test_on_a_flow_each_prompt_is_sampled_by_itself(edit, family, scale):
             assert set(content["inputs"]) <= declared
 
 
+def test_a_working_size_is_one_that_the_models_vae_does_not_cut(edit):
+    for family, multiple, size in (("flux", 8, "1184 x 888"), ("flux2", 16, "1184 x 880")):
+        graph, _, text = edit(model=random_flow(family))
+        assert settings(graph, "crop", "multiple") == [multiple] and text.endswith(f"at {size}")
+
+
 def test_the_family_of_a_flow():
     named = {
         "flux": "flux", "schnell": "flux_cfg", "flux2": "flux2", "sd3": "sd3", "qwen": "qwen_image", "lumina2": "lumina2",

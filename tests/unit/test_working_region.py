@@ -18,6 +18,16 @@ def test_a_working_size_keeps_aspect_and_pixels(seed):
     assert abs(wide - high * width / height) <= 4 + 4 * width / height + 1e-6 or min(wide, high) == 64
 
 
+def test_other_multiples_hold_for_the_size_and_for_the_crop():
+    assert working_size(4000, 3000, 1024, 16) == (1184, 880) and working_size(1000, 1000, 1024, 16) == (1024, 1024)
+    assert working_size(1000, 1000, 1024, 8) == (1000, 1000)
+    mask = torch.zeros(1, 2000, 3000)
+    mask[:, 900:1210, 1400:1500] = 1
+    region = region_around(mask, 512, 0.5, 16)
+    assert (region.width, region.height) == working_size(region.width, region.height, 512, 16) == (432, 640)
+    assert region_around(mask, 512, 0.5).width % 16 == 8
+
+
 @pytest.mark.parametrize(
     ("photo", "side", "expected"),
     [
