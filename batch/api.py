@@ -88,6 +88,11 @@ class ComfyApi:
         """Text to append to an error message when the server does not respond: the end of its log, if there is one."""
         return ""
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether the server runs on this machine."""
+        return urllib.parse.urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
+
     def request(self, path: str, payload: object = None, **query: str) -> bytes:
         """Send a POST with `payload` as JSON, or a GET if it is None, and return the body of the response.
 
@@ -98,9 +103,8 @@ class ComfyApi:
 
     def _send(self, path: str, body: bytes | None, content_type: str) -> bytes:
         request = urllib.request.Request(self.url + path, body, {"Content-Type": content_type})
-        on_loopback = urllib.parse.urlsplit(self.url).hostname in ("127.0.0.1", "localhost", "::1")
         try:
-            with (_DIRECT if on_loopback else _OPENER).open(request, timeout=ANSWER_TIMEOUT) as response:
+            with (_DIRECT if self.on_loopback else _OPENER).open(request, timeout=ANSWER_TIMEOUT) as response:
                 return response.read()
         except urllib.error.HTTPError as error:
             text = error.read().decode("utf-8", errors="replace")

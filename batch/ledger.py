@@ -11,6 +11,9 @@ from typing import IO, Any
 
 from .items import InputError
 
+MODELS = "models"
+"""The entry of job.json that holds the fingerprints of model files by name."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -30,7 +33,10 @@ class Ledger:
     """OUT/ledger.jsonl, OUT/images and OUT/job.json, held by one process at a time; a context manager."""
 
     def __init__(self, folder: Path, job: Mapping[str, Any]) -> None:
-        """`job` is what all items share. Raises InputError where the folder belongs to another job or process."""
+        """`job` is what all items share, with the fingerprints of its model files under MODELS.
+
+        Raises InputError where the folder belongs to another job or process, or a model file has changed since.
+        """
         self.folder = folder
         (folder / "images").mkdir(parents=True, exist_ok=True)
         self._lock = _locked(folder / "lock")
@@ -60,18 +66,27 @@ class Ledger:
         self.entries[entry.key] = entry
 
     def _check_job(self, job: Mapping[str, Any]) -> None:
-        path = self.folder / "job.json"
+        path, models = self.folder / "job.json", job.get(MODELS, {})
         if path.exists():
             earlier = json.loads(path.read_text("utf-8"))
-            if different := sorted(key for key in {*earlier, *job} if earlier.get(key) != job.get(key)):
+            if different := sorted(key for key in {*earlier, *job} - {MODELS} if earlier.get(key) != job.get(key)):
                 raise InputError(
                     [
                         f"{self.folder} holds a batch with other settings ({', '.join(different)}); "
                         "repeat them, or choose another --output."
                     ]
                 )
-        else:
-            write_whole(path, json.dumps(job, indent=2, ensure_ascii=False).encode())
+            # A server on another machine tells none of them: only what is known of both is compared.
+            known = earlier.get(MODELS, {})
+            if changed := sorted(name for name in models if known.get(name, models[name]) != models[name]):
+                raise InputError(
+                    [
+                        f"{self.folder} holds a batch that was begun with other files of the same name ({', '.join(changed)}); "
+                        "put the earlier ones back, or choose another --output."
+                    ]
+                )
+            models = {**known, **models}
+        write_whole(path, json.dumps({**job, MODELS: models}, indent=2, ensure_ascii=False).encode())
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

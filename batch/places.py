@@ -33,19 +33,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def pool_of(options: argparse.Namespace, named: object) -> Pool:
     """One worker, with a server of its own or one that is already running, or Ray's.
 
-    `named` is the workflow and its settings: the model files that they name must be equal on all machines.
+    `named` is the workflow and its settings: the model files that they name must be equal on all machines, and stay as they are.
     """
+    models = model_files(named)
     if options.server:
         if options.workers or options.ray_address:
             raise InputError(["--workers start a ComfyUI each; leave out --server."])
-        return OneWorker(ComfyWorker(lambda: _running(options.server), options.timeout))
+        return OneWorker(ComfyWorker(lambda: _running(options.server), options.timeout), models)
     installation = _installation(options)
     if not options.workers and not options.ray_address:
-        return OneWorker(ComfyWorker(installation.server, options.timeout))
+        return OneWorker(ComfyWorker(installation.server, options.timeout), models)
     from .ray_pool import Cluster, RayPool
 
     cluster = Cluster(options.workers or 1, options.ray_address, options.gpus_per_worker)
-    return RayPool(cluster, installation, options.timeout, model_files(named))
+    return RayPool(cluster, installation, options.timeout, models)
 
 
 def _installation(options: argparse.Namespace) -> Installation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
@@ -19,6 +19,10 @@ class Pool(Protocol):
 
     def facts(self) -> dict[str, str]:
         """What is the same for all workers; see ComfyWorker. Waits for the first one."""
+        ...
+
+    def models(self) -> Mapping[str, str]:
+        """Fingerprints of the first worker's model files by name, of those that the batch names and that can be read."""
         ...
 
     def node_definitions(self) -> Mapping[str, object]:
@@ -45,13 +49,17 @@ class Pool(Protocol):
 class OneWorker:
     """A single worker, run in a thread so that signals and progress are not held up."""
 
-    def __init__(self, worker: ComfyWorker) -> None:
-        self._worker = worker
+    def __init__(self, worker: ComfyWorker, models: Sequence[str]) -> None:
+        """`models` are the names of the model files that the batch uses."""
+        self._worker, self._models = worker, models
         self._thread = ThreadPoolExecutor(1)
         self._working: dict[Future[Answer], Task] = {}
 
     def facts(self) -> dict[str, str]:
         return self._worker.facts()
+
+    def models(self) -> Mapping[str, str]:
+        return self._worker.models(self._models)
 
     def node_definitions(self) -> Mapping[str, object]:
         return self._worker.node_definitions()

@@ -9,8 +9,10 @@ def actor_class() -> type:
     class Worker:
         """Dicts in and out, for the same reason. One call at a time."""
 
-        def __init__(self, installation: dict, timeout: float, threads: str | None, weights: tuple[str, ...]) -> None:
-            self._arguments = installation, timeout, weights
+        def __init__(
+            self, installation: dict, timeout: float, threads: str | None, models: tuple[str, ...], compared: bool
+        ) -> None:
+            self._arguments = installation, timeout, models, compared
             _load_batch()
             _set_environment(threads)
 
@@ -23,7 +25,7 @@ def actor_class() -> type:
             from batch.items import InputError  # pyright: ignore[reportMissingImports]
             from batch.worker import ComfyWorker  # pyright: ignore[reportMissingImports]
 
-            settings, timeout, weights = self._arguments
+            settings, timeout, models, compared = self._arguments
             installation = Installation(**settings)
             host = socket.gethostname()
             try:
@@ -31,7 +33,8 @@ def actor_class() -> type:
                 return {
                     "host": host,
                     "facts": self._worker.facts(),
-                    "weights": installation.weights(weights),
+                    "models": self._worker.models(models),
+                    "weights": installation.weights(models) if compared else {},
                     "node_definitions": self._worker.node_definitions(),
                 }
             except (ComfyError, InputError, OSError) as error:

@@ -48,8 +48,8 @@ class Cluster:
 class RayPool:
     """Takes as many tasks as there are workers that have started. Raises InputError where Ray is missing or has too few GPUs."""
 
-    def __init__(self, cluster: Cluster, installation: Installation, timeout: float, weights: Sequence[str]) -> None:
-        """`timeout` in seconds is for one task; `weights` names model files that must be equal on all machines."""
+    def __init__(self, cluster: Cluster, installation: Installation, timeout: float, models: Sequence[str]) -> None:
+        """`timeout` in seconds is for one task; `models` names the model files, which must be equal on all machines."""
         self._ray = _ray()
         self._local = cluster.address is None
         context = self._ray.init(
@@ -76,8 +76,8 @@ class RayPool:
             threads = str(max(1, (os.cpu_count() or 1) // cluster.workers)) if self._local else None
             remote = self._ray.remote(num_cpus=1, num_gpus=gpus, max_restarts=0, max_task_retries=0)
             self._class = remote(actor_class())
-            compared = () if self._local else tuple(weights)
-            self._arguments = (vars(installation), timeout, os.environ.get("OMP_NUM_THREADS", threads), compared)
+            threads = os.environ.get("OMP_NUM_THREADS", threads)
+            self._arguments = (vars(installation), timeout, threads, tuple(models), not self._local)
             for _ in range(cluster.workers):
                 self._open()
         except BaseException:
@@ -86,6 +86,9 @@ class RayPool:
 
     def facts(self) -> dict[str, str]:
         return self._wait_for_first()["facts"]
+
+    def models(self) -> Mapping[str, str]:
+        return self._wait_for_first()["models"]
 
     def node_definitions(self) -> Mapping[str, object]:
         return self._wait_for_first()["node_definitions"]

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from .drive import GIVEN_UP, Progress, Stop, drive
-from .ledger import Ledger
+from .ledger import MODELS, Ledger
 from .pools import NoWorkersError, Pool
 from .report import write_report
 from .tasks import Task
@@ -25,9 +25,9 @@ def run_tasks(
 ) -> int:
     """Do what is left of the tasks, tell about it and return the exit status.
 
-    Raises InputError where `output` holds another job or belongs to another process.
+    Raises InputError where `output` holds another job, was made with other model files or belongs to another process.
     """
-    with Ledger(output, job) as ledger, _stopping() as stop:
+    with Ledger(output, {**job, MODELS: dict(pool.models())}) as ledger, _stopping() as stop:
         left = [task for task in tasks if _is_left(task, ledger, retry_failed)]
         print(f"{len(tasks)} items, {len(tasks) - len(left)} of them done before.")
         try:

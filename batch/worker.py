@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from .api import ComfyApi, ComfyError, NoAnswerError, PromptFailedError, PromptInterruptedError, PromptRejectedError
+from .fingerprint import fingerprints
 from .server import ComfyServer
 from .workflow import RESULTS, Graph, nodes_of, title_of
 
@@ -60,6 +62,13 @@ class ComfyWorker:
     def node_definitions(self) -> dict[str, object]:
         """The server's /object_info."""
         return self._api.get("/object_info")
+
+    def models(self, names: Sequence[str]) -> dict[str, str]:
+        """Fingerprints of the server's model files of these names; none of a server on another machine, or in a container."""
+        if not names or not self._api.on_loopback:
+            return {}
+        kinds = self._api.get("/experiment/models")
+        return fingerprints(names, [Path(folder) for kind in kinds for folder in kind["folders"]])
 
     def run(self, order: Order) -> Answer:
         """Run an order to its end. A server that dies is started again, and the order tried once more."""

@@ -24,7 +24,7 @@ class Stub(ThreadingHTTPServer):
     def __init__(self, seconds: float = 0.0, fault=lambda graph: None, port: int = 0):
         super().__init__(("127.0.0.1", port), Handler)
         self.seconds, self.fault = seconds, fault
-        self.files, self.records, self.pending, self.prompts = {}, {}, [], []
+        self.files, self.records, self.pending, self.prompts, self.models = {}, {}, [], [], []
         self.queued = threading.Condition()
         self.url = f"http://127.0.0.1:{self.server_port}"
         for work in (self.serve_forever, self.work):
@@ -65,6 +65,8 @@ class Handler(BaseHTTPRequestHandler):
         query = dict(urllib.parse.parse_qsl(address.query))
         if address.path == "/system_stats":
             return self.answer(FACTS)
+        if address.path == "/experiment/models":
+            return self.answer([{"name": "checkpoints", "folders": [str(folder) for folder in self.server.models]}])
         if address.path == "/object_info":
             return self.answer(OBJECT_INFO)
         if address.path == "/queue":

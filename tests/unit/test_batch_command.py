@@ -85,6 +85,30 @@ def test_a_workflow_that_the_server_rejects_ends_the_batch(tmp_path, rows):
     assert [entry["kind"] for entry in ledger(tmp_path)] == ["rejected"]
 
 
+def test_a_model_file_that_has_changed_under_its_name_is_not_gone_on_with(tmp_path, rows, capsys):
+    """A copy of the same file is the same, whatever its date; and where nothing is known of it, nothing is refused."""
+    stub, arguments = Stub(), rows(2)
+    (tmp_path / "models").mkdir()
+    file, content = tmp_path / "models" / "a.safetensors", os.urandom(200_000)
+    loader = {"class_type": "Loader", "inputs": {"ckpt_name": "a.safetensors", "lora_name": "absent.safetensors"}}
+    (tmp_path / "api.json").write_text(json.dumps({**GRAPH, "4": loader}))
+    assert main([*arguments, "--server", stub.url]) == 0
+    stub.models = [tmp_path / "models"]
+    file.write_bytes(content)
+    assert main([*arguments, "--server", stub.url]) == 0 and len(stub.prompts) == 2
+    os.utime(file, (0, 0))
+    assert main([*arguments, "--server", stub.url]) == 0
+    file.write_bytes(bytes(100_000) + content[100_000:])
+    assert main([*arguments, "--server", stub.url]) == 2
+    assert "other files of the same name (a.safetensors)" in capsys.readouterr().err
+    stub.models = []
+    assert main([*arguments, "--server", stub.url]) == 0
+    stub.models = [tmp_path / "models"]
+    assert main([*arguments, "--server", stub.url]) == 2
+    file.write_bytes(content)
+    assert main([*arguments, "--server", stub.url]) == 0 and len(stub.prompts) == 2
+
+
 def test_a_killed_driver_goes_on_where_it_stopped(tmp_path, rows):
     stub = Stub(seconds=0.1)
     command = [sys.executable, str(ROOT / "scripts" / "batch.py"), *rows(12), "--server", stub.url]

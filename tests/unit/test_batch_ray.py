@@ -79,7 +79,13 @@ class Reference:
         self.number, self.name, self.given = number, name, given
 
 
-READY = {"host": "here", "facts": {"comfyui_version": "1"}, "weights": {"a.ckpt": "12"}, "node_definitions": {"N": {}}}
+READY = {
+    "host": "here",
+    "facts": {"comfyui_version": "1"},
+    "models": {"a.ckpt": "34"},
+    "weights": {"a.ckpt": "12"},
+    "node_definitions": {"N": {}},
+}
 DONE = {"key": "a", "files": {"a.png": b"x"}, "kind": "", "message": "", "seconds": 1.0}
 TASK = Task("a", Item("a", None, None, {}), {}, {})
 
@@ -99,6 +105,7 @@ def test_an_actor_that_dies_is_replaced_and_its_task_comes_back(pool_of):
         lambda number, call: READY if call == "ready" else FakeError() if number == 1 else DONE, workers=1
     )
     assert pool.free() == 0 and pool.node_definitions() == {"N": {}} and pool.facts() == READY["facts"]
+    assert pool.models() == READY["models"]
     pool.start(TASK)
     ((task, answer),) = pool.finished(1.0)
     assert task is TASK and answer.kind == "worker died" and fake.killed == [1]
