@@ -9,7 +9,9 @@ from typing import Literal
 
 from .kinds import Kind
 
-Family = Literal["sd1", "sd2", "sdxl", "flux", "flux_cfg", "flux2", "sd3", "qwen_image", "z_image", "lumina2", "chroma"]
+Family = Literal[
+    "sd1", "sd2", "sdxl", "flux", "flux_cfg", "flux2", "flux2_cfg", "sd3", "qwen_image", "z_image", "lumina2", "chroma"
+]
 Row = Kind | Literal["unsure"]
 Return = Literal["difference", "edit", "whole"]
 """How an edit gets back into the photo: only what changed, as a difference or as the edit itself; or the whole picture."""
@@ -121,6 +123,7 @@ RECIPES: Mapping[Family, Mapping[Row, Recipe]] = {
     "flux": GUIDED_FLOW,
     "flux_cfg": TRUE_CFG_FLOW,
     "flux2": GUIDED_FLOW,
+    "flux2_cfg": TRUE_CFG_FLOW,
     "sd3": TRUE_CFG_FLOW,
     "qwen_image": TRUE_CFG_FLOW,
     "z_image": TRUE_CFG_FLOW,
@@ -129,14 +132,16 @@ RECIPES: Mapping[Family, Mapping[Row, Recipe]] = {
 }
 
 NATIVE_SIDE: Mapping[Family, int] = {
-    "sd1": 512, "sd2": 768, "sdxl": 1024, "flux": 1024, "flux_cfg": 1024, "flux2": 1024, "sd3": 1024,
-    "qwen_image": 1328, "z_image": 1024, "lumina2": 1024, "chroma": 1024,
+    "sd1": 512, "sd2": 768, "sdxl": 1024, "flux": 1024, "flux_cfg": 1024, "flux2": 1024,
+    "flux2_cfg": 1024, "sd3": 1024, "qwen_image": 1328, "z_image": 1024, "lumina2": 1024, "chroma": 1024,
 }  # fmt: skip
 """The side of the squares that the models of a family were trained on."""
 
 FEW_STEPS = re.compile(
-    r"turbo|lightning|schnell|hyper[-_ ]?sd|(?<![a-z])(lcm|dmd2?|pcm)(?![a-z])|(?<!\d)[1-8][-_ ]?steps?(?![a-z])"
+    r"turbo|lightning|schnell|hyper[-_ ]?sd|klein(?![-_ ]?base)|(?<![a-z])(lcm|tcd|dmd2?|pcm)(?![a-z])"
+    r"|(?<![\d.v])[1-8][-_ ]?steps?(?![a-z]|[-_=]?\d)"
 )
+"""Files of distilled models. "v2_step1000" and "3-step-4000" count the steps of a training."""
 
 
 def few_step_name(names: Iterable[str]) -> str | None:

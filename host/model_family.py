@@ -6,6 +6,7 @@ import comfy.supported_models
 from comfy.model_patcher import ModelPatcher
 
 from ..editing.recipes import Family
+from .embedded_guidance import takes_guidance
 from .model_facts import path_of
 
 FAMILIES: tuple[tuple[Family, type, int | None], ...] = (
@@ -42,4 +43,5 @@ def model_family(model: ModelPatcher) -> Family:
             f"the model takes {channels} input channels, as inpainting and depth checkpoints do; load the plain checkpoint "
             "of the same family."
         )
-    return family
+    # Flux.2 klein, which ComfyUI loads as the same class.
+    return "flux2_cfg" if family == "flux2" and not takes_guidance(model) else family

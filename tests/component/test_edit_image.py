@@ -245,6 +245,9 @@ def test_the_family_of_a_flow():
         "z_image": "z_image", "chroma": "chroma",
     }  # fmt: skip
     assert {family: model_family(random_flow(family)) for family in named} == named
+    klein = random_flow("flux2")
+    klein.model.model_config.unet_config["guidance_embed"] = False
+    assert model_family(klein) == "flux2_cfg"
     fill = random_flow("flux")
     fill.model.model_config.unet_config["in_channels"] = 96
     with pytest.raises(ValueError, match="takes 96 input channels, as inpainting and depth checkpoints do"):

@@ -48,6 +48,7 @@ def test_a_plain_inversion_is_the_same_for_all_kinds():
         "Hyper-SD15-8steps-lora.safetensors",
         "lcm-lora-sdv1-5.safetensors", "DreamShaperXL_Turbo_v2.safetensors", "LCM_Dreamshaper_v7.ckpt",
         "dmd2_sdxl_4step.safetensors", "flux1-schnell-fp8.safetensors",
+        "flux-2-klein-4b.safetensors", "TCD-SDXL-LoRA.safetensors", "mix_xl-4step_fp16.ckpt",
     ],
 )  # fmt: skip
 def test_models_for_a_few_steps_are_known_by_their_names(name):
@@ -57,7 +58,8 @@ def test_models_for_a_few_steps_are_known_by_their_names(name):
 @pytest.mark.parametrize(
     "name",
     ["v1-5-pruned-emaonly.safetensors", "sd_xl_base_1.0.safetensors", "hyperrealism_v2.safetensors", "calcmix.safetensors",
-     "epoch_12steps.safetensors", "photon_v1.safetensors"],
+     "epoch_12steps.safetensors", "photon_v1.safetensors", "dream_v2_step1000.safetensors", "my-style-000003-step-4000.safetensors",
+     "epoch3-step=900.ckpt", "flux-2-klein-base-4b.safetensors"],
 )  # fmt: skip
 def test_other_models_are_not(name):
     assert few_step_name([name]) is None
