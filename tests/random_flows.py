@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import comfy.controlnet
 import comfy.model_management
 import comfy.model_patcher
+import comfy.ops
 import comfy.supported_models
 import torch
+from comfy.ldm.flux.controlnet import ControlNetFlux
 from torch import Tensor, nn
 
 Family = Literal["flux", "schnell", "flux2", "sd3", "qwen", "lumina2", "z_image", "chroma", "wan", "anima"]
@@ -100,18 +103,32 @@ def random_flow(
     network = model.diffusion_model
     if family == "anima":  # of full width, and only for the tokens of its own text encoder
         del network.llm_adapter
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(False)
-        if parameter.ndim > 1:
-            nn.init.kaiming_uniform_(parameter, a=5**0.5)
-        else:
-            (nn.init.zeros_ if name.endswith("bias") else nn.init.ones_)(parameter)
+    _initialize(network)
     for name, buffer in network.named_buffers():
         if name == "pos_embed":  # of SD3: a checkpoint brings it, and until then it is uninitialized memory
             nn.init.trunc_normal_(buffer, std=0.02)
     for parameter in _last_layer(network).parameters():
         parameter.mul_(gain)
     return comfy.model_patcher.ModelPatcher(model, device, torch.device("cpu"))
+
+
+def random_flux_control() -> comfy.controlnet.ControlNet:
+    """A CONTROL_NET for the family "schnell", in the layout of XLabs, which takes the picture itself as the hint."""
+    torch.manual_seed(0)
+    config = {name: value for name, value in CONFIGS["schnell"][1].items() if name != "image_model"}
+    network = ControlNetFlux(**config, operations=comfy.ops.manual_cast, dtype=torch.float32, device="cpu")
+    _initialize(network)
+    device = comfy.model_management.get_torch_device()
+    return comfy.controlnet.ControlNet(network, load_device=device, extra_conds=["y", "guidance"])
+
+
+def _initialize(network: nn.Module) -> None:
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(False)
+        if parameter.ndim > 1:
+            nn.init.kaiming_uniform_(parameter, a=5**0.5)
+        else:
+            (nn.init.zeros_ if name.endswith("bias") else nn.init.ones_)(parameter)
 
 
 def random_prompt(family: Family, seed: int = 0, tokens: int = 7, guidance: float | None = None) -> list[list[Any]]:

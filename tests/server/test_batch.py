@@ -81,6 +81,7 @@ def test_killed_servers_and_drivers_lose_nothing_and_leave_nothing(tmp_path, ser
     entries = [json.loads(line) for line in ledger.read_text("utf-8").splitlines()]
     assert len(entries) == 8 and set(Counter(entry["key"] for entry in entries).values()) == {1}
     assert all(entry["status"] == "done" for entry in entries)
+    assert list(json.loads((out / "job.json").read_text("utf-8"))["models"]) == ["tiny_sd15.safetensors"]
     for entry in entries:
         (name,) = entry["files"]
         assert Image.open(out / "images" / name).size == (64, 64)

@@ -55,7 +55,7 @@ def test_f7_a_pair_comes_back(x, name, guidance):
     found = method.invert(_rounded(toy(guidance)), x, UP, path=PATH, **settings)
     assert bool(torch.isfinite(found.states).all()) and UP[-1] == 1
     back = method.sample(_rounded(toy(guidance)), found.pairs[-1], UP.flip(0), path=PATH, **settings)
-    assert float((back - x).square().mean()) < (1e-20 if guidance == 1 else 1e-8)
+    assert float((back - x).square().mean()) < (1e-8 if name == "edict" and guidance > 1 else 1e-20)
 
 
 def _rounded(denoise):
