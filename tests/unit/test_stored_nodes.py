@@ -26,6 +26,17 @@ def test_a_node_names_the_pack_that_installs_it(nodes):
     assert [each for each in ours if each.get("ver") != version] == []
 
 
+def test_every_model_loader_says_where_its_file_comes_from(nodes):
+    """In templates and in blueprints, whose loader is inside: the frontend offers to download what is missing."""
+    loaders = [node for node in nodes if "Loader" in node["type"]]
+    assert loaders
+    for node in loaders:
+        files = [value for value in node["widgets_values"] if value.endswith(".safetensors")]
+        models = node["properties"]["models"]
+        assert [model["name"] for model in models] == files != []
+        assert all(model["url"].startswith("https://") and model["directory"] for model in models)
+
+
 def test_the_chinese_blueprint_is_the_english_one_in_other_words():
     """The frontend translates no blueprints. Its file name is ASCII, because packing takes other names for missing files."""
     english, chinese = (

@@ -224,16 +224,3 @@ def test_a_note_is_short_and_says_the_same_in_chinese(graph):
 def test_a_thumbnail_is_a_small_square(name):
     with Image.open(ROOT / "workflows" / f"{name}.jpg") as picture:
         assert picture.size == (400, 400)
-
-
-def test_every_model_loader_says_where_its_file_comes_from(graph):
-    loaders = [node for node in graph["nodes"] if "Loader" in node["type"]]
-    assert loaders
-    for node in loaders:
-        models = node["properties"]["models"]
-        assert [model["name"] for model in models] == node["widgets_values"][: len(models)]
-        files = [value for value in node["widgets_values"] if value.endswith(".safetensors")]
-        assert len(models) == len(files) > 0
-        for model in models:
-            assert model["url"].startswith("https://")
-            assert model["directory"]
