@@ -29,12 +29,15 @@ def changed_region(edited: Tensor, before: Tensor, smallest: float, grow: int, f
         grow: pixels that are added around it.
         feather: see `feather_mask`.
 
-    Raises ValueError for pictures of different sizes.
+    Raises ValueError for pictures of different sizes, and for batches that do not fit.
     """
-    if edited.shape[1:] != before.shape[1:] or len(before) not in (1, len(edited)):
+    if edited.shape[1:] != before.shape[1:]:
         raise ValueError(
-            f"the edit has the shape {tuple(edited.shape)}, the picture before it {tuple(before.shape)}; give two of one size, "
-            "and one picture for all edits or one each."
+            f"the edit is {_size(edited)}, the picture before it {_size(before)}; decode both at one size."
+        )
+    if len(before) not in (1, len(edited)):
+        raise ValueError(
+            f"there are {len(edited)} edits and {len(before)} pictures before them; give one picture for all edits or one each."
         )
     difference = _blurred_difference(edited, before)
     thresholds = torch.tensor(
@@ -58,3 +61,7 @@ def _blurred_difference(edited: Tensor, before: Tensor) -> Tensor:
     """The largest difference of a channel, [B, H, W]."""
     difference = (edited - before).abs().amax(-1).float().clamp(0, 1)
     return feather_mask(difference, max(1, round(min(difference.shape[1:]) / BLUR)))
+
+
+def _size(picture: Tensor) -> str:
+    return f"{picture.shape[2]} x {picture.shape[1]} with {picture.shape[3]} channels"

@@ -155,6 +155,8 @@ def _eight_bits(image: Tensor) -> np.ndarray:
 
 
 def require_image(image: Tensor, name: str) -> None:
+    if image.ndim == 4 and image.shape[-1] == 4:
+        raise ValueError(f"the {name} has 4 channels; give it without its transparency.")
     if image.ndim != 4 or image.shape[-1] != 3 or image.numel() == 0:
         raise ValueError(f"the {name} has the shape {tuple(image.shape)}; give an image [batch, height, width, 3].")
     if not bool(torch.isfinite(image).all()):

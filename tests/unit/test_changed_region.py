@@ -59,5 +59,9 @@ def test_each_edit_of_a_batch_has_a_region_of_its_own():
 
 
 def test_pictures_of_different_sizes_are_refused():
-    with pytest.raises(ValueError, match="give two of one size"):
+    with pytest.raises(
+        ValueError, match="the edit is 8 x 8 with 3 channels, the picture before it 16 x 8 with 3 channels;"
+    ):
         changed_region(torch.zeros(1, 8, 8, 3), torch.zeros(1, 8, 16, 3), 0.1, 0, 0)
+    with pytest.raises(ValueError, match="there are 3 edits and 2 pictures before them; give one picture for all"):
+        changed_region(torch.zeros(3, 8, 8, 3), torch.zeros(2, 8, 8, 3), 0.1, 0, 0)

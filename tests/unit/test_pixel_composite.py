@@ -154,7 +154,8 @@ def test_half_precision_images_give_what_float32_gives(blend, match_colour):
     ({"edited": torch.full((1, 13, 17, 3), float("nan"))}, "the edited image holds NaN"),
     ({"source": torch.full((1, 13, 17, 3), float("inf"))}, "the source holds NaN or infinite"),
     ({"mask": torch.full((1, 13, 17), float("nan"))}, "the mask holds NaN"),
-    ({"source": torch.zeros(1, 13, 17, 4)}, r"the source has the shape \(1, 13, 17, 4\)"),
+    ({"source": torch.zeros(1, 13, 17, 4)}, "the source has 4 channels; give it without"),
+    ({"source": torch.zeros(1, 13, 17, 1)}, r"the source has the shape \(1, 13, 17, 1\)"),
     ({"feather": -1}, "feather is -1; give 0 or more"),
     (
         {"edited": torch.zeros(2, 13, 17, 3), "mask": torch.zeros(3, 13, 17)},
