@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         settings = [Setting.parse(text) for text in options.set]
         with closing(pool_of(options, [workflow, options.set])) as pool:
             return _run(options, items, workflow, settings, pool)
-    except (InputError, ComfyError, NoWorkersError) as error:
+    except (InputError, ComfyError, NoWorkersError, OSError) as error:
         print(error, file=sys.stderr)
         return NOTHING_BEGUN
 

@@ -31,12 +31,13 @@ def run_tasks(
         left = [task for task in tasks if _is_left(task, ledger, retry_failed)]
         print(f"{len(tasks)} items, {len(tasks) - len(left)} of them done before.")
         try:
-            status = drive(pool, left, ledger, stop, _tell, max_failures)
-        except NoWorkersError as error:
+            try:
+                status = drive(pool, left, ledger, stop, _tell, max_failures)
+            finally:
+                write_report(output, tasks, ledger.entries)
+        except (NoWorkersError, OSError) as error:  # the disk is full, say
             print(f"\n{error}", file=sys.stderr)
-            status = GIVEN_UP
-        finally:
-            write_report(output, tasks, ledger.entries)
+            return GIVEN_UP
     print(f"\nSee {output / 'report.html'}.")
     return status
 

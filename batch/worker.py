@@ -6,6 +6,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,7 @@ class ComfyWorker:
         """`connect` starts a server or finds one; `timeout` in seconds is for one item. Raises what `connect` raises."""
         self._connect, self._timeout = connect, timeout
         self._stopped = threading.Event()
+        self._left: set[Path] = set()
         self._api = connect()
 
     def facts(self) -> dict[str, str]:
@@ -71,18 +73,19 @@ class ComfyWorker:
         return fingerprints(names, [Path(folder) for kind in kinds for folder in kind["folders"]])
 
     def run(self, order: Order) -> Answer:
-        """Run an order to its end. A server that dies is started again, and the order tried once more."""
+        """Run an order to its end. A server that dies is started again, and the order tried once more; one that takes too long may
+        hang, and is started again for the orders that follow."""
         started = time.monotonic()
         answer = self._tried(order)
-        if answer.kind == SERVER and isinstance(self._api, ComfyServer) and not self._stopped.is_set():
+        if answer.kind in (SERVER, TIMEOUT) and isinstance(self._api, ComfyServer) and not self._stopped.is_set():
             try:
                 self._restart()
-            except ComfyError as error:
+            except (ComfyError, OSError) as error:
                 return Answer(order.key, {}, SERVER, str(error), time.monotonic() - started)
-            answer = self._tried(order)
+            if answer.kind == SERVER:
+                answer = self._tried(order)
         elif answer.kind == MEMORY:
-            self._api.request("/free", {"unload_models": True, "free_memory": True})
-            answer = self._tried(order)
+            answer = self._tried(order, with_free_memory=True)
         return Answer(order.key, answer.files, answer.kind, answer.message, time.monotonic() - started)
 
     def stop(self) -> None:
@@ -98,8 +101,10 @@ class ComfyWorker:
         self._end_server()
         self._api = self._connect()
 
-    def _tried(self, order: Order) -> Answer:
+    def _tried(self, order: Order, with_free_memory: bool = False) -> Answer:
         try:
+            if with_free_memory:
+                self._api.request("/free", {"unload_models": True, "free_memory": True})
             return Answer(order.key, self._results(order))
         except PromptRejectedError as error:
             return Answer(order.key, {}, REJECTED, _reasons(error))
@@ -122,11 +127,28 @@ class ComfyWorker:
             for node in nodes_of(order.graph, RESULTS)
             if outputs.get(node, {}).get("images")
         }
-        return {
+        files = {
             _file_name(order, node, number, len(shown), len(images), image["filename"]): self._api.fetch(image)
             for node, images in shown.items()
             for number, image in enumerate(images)
         }
+        self._remove_earlier(order, [image for images in shown.values() for image in images])
+        return files
+
+    def _remove_earlier(self, order: Order, images: Sequence[Mapping[str, str]]) -> None:
+        """Remove what the order before has left in the folders of the worker's own server: a thousand would fill the disk.
+
+        This order's files stay until the next one has ended, because ComfyUI names them again where its graph is the same.
+        """
+        if not isinstance(self._api, ComfyServer):
+            return
+        base = self._api.base
+        used = {base / "input" / SUBFOLDER / name for name in order.files}
+        used |= {base / image["type"] / image["subfolder"] / image["filename"] for image in images}
+        for path in self._left - used:
+            with suppress(OSError):  # Windows keeps a file that ComfyUI still has open
+                path.unlink(missing_ok=True)
+        self._left = used
 
     def _queued(self, order: Order) -> str:
         """Queue the order, or find it: the id depends on the order alone, and a resumed batch takes up what was queued."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from retrace_pack.batch import ledger as ledger_module
 from retrace_pack.batch.command import main
 from stub_comfyui import Stub
 
@@ -83,6 +84,28 @@ def test_a_workflow_that_the_server_rejects_ends_the_batch(tmp_path, rows):
     (tmp_path / "api.json").write_text(json.dumps({**GRAPH, "4": {"class_type": "Missing", "inputs": {}}}))
     assert main([*arguments, "--server", Stub().url]) == 2
     assert [entry["kind"] for entry in ledger(tmp_path)] == ["rejected"]
+
+
+def test_a_full_disk_ends_the_batch_which_goes_on_once_there_is_room(tmp_path, rows, monkeypatch, capsys):
+    stub, arguments = Stub(), rows(4)
+    write_whole, images = ledger_module.write_whole, []
+
+    def full_at_the_third(path, content):
+        images.extend([path] if path.parent.name == "images" else [])
+        if len(images) == 3:
+            raise OSError(28, "No space left on device")
+        write_whole(path, content)
+
+    monkeypatch.setattr(ledger_module, "write_whole", full_at_the_third)
+    assert main([*arguments, "--server", stub.url]) == 3 and "No space left" in capsys.readouterr().err
+    assert len(ledger(tmp_path)) == 2
+    monkeypatch.undo()
+    assert main([*arguments, "--server", stub.url]) == 0 and len(ledger(tmp_path)) == 4
+
+
+def test_an_output_folder_that_cannot_be_made_is_said(tmp_path, rows, capsys):
+    (tmp_path / "out").write_text("a file")
+    assert main([*rows(1), "--server", Stub().url]) == 2 and "out" in capsys.readouterr().err
 
 
 def test_a_model_file_that_has_changed_under_its_name_is_not_gone_on_with(tmp_path, rows, capsys):
