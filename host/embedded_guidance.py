@@ -18,8 +18,9 @@ def takes_guidance(model: ModelPatcher) -> bool:
 
 
 def embedded_guidance(model: ModelPatcher, conditioning: Conditioning) -> float | None:
-    """The guidance that the model is evaluated with; None for one that takes none."""
-    return float(conditioning[0][1].get(KEY, ABSENT)) if takes_guidance(model) else None
+    """The guidance that the model is evaluated with; None for one that takes none, and after core's FluxDisableGuidance."""
+    guidance = conditioning[0][1].get(KEY, ABSENT) if takes_guidance(model) else None
+    return None if guidance is None else float(guidance)
 
 
 def with_guidance(conditioning: Conditioning, guidance: float) -> Conditioning:

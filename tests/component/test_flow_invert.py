@@ -115,6 +115,21 @@ def test_embedded_guidance_is_set_and_kept(flux):
     assert torch.equal(told.latents, other.latents) and told.inversion.guidance == 4.0
 
 
+def test_guidance_that_is_disabled_stays_so_on_the_way_back(flux):
+    from comfy_extras.nodes_flux import FluxDisableGuidance
+
+    (prompt,) = FluxDisableGuidance.execute(random_prompt("flux", 1)).result
+    trajectory = invert(flux, "flux", RetraceDDIMInvert, positive=prompt).result[0]
+    edit = {"positive": random_prompt("flux", 5, guidance=3.5), "source": prompt}
+    source = run_node(RetraceEditSample, model=flux, trajectory=trajectory, cfg=1.0, hold_source=False, **edit).result[
+        1
+    ]
+    assert trajectory.inversion.guidance is None
+    assert float((source["samples"] - random_image("flux")).abs().max()) <= 1e-6
+    given = invert(flux, "flux", RetraceDDIMInvert, positive=random_prompt("flux", 1)).result[0]
+    assert not torch.equal(trajectory.latents, given.latents)
+
+
 def test_guidance_is_refused_where_it_is_not_embedded(schnell):
     with pytest.raises(ValueError, match="^Flow Invert: guidance is 3.5, but the model has no guidance embedded"):
         invert(schnell, guidance=3.5)
