@@ -63,6 +63,29 @@ def test_f10_it_can_be_continued_and_saved_again(kind, file, tmp_path):
     assert torch.equal(load_trajectory(path).latents, loaded.latents)
 
 
+@pytest.mark.parametrize("name", ["flow", "aligned"])
+def test_f10_a_file_of_format_4_is_read_as_it_was_written(name):
+    """What format 4 added: flows, frames, embedded guidance, and where the network was evaluated."""
+    file = GOLDEN / f"trajectory_4_{name}.safetensors"
+    with safe_open(file, "pt") as stored:
+        assert stored.metadata()["version"] == "4"
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118  (not a mapping)
+    loaded = load_trajectory(file)
+    found = {
+        "latents": loaded.latents, "sigmas": loaded.sigmas, "residuals": loaded.residuals,
+        "sigma_table": loaded.model.sigma_table, "asks.offsets": loaded.asks.offsets, "asks.levels": loaded.asks.levels,
+        "asks.corrections": loaded.asks.corrections,
+    }  # fmt: skip
+    assert {name for name, tensor in found.items() if tensor is not None} == tensors.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in tensors.items())
+    made = {
+        "flow": InversionFacts("uni", STEPS, "simple", "clean", 1.0, "fedcba9876543210", 0, 4, guidance=1.0),
+        "aligned": InversionFacts("ddim", STEPS, "trailing", "clean", 1.0, "fedcba9876543210", 2, 9),
+    }
+    assert loaded.inversion == made[name] and loaded.latents.ndim == {"flow": 6, "aligned": 5}[name]
+    assert loaded.model.path == {"flow": RectifiedFlow(), "aligned": VarianceExploding()}[name]
+
+
 @pytest.mark.parametrize("corrected", [True, False])
 def test_offsets_come_back_and_others_are_refused(file, tmp_path, corrected):
     loaded = load_trajectory(file)
