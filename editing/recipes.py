@@ -10,8 +10,8 @@ from typing import Literal
 from .kinds import Kind
 
 Family = Literal[
-    "sd1", "sd2", "sdxl", "flux", "flux_cfg", "flux2", "flux2_cfg", "sd3", "qwen_image", "z_image", "lumina2", "chroma"
-]
+    "sd1", "sd2", "sdxl", "flux", "flux_cfg", "flux2", "flux2_cfg", "sd3", "qwen_image", "z_image", "lumina2", "chroma", "anima"
+]  # fmt: skip
 Row = Kind | Literal["unsure"]
 Return = Literal["difference", "edit", "whole"]
 """How an edit gets back into the photo: only what changed, as a difference or as the edit itself; or the whole picture."""
@@ -129,11 +129,12 @@ RECIPES: Mapping[Family, Mapping[Row, Recipe]] = {
     "z_image": TRUE_CFG_FLOW,
     "lumina2": TRUE_CFG_FLOW,
     "chroma": TRUE_CFG_FLOW,
+    "anima": TRUE_CFG_FLOW,
 }
 
 NATIVE_SIDE: Mapping[Family, int] = {
     "sd1": 512, "sd2": 768, "sdxl": 1024, "flux": 1024, "flux_cfg": 1024, "flux2": 1024,
-    "flux2_cfg": 1024, "sd3": 1024, "qwen_image": 1328, "z_image": 1024, "lumina2": 1024, "chroma": 1024,
+    "flux2_cfg": 1024, "sd3": 1024, "qwen_image": 1328, "z_image": 1024, "lumina2": 1024, "chroma": 1024, "anima": 1024,
 }  # fmt: skip
 """The side of the squares that the models of a family were trained on."""
 

@@ -21,6 +21,7 @@ FAMILIES: tuple[tuple[Family, type, int | None], ...] = (
     ("z_image", comfy.supported_models.ZImage, None),
     ("lumina2", comfy.supported_models.Lumina2, None),
     ("chroma", comfy.supported_models.Chroma, None),
+    ("anima", comfy.supported_models.Anima, None),
 )
 """The family, the class of its models and their input channels, None where no model of the family has others. A class goes before
 those it is derived from."""

@@ -242,9 +242,11 @@ def test_a_working_size_is_one_that_the_models_vae_does_not_cut(edit):
 def test_the_family_of_a_flow():
     named = {
         "flux": "flux", "schnell": "flux_cfg", "flux2": "flux2", "sd3": "sd3", "qwen": "qwen_image", "lumina2": "lumina2",
-        "z_image": "z_image", "chroma": "chroma",
+        "z_image": "z_image", "chroma": "chroma", "anima": "anima",
     }  # fmt: skip
     assert {family: model_family(random_flow(family)) for family in named} == named
+    with pytest.raises(ValueError, match=r"there are no settings for this model \(WAN21_T2V\)"):
+        model_family(random_flow("wan"))
     klein = random_flow("flux2")
     klein.model.model_config.unet_config["guidance_embed"] = False
     assert model_family(klein) == "flux2_cfg"
