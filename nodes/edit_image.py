@@ -161,7 +161,9 @@ class RetraceEditImage(RetraceNode):
         notes = [
             f"{why}: {recipe.method}, {'guidance' if recipe.embedded else 'cfg'} {recipe.cfg:g}, at {size[0]} x {size[1]}",
             "before is empty, so that the whole photo may drift; describe what it shows" if not source else "",
-            "the mask is empty and is not used" if mask is not None and painted is None else "",
+            "nothing is painted, so that the edit finds its place by itself"
+            if mask is not None and painted is None
+            else "",
             f"strength {strength:g} of {steps} steps leaves no step" if strength and not plan.starts else "",
         ]
         text = ". ".join(note for note in notes if note)

@@ -79,6 +79,59 @@ def test_the_first_template_opens_as_an_app_with_photo_two_sentences_and_run(fro
     assert set(frontend.errors) - frontend.opening_errors == set()
 
 
+def test_run_in_the_app_edits_and_the_node_shows_its_steps_and_what_it_decided(frontend, set_value):
+    graph = json.loads((ROOT / "workflows" / "1 Edit a photo.json").read_text(encoding="utf-8"))
+    (edit,) = (node for node in graph["nodes"] if node["type"] == "RetraceEditImage")
+    set_value(edit, steps=4, working_size=128)
+    frontend.open(graph, as_app=True)
+    frontend.wait_for_text("before")
+    frontend.page.evaluate(
+        """() => {
+            window.ran = {texts: [], saved: [], finished: false}
+            app.api.addEventListener('progress_text', ({detail}) => ran.texts.push([detail.nodeId, detail.text]))
+            app.api.addEventListener('executed', ({detail}) => ran.saved.push(...(detail.output?.images ?? [])))
+            app.api.addEventListener('execution_success', () => { ran.finished = true })
+        }"""
+    )
+    frontend.page.get_by_role("button", name="Run").first.click()
+    frontend.page.wait_for_function("() => ran.finished")
+    frontend.wait_until_drawn()
+    ran = frontend.page.evaluate("() => ran")
+    shown = frontend.page.evaluate(
+        """() => app.graph.nodes.find(node => node.type === 'RetraceEditImage').widgets
+            .find(widget => widget.name.includes('text-preview')).value"""
+    )
+    settings = "object or shape (read from the sentences): prompt-to-prompt, cfg 5, at 128 x 128"
+    decided = f"{settings}. nothing is painted, so that the edit finds its place by itself"
+    assert {node for node, _ in ran["texts"]} == {str(edit["id"])}
+    assert {text.partition("\n")[0] for text in (shown, *(text for _, text in ran["texts"]))} == {decided}
+    assert {f"step {step} of 4" for step in range(1, 5)} <= {
+        text.partition("\n")[2].partition(",")[0] for _, text in ran["texts"]
+    }
+    (saved,) = (image["filename"] for image in ran["saved"] if image["type"] == "output")
+    frontend.page.locator(f"img[src*='{saved}']").first.wait_for()
+    frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "app finished.png")
+
+
+@pytest.mark.parametrize("name", ["Edit a real image", "Edit a real image (zh)"])
+def test_the_blueprint_has_a_label_on_every_widget(frontend, name):
+    graph = json.loads((ROOT / "subgraphs" / f"{name}.json").read_text(encoding="utf-8"))
+    (subgraph,) = graph["definitions"]["subgraphs"]
+    frontend.open({"extra": {}, **graph})
+    widgets, slots = frontend.page.evaluate(
+        """() => {
+            const [node] = app.graph.nodes
+            return [node.widgets, [...node.inputs, ...node.outputs]].map(all => all.map(each => each.label))
+        }"""
+    )
+    frontend.screenshot(name)
+    labels = [each["label"] for each in (*subgraph["inputs"], *subgraph["outputs"])]
+    assert len(widgets) == 6 and set(widgets) <= set(labels) and sorted(slots) == sorted(labels)
+    queued = frontend.prompt().values()
+    assert sorted(each["class_type"] for each in queued) == ["CheckpointLoaderSimple", "RetraceEditImage"]
+    assert set(frontend.errors) - frontend.opening_errors == set()
+
+
 def test_the_notebook_path_is_the_prompt_that_the_server_tests_run(frontend):
     """tests/server/prompts/edit.json is the same graph, with the miniature's names, words and sizes, and with img2img beside it."""
     graph = json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8"))

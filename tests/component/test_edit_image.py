@@ -174,7 +174,9 @@ def test_a_small_mask_is_cut_out_and_an_empty_one_is_said(edit):
     assert graph["prompts"]["inputs"]["blend_mask"] == graph["composite"]["inputs"]["mask"]
     assert text.endswith("at 512 x 512")
     graph, _, text = edit(mask=torch.zeros(1, 64, 64))
-    assert "mask" not in graph["crop"]["inputs"] and text.endswith("the mask is empty and is not used")
+    assert "mask" not in graph["crop"]["inputs"] and text.endswith(
+        ". nothing is painted, so that the edit finds its place by itself"
+    )
 
 
 def test_several_kinds_or_none_take_the_safest_row_and_say_so(edit):
