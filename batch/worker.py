@@ -10,19 +10,28 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .api import ComfyApi, ComfyError, NoAnswerError, PromptFailedError, PromptInterruptedError, PromptRejectedError
+from .api import (
+    AnswerError,
+    ComfyApi,
+    ComfyError,
+    NoAnswerError,
+    PromptFailedError,
+    PromptInterruptedError,
+    PromptRejectedError,
+)
 from .fingerprint import fingerprints
 from .server import ComfyServer
 from .workflow import RESULTS, Graph, nodes_of, title_of
 
 SUBFOLDER = "retrace-batch"
+NOT_FOUND = 404
 FIRST_POLL, LAST_POLL = 0.01, 0.25
 """Seconds between looks at the server, more and more: a small item does not wait, a long one is not disturbed."""
 
-REJECTED, NODE, TIMEOUT, MEMORY, SERVER, WORKER = (
-    "rejected", "node", "timeout", "memory", "server died", "worker died",
+REJECTED, NODE, TIMEOUT, MEMORY, GONE, SERVER, WORKER = (
+    "rejected", "node", "timeout", "memory", "result gone", "server died", "worker died",
 )  # fmt: skip
-TRIED_AGAIN = (TIMEOUT, MEMORY, SERVER, WORKER)
+TRIED_AGAIN = (TIMEOUT, MEMORY, GONE, SERVER, WORKER)
 """What may succeed another time; a rejected prompt and a node's own message stay what they are."""
 
 
@@ -84,8 +93,8 @@ class ComfyWorker:
                 return Answer(order.key, {}, SERVER, str(error), time.monotonic() - started)
             if answer.kind == SERVER:
                 answer = self._tried(order)
-        elif answer.kind == MEMORY:
-            answer = self._tried(order, with_free_memory=True)
+        elif answer.kind in (MEMORY, GONE):
+            answer = self._tried(order, fresh=True)
         return Answer(order.key, answer.files, answer.kind, answer.message, time.monotonic() - started)
 
     def stop(self) -> None:
@@ -101,11 +110,12 @@ class ComfyWorker:
         self._end_server()
         self._api = self._connect()
 
-    def _tried(self, order: Order, with_free_memory: bool = False) -> Answer:
+    def _tried(self, order: Order, fresh: bool = False) -> Answer:
+        """`fresh`: with all memory free, and nothing reused that the server has loaded or made before."""
         try:
-            if with_free_memory:
+            if fresh:
                 self._api.request("/free", {"unload_models": True, "free_memory": True})
-            return Answer(order.key, self._results(order))
+            return Answer(order.key, self._results(order, fresh))
         except PromptRejectedError as error:
             return Answer(order.key, {}, REJECTED, _reasons(error))
         except PromptFailedError as error:
@@ -113,13 +123,15 @@ class ComfyWorker:
             return Answer(order.key, {}, kind, f"{error.event.get('node_type')}: {error.message}")
         except (TimeoutError, PromptInterruptedError) as error:
             return Answer(order.key, {}, TIMEOUT, str(error))
+        except AnswerError as error:
+            return Answer(order.key, {}, GONE if error.status == NOT_FOUND else SERVER, str(error))
         except ComfyError as error:
             return Answer(order.key, {}, SERVER, str(error))
 
-    def _results(self, order: Order) -> dict[str, bytes]:
+    def _results(self, order: Order, fresh: bool) -> dict[str, bytes]:
         for name, content in order.files.items():
             self._api.upload(name, SUBFOLDER, content)
-        prompt_id = self._queued(order)
+        prompt_id = self._api.post_prompt({"prompt": order.graph}) if fresh else self._queued(order)
         self._wait(prompt_id)
         outputs = self._api.finished(prompt_id)["outputs"]
         shown = {

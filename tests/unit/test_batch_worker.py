@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from retrace_pack.batch.api import ComfyError
+from retrace_pack.batch.api import AnswerError, ComfyError
 from retrace_pack.batch.server import ComfyServer
 from retrace_pack.batch.worker import SUBFOLDER, ComfyWorker, Order
 from stub_comfyui import Stub
@@ -73,6 +73,25 @@ def test_a_servers_files_go_once_the_next_order_has_ended(started):
         save_on_the_server(server, image)
         assert worker.run(order(f"{image} again", image)).files
         assert kept(server) == set().union(*map(paths, expected))
+
+
+def test_a_result_that_was_deleted_is_made_again(started, monkeypatch):
+    """ComfyUI's history and its cache name files that somebody may have removed meanwhile."""
+    stub = Stub()
+    worker, _ = started(stub)
+    assert worker.run(order("a")).files
+    fetch, calls = OwnServer.fetch, []
+
+    def deleted_at_first(self, image):
+        calls.append(image)
+        if len(calls) == 1:
+            raise AnswerError("GET /view", 404, "")
+        return fetch(self, image)
+
+    monkeypatch.setattr(OwnServer, "fetch", deleted_at_first)
+    assert worker.run(order("a")).files and len(stub.prompts) == 2
+    monkeypatch.setattr(OwnServer, "fetch", lambda self, image: self.request("/nothing"))
+    assert worker.run(order("a")).kind == "result gone"
 
 
 def test_a_server_that_hangs_is_started_again_for_the_next_order(started):
