@@ -40,12 +40,15 @@ class EditOptions:
     align: bool = False
 
 
-def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: EditOptions) -> tuple[Tensor, int]:
+def continue_trajectory(
+    guidance: Guidance, trajectory: Trajectory, options: EditOptions, on_step: Callable[[int], None]
+) -> tuple[Tensor, int]:
     """Sample from the trajectory's state at the start step, with a row for each row of the conditioning.
 
-    A trajectory of one image is repeated for every row. Returns the samples of a LATENT [R, C, H, W] and the network evaluations
-    per row. Raises ValueError if the rows do not fit the trajectory's images, the start step is beyond the trajectory, a pull back
-    is requested for a trajectory that is not plain, or the model overflows.
+    A trajectory of one image is repeated for every row. `on_step` is called with the number of steps done. Returns the samples of a
+    LATENT [R, C, H, W] and the network evaluations per row.
+    Raises ValueError if the rows do not fit the trajectory's images, the start step is beyond the trajectory, a pull back is
+    requested for a trajectory that is not plain, or the model overflows.
     """
     rows = _row_count(guidance, trajectory)
     sigmas = trajectory.remaining_sigmas(options.start_step)
@@ -69,8 +72,13 @@ def continue_trajectory(guidance: Guidance, trajectory: Trajectory, options: Edi
         if options.align:
             asks = _asks(guidance.model, trajectory)
             denoise = aligned_denoise(denoise, asks, levels)
+
+        def report(step: int, *state: Tensor) -> None:
+            run.report(step, *state)
+            on_step(step + 1)
+
         walk = method.sample_aligned if options.align and method.sample_aligned else method.sample
-        sample = partial(walk, denoise, callback=run.report, **kept)
+        sample = partial(walk, denoise, callback=report, **kept)
         if trajectory.kind == "pair":
             result = sample(_pair(guidance, trajectory, options, rows), levels, path=run.path).to(run.latent)
         elif trajectory.kind == "noise maps":

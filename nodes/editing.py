@@ -12,7 +12,7 @@ from ..host.editing import EditOptions, continue_trajectory
 from ..host.guided import Conditioning
 from ..host.latents import with_samples
 from ..host.model_facts import model_facts
-from ..host.report import report
+from ..host.report import report, step_teller
 from ..inversion.trajectory import Trajectory
 from .inputs import cfg_input, model_input, positive_input, start_step_input
 from .node import RetraceNode
@@ -150,7 +150,8 @@ class RetraceEditSample(RetraceNode):
         options = EditOptions(
             start_step=start_step, hold_source=hold_source, pull_back=pull, align=is_aligned(align, trajectory)
         )
-        samples, evaluations = continue_trajectory(guidance, trajectory, options)
+        told = step_teller(cls, trajectory.steps - start_step)
+        samples, evaluations = continue_trajectory(guidance, trajectory, options, told)
         has_source = len(samples) > trajectory.latents.shape[1]
         edited, kept = (samples[1:], samples[:1]) if has_source else (samples, trajectory.latents[0])
         text = f"{evaluations} model evaluations for each of {len(samples)} row{'s' if len(samples) > 1 else ''}"

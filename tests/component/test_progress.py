@@ -13,7 +13,9 @@ from random_models import random_conditioning
 from retrace_pack.host import report
 from retrace_pack.host.expansion import Expansion
 from retrace_pack.host.report import step_teller, tell, time_left
-from retrace_pack.nodes.exact_inversion import RetraceExactInvert
+from retrace_pack.nodes.editing import RetraceEditSample
+from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, RetraceExactInvert
+from retrace_pack.nodes.inversion import RetraceDDIMInvert
 
 
 @pytest.mark.parametrize(
@@ -59,6 +61,18 @@ def test_an_inversion_tells_every_step_and_draws_cores_bar(models, monkeypatch, 
     )
     assert [text.split(",")[0] for text in told[:-1]] == [f"step {step} of 4" for step in range(1, 5)]
     assert ("4/4" in capsys.readouterr().err) is shown
+
+
+@pytest.mark.parametrize("invert", [RetraceDDIMInvert, RetraceExactInvert, RetraceEditFriendlyInvert])
+def test_an_edit_tells_every_step_that_it_runs(models, monkeypatch, invert):
+    model, _ = models("sd15")
+    prompt = random_conditioning(model, 1)
+    latent = {"samples": torch.zeros(1, 4, 8, 8)}
+    trajectory = run_node(invert, model=model, positive=prompt, negative=prompt, latent=latent, steps=4).result[0]
+    told = []
+    monkeypatch.setattr(report, "tell", lambda node, text: told.append(text))
+    run_node(RetraceEditSample, model=model, trajectory=trajectory, positive=prompt, cfg=1.0, start_step=1)
+    assert [text.split(",")[0] for text in told[:-1]] == [f"step {step} of 3" for step in range(1, 4)]
 
 
 def with_id(node_id, **hidden):
