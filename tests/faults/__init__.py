@@ -1,6 +1,6 @@
 """The faults that the tests are known to notice, room by room; benchmarks/mutations.py puts each in and looks."""
 
-from . import attention, editing, flow, host_attention, host_sampling, inversion, samplers
+from . import attention, batch, editing, flow, host_attention, host_sampling, inversion, samplers
 from .fault import Fault
 
 FAULTS: tuple[Fault, ...] = (
@@ -11,4 +11,5 @@ FAULTS: tuple[Fault, ...] = (
     *host_attention.FAULTS,
     *host_sampling.FAULTS,
     *flow.FAULTS,
+    *batch.FAULTS,
 )
