@@ -1,4 +1,4 @@
-"""inversion/flow_solvers against the papers' formulas, in the notation of their codes: a velocity v(x, t), t 0 to 1."""
+"""P16: inversion/flow_solvers against the papers' formulas, in the notation of their codes: a velocity v(x, t), t 0 to 1."""
 
 import pytest
 import torch

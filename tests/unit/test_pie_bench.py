@@ -81,7 +81,7 @@ def networks(tmp_path_factory):
     return folder
 
 
-def test_the_set_has_the_shape_of_the_published_one(data):
+def test_p15_the_set_has_the_shape_of_the_published_one(data):
     entries = read_entries(data / "mapping_file.json")
     assert len(entries) == COUNT and {each["editing_type_id"] for each in entries.values()} == set(TYPES)
     assert sum(share for share, _ in TYPES.values()) == 700
@@ -95,7 +95,7 @@ def test_the_set_has_the_shape_of_the_published_one(data):
     assert first in color.values["before"] and color.values["reweight"] == f"{second}:2"
 
 
-def test_runs_are_row_by_row_and_cut_at_the_end():
+def test_p15_runs_are_row_by_row_and_cut_at_the_end():
     mask = decode_mask([7, 2, 13, 100], 5, 5)
     assert mask[1, 2:4].tolist() == [1, 1] and mask[2].tolist() == [1, 0, 0, 1, 1] and mask[3:].all()
 
