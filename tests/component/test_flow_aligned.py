@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import node_helpers
 import pytest
 import torch
 from node_call import run_node
@@ -116,6 +117,23 @@ def test_the_source_prompt_as_the_negative_brings_it_back_at_any_cfg(flows, fami
         ValueError, match=r"^Negative Prompt: interpolation is 0.3, but source has 9 tokens and empty 4"
     ):
         negative(0.3)
+
+
+@pytest.mark.parametrize("family", ["flux", "qwen"])
+def test_a_reference_image_takes_part_on_the_way_there_and_back(flows, family):
+    """As with Flux Kontext and Qwen-Image-Edit: more image tokens, which are not of the state."""
+    model = flows(family)
+
+    def referring(prompt):
+        return node_helpers.conditioning_set_values(prompt, {"reference_latents": [random_image(family, seed=8)]})
+
+    source, edit = (referring(random_prompt(family, seed, guidance=1.0)) for seed in (1, 5))
+    trajectory = inverted(model, family, positive=source)
+    assert missed(edited(model, family, trajectory, positive=source)[0], family) <= 1e-6
+    assert missed(edited(model, family, trajectory)[0], family) > 1e-3
+    inputs = {**prompts(family), "positive": edit, "source": source, "hold_source": False}
+    both = run_node(RetraceEditSample, model=model, trajectory=trajectory, cfg=1.0, **inputs).result
+    assert missed(both[1]["samples"], family) <= 1e-6 and missed(both[0]["samples"], family) > 1e-3
 
 
 def test_a_file_keeps_the_offsets(flows, folders):
