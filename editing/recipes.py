@@ -43,7 +43,8 @@ class Recipe:
         cfg: the guidance scale of the edit; `embedded`: of a model distilled for it, which takes it with the prompt.
         attention: whether source and edit share attention, and so one conditioning; if not, each prompt is sampled by itself.
         cross_replace, self_replace: the fractions of the steps with the source's attention (prompt-to-prompt).
-        blend: whether only the region of the words that differ may change, while the edit is sampled.
+        blend: the share of their strongest attention above which a place belongs to the words that differ; nothing else changes
+            while the edit is sampled (local blend). 0: no local blend.
         control: what is done to attention besides prompt-to-prompt.
         start: the fraction of the steps, from the noise end, that is skipped at full strength.
         returns: how the edit gets back into the photo.
@@ -59,7 +60,7 @@ class Recipe:
     attention: bool = True
     cross_replace: float = 0.0
     self_replace: float = 0.0
-    blend: bool = False
+    blend: float = 0.0
     control: MutualAttention | FeatureInjection | None = None
     start: float = 0.0
     returns: Return = "edit"
@@ -73,12 +74,12 @@ class Recipe:
 _WORDS = Recipe(method="prompt-to-prompt", cfg=5.0)
 
 STABLE_DIFFUSION: dict[Row, Recipe] = {
-    "color or material": replace(_WORDS, cross_replace=0.8, self_replace=0.8, blend=True, returns="difference"),
-    "object or shape": replace(_WORDS, cross_replace=0.6, self_replace=0.4, blend=True),
+    "color or material": replace(_WORDS, cross_replace=0.8, self_replace=0.8, blend=0.5, returns="difference"),
+    "object or shape": replace(_WORDS, cross_replace=0.6, self_replace=0.4, blend=0.5),
     "pose": Recipe(method="MasaCtrl", cfg=7.5, control=MutualAttention(), grow=1 / 24),
     "background": replace(_WORDS, cross_replace=0.8, self_replace=0.4),
     "add something": replace(_WORDS, cross_replace=0.3, self_replace=0.2),
-    "remove something": replace(_WORDS, cross_replace=0.4, self_replace=0.3, blend=True),
+    "remove something": replace(_WORDS, cross_replace=0.4, self_replace=0.3, blend=0.5),
     "style": Recipe(method="plug-and-play", cfg=7.5, control=FeatureInjection(), returns="whole"),
     "everything": Recipe(
         method="edit-friendly inversion",

@@ -13,6 +13,9 @@ from ..inversion.methods import METHODS, Family
 
 CONTEXT = 0.5
 SMALLEST_DIFFERENCE = 0.06
+LATENT_CELL = 8
+"""Pixels of the working size."""
+MAP_CELLS = 16
 INVERTERS: Mapping[Family, str] = {
     "ddim": "RetraceDDIMInvert",
     "noise maps": "RetraceEditFriendlyInvert",
@@ -122,10 +125,19 @@ def _together(graph: Expansion, plan: EditPlan, part: Link) -> tuple[Link, Link]
         "prompts", "RetracePromptToPrompt", model=model, clip=clip, source_prompt=plan.source,
         target_prompts="\n".join(plan.targets), mode="auto", cross_replace=recipe.cross_replace,
         self_replace=recipe.self_replace, reweight="", blend_words=AUTO if recipe.blend and plan.source else "",
-        blend_threshold=0.3, blend_start=0.2, subtract_words="", subtract_threshold=0.3, cross_replace_words="",
-        self_replace_layers="half", blend_layers="quarter", blend_mask=part if plan.masked else None,
+        blend_threshold=recipe.blend, blend_start=0.2, subtract_words="", subtract_threshold=0.3, cross_replace_words="",
+        self_replace_layers="half", blend_layers=blend_layers(plan.side), blend_mask=part if plan.masked else None,
     )  # fmt: skip
     return _controlled(graph, recipe.control, prompts.out(0)), prompts.out(1)
+
+
+def blend_layers(side: int) -> str:
+    """The layers whose maps have the reference's 16 cells a side, which it reads at 512 pixels, or the nearest above.
+
+    A word's region is a few cells wide: with fewer of them it takes in what is around the object.
+    """
+    cells = side // (LATENT_CELL * MAP_CELLS)
+    return "quarter" if cells >= 4 else "half" if cells >= 2 else "full"
 
 
 def _prompt(graph: Expansion, recipe: Recipe, text: str, number: int) -> Link:
@@ -179,11 +191,11 @@ def _composited(
             grow=plan.margin, feather=max(1, plan.margin // 2),
         ).out(0)  # fmt: skip
     # Without an edit the difference is zero: the photo itself.
-    everywhere = plan.recipe.returns == "difference" or not plan.starts
+    otherwise = "around the change" if plan.starts else "everywhere"
     composite = graph.node(
         "composite", "RetracePixelComposite", source=graph.linked("image"), edited=decoded[-1], mask=mask,
         feather=0 if plan.whole else plan.feather, match_colour=False, blend="feather", region=crop.out(2),
         round_trip=None if plan.whole else round_trip,
-        kept_texture="everywhere" if everywhere else "around the change",
+        kept_texture="everywhere, edges too" if plan.recipe.returns == "difference" else otherwise,
     )  # fmt: skip
     return composite.out(0), composite.out(1)

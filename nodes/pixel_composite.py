@@ -67,8 +67,8 @@ class RetracePixelComposite(RetraceNode):
                     default="everywhere",
                     optional=True,
                     advanced=True,
-                    tooltip="With a round trip: keep the source's texture everywhere (changes of color or light), or only around "
-                    "what the edit replaced (new things).",
+                    tooltip="With a round trip: keep the source's texture everywhere (changes of color or light); keep its edges "
+                    "too, to which the change is fitted; or keep it only around what the edit replaced (new things).",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

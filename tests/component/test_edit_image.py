@@ -89,7 +89,16 @@ def test_a_color_blends_by_its_words_and_comes_back_as_a_difference(edit):
     assert settings(graph, "edit", "start_step", "cfg", "hold_source") == [0, 5.0, True]
     assert graph["composite"]["inputs"]["round_trip"][0].endswith("round_trip")
     assert graph["composite"]["inputs"]["mask"][0].endswith("changed")
+    assert graph["composite"]["inputs"]["kept_texture"] == "everywhere, edges too"
     assert text == "color or material (read from the sentences): prompt-to-prompt, cfg 5, at 592 x 440"
+
+
+@pytest.mark.parametrize(
+    ("side", "layers"), [(0, "quarter"), (1024, "quarter"), (384, "half"), (256, "half"), (128, "full")]
+)
+def test_words_are_found_on_maps_of_sixteen_cells(edit, side, layers):
+    graph, *_ = edit(change="color or material", working_size=side)
+    assert graph["prompts"]["inputs"]["blend_layers"] == layers
 
 
 def test_a_style_comes_back_whole_and_a_pose_by_masactrl(edit):

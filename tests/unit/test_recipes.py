@@ -20,7 +20,7 @@ def test_a_row_can_be_run(family, row, recipe):
     assert METHODS[recipe.inversion].family in ("ddim", "noise maps", "flow")
     assert recipe.attention or not (recipe.cross_replace or recipe.self_replace or recipe.blend or recipe.control)
     assert recipe.cfg > 1 and 0 <= recipe.start < 1 and 0 < recipe.grow < 0.2
-    assert 0 <= recipe.cross_replace <= 1 and 0 <= recipe.self_replace <= 1
+    assert 0 <= recipe.blend < 1 and 0 <= recipe.cross_replace <= 1 and 0 <= recipe.self_replace <= 1
 
 
 @pytest.mark.parametrize(("family", "row", "recipe"), ROWS)
@@ -68,7 +68,7 @@ def test_other_models_are_not(name):
 def test_the_page_has_the_table():
     page = (Path(__file__).resolve().parent.parent.parent / "docs" / "choosing.md").read_text(encoding="utf-8")
     for row, recipe in RECIPES["sd1"].items():
-        blend = "yes" if recipe.blend else "no"
+        blend = f"{recipe.blend:g}" if recipe.blend else "no"
         fractions = f"{recipe.cross_replace:g} / {recipe.self_replace:g}"
         cells = (
             row,

@@ -1,9 +1,11 @@
 """An edit at working size in a photo of any size: outside the mask no bit changes, nor in the photo's eight bits."""
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
-from retrace_pack.samplers.region_composite import composite_region
+from retrace_pack.samplers.region_composite import KeptTexture, composite_region
 from retrace_pack.samplers.working_region import Region, region_around, resized, working_size
 
 
@@ -30,7 +32,7 @@ def test_outside_the_mask_every_bit_is_the_photos(seed):
         given = resized(given[..., None], wide, high)[..., 0].clamp(0, 1)
     done = composite_region(
         source, edited, given, int(rng.integers(0, 9)), bool(rng.random() < 0.3), "feather", region,
-        trip if rng.random() < 0.5 else None, "around the change" if rng.random() < 0.5 else "everywhere",
+        trip if rng.random() < 0.5 else None, str(rng.choice(get_args(KeptTexture))),
     )  # fmt: skip
     assert done.picture.shape == (rows, height, width, 3) and done.weight.shape == (rows, height, width)
     kept = done.weight == 0
@@ -55,6 +57,10 @@ def test_the_difference_is_added_and_texture_stays():
     edited = trip + torch.tensor([0.1, 0.0, -0.1])
     done = composite_region(source, edited, torch.ones(1, 48, 72), 0, False, "feather", region, trip).picture
     torch.testing.assert_close(done, source + torch.tensor([0.1, 0.0, -0.1]), atol=1e-5, rtol=0)
+    fitted = composite_region(
+        source, edited, torch.ones(1, 48, 72), 0, False, "feather", region, trip, "everywhere, edges too"
+    ).picture
+    torch.testing.assert_close(fitted, done, atol=1e-3, rtol=0)
     same = composite_region(source, trip, torch.ones(1, 48, 72), 3, False, "feather", region, trip).picture
     assert torch.equal(same, source)
 

@@ -1,0 +1,58 @@
+"""A change of color or light, fitted to the edges of the photo that it changes: a guided filter."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from .working_region import resized
+
+RADIUS = 8
+"""Pixels of the window's reach: one cell of the latent, which is how far off a decoded outline can be."""
+EPSILON = 3e-3
+"""The variance of a color, 0 to 1, below which a window counts as flat."""
+
+
+def fitted_to_edges(difference: Tensor, photo: Tensor) -> Tensor:
+    """What a difference between two pictures of a model is in the photo: float32 [B, H, W, 3].
+
+    In each window it is replaced by the affine function of the photo's color that fits it best (the guided filter of He, Sun
+    and Tang 2013, IEEE TPAMI 35(6), equations 19 and 20), so that it begins and ends where the photo has its edges. The
+    functions are computed at the size of the difference and enlarged (the fast guided filter of He and Sun 2015,
+    arXiv 1505.00996), so that edges are as fine as the photo's.
+
+    Args:
+        difference: [B, h, w, 3], of pictures from 0 to 1.
+        photo: [B or 1, H, W, 3], of the same aspect.
+    """
+    height, width = photo.shape[1:3]
+    rows, columns = difference.shape[1:3]
+    photo = photo.to(torch.float32).expand(len(difference), -1, -1, -1)
+    slopes, offsets = _affine_functions(resized(photo, columns, rows), difference.to(photo))
+    fitted = [
+        (resized(slopes[..., channel], width, height) * photo).sum(-1) + resized(offsets, width, height)[..., channel]
+        for channel in range(3)
+    ]
+    return torch.stack(fitted, -1)
+
+
+def _affine_functions(guide: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Per pixel the slopes [B, h, w, 3 of the guide, 3 of the values] and offsets [B, h, w, 3], averaged over its windows."""
+    mean_guide, mean_values = _window_mean(guide), _window_mean(values)
+    covariance = _window_mean(_outer(guide, guide)) - _outer(mean_guide, mean_guide)
+    shared = _window_mean(_outer(guide, values)) - _outer(mean_guide, mean_values)
+    slopes = torch.linalg.solve(covariance + EPSILON * torch.eye(3).to(guide), shared)
+    offsets = mean_values - (mean_guide[..., None] * slopes).sum(-2)
+    return _window_mean(slopes), _window_mean(offsets)
+
+
+def _outer(one: Tensor, other: Tensor) -> Tensor:
+    return one[..., :, None] * other[..., None, :]
+
+
+def _window_mean(planes: Tensor) -> Tensor:
+    """The mean of [B, h, w, ...] over each pixel's window, which ends with the picture."""
+    flat = planes.flatten(3).movedim(-1, 1)
+    mean = F.avg_pool2d(flat, 2 * RADIUS + 1, stride=1, padding=RADIUS, count_include_pad=False)
+    return mean.movedim(1, -1).reshape(planes.shape)
