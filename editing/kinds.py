@@ -26,6 +26,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 LEAST_SHARED = 0.2
 """The fraction of the longer prompt's words that both share, below which everything changes."""
 SURFACE = lexicon.COLORS | lexicon.SHADES | lexicon.PATTERNS | lexicon.MATERIALS
+PURE_COLORS = lexicon.COLORS - lexicon.MATERIALS
 SETTING = lexicon.PLACES | lexicon.CONDITIONS
 BACKDROP = frozenset(("background", "backdrop", "skyline"))
 DIRECTIONS = frozenset(
@@ -95,6 +96,16 @@ def _forms(word: str) -> tuple[str, ...]:
 
 def _content(words: Sequence[str]) -> list[str]:
     return [word for word in words if word not in lexicon.FUNCTION]
+
+
+def only_colors_differ(before: str, after: str) -> bool:
+    """Whether each difference replaces, adds or removes names of colors and nothing else: what has a color keeps its surface.
+
+    A name that is also a material's, such as gold, is taken for the material.
+    """
+    spans = spans_between(_american(before), _american(after))
+    changed = [word for span in spans for word in _content([*span.removed, *span.added])]
+    return bool(changed) and all(word in PURE_COLORS for word in changed)
 
 
 def _any(words: Sequence[str], among: Collection[str]) -> bool:

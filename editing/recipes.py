@@ -12,7 +12,8 @@ from .kinds import Kind
 Family = Literal[
     "sd1", "sd2", "sdxl", "flux", "flux_cfg", "flux2", "flux2_cfg", "sd3", "qwen_image", "z_image", "lumina2", "chroma", "anima"
 ]  # fmt: skip
-Row = Kind | Literal["unsure"]
+Row = Kind | Literal["color", "unsure"]
+"""What is known of an edit: `color` where only names of colors differ."""
 Return = Literal["difference", "edit", "whole"]
 """How an edit gets back into the photo: only what changed, as a difference or as the edit itself; or the whole picture."""
 
@@ -74,7 +75,8 @@ class Recipe:
 _WORDS = Recipe(method="prompt-to-prompt", cfg=5.0)
 
 STABLE_DIFFUSION: dict[Row, Recipe] = {
-    "color or material": replace(_WORDS, cross_replace=0.8, self_replace=0.8, blend=0.5, returns="difference"),
+    "color": replace(_WORDS, cross_replace=0.8, self_replace=0.8, blend=0.5, returns="difference"),
+    "color or material": replace(_WORDS, cross_replace=0.8, self_replace=0.8, blend=0.5),
     "object or shape": replace(_WORDS, cross_replace=0.6, self_replace=0.4, blend=0.5),
     "pose": Recipe(method="MasaCtrl", cfg=7.5, control=MutualAttention(), grow=1 / 24),
     "background": replace(_WORDS, cross_replace=0.8, self_replace=0.4),
@@ -102,7 +104,8 @@ _ALIGNED = Recipe(
 """DNAEdit skips 4 of 28 steps (Xie et al. 2025); DirectEdit's cfg is 3.5 to 7.5, and 2 to 3.5 where guidance is embedded."""
 
 TRUE_CFG_FLOW: dict[Row, Recipe] = {
-    "color or material": replace(_ALIGNED, returns="difference"),
+    "color": replace(_ALIGNED, returns="difference"),
+    "color or material": _ALIGNED,
     "object or shape": _ALIGNED,
     "pose": replace(_ALIGNED, grow=1 / 24),
     "background": _ALIGNED,

@@ -8,7 +8,7 @@ from typing import Literal
 from comfy_api.latest import io
 from torch import Tensor
 
-from ..editing.kinds import KINDS, Kind, kind_of
+from ..editing.kinds import KINDS, Kind, kind_of, only_colors_differ
 from ..editing.prompt_diff import spans_between
 from ..editing.recipes import NATIVE_SIDE, RECIPES, Row, few_step_name
 from ..host.backbones import backbone_of
@@ -172,6 +172,13 @@ class RetraceEditImage(RetraceNode):
 
 def _row(change: Kind | Literal["auto"], source: str, targets: list[str]) -> tuple[Row, str]:
     """The row of the table, and in words where it comes from."""
+    row, why = _row_of_kind(change, source, targets)
+    if row == "color or material" and all(only_colors_differ(source, target) for target in targets):
+        return "color", why
+    return row, why
+
+
+def _row_of_kind(change: Kind | Literal["auto"], source: str, targets: list[str]) -> tuple[Row, str]:
     if change != "auto":
         return change, change
     guesses = {kind_of(source, target) for target in targets}

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 from comfy_execution.graph_utils import GraphBuilder
 from node_call import run_node
 from random_flows import random_flow
+from retrace_pack.editing.kinds import KINDS
 from retrace_pack.editing.recipes import RECIPES
 from retrace_pack.host.model_family import model_family
 from retrace_pack.nodes import NODES, edit_image
@@ -64,9 +65,7 @@ def settings(graph, name, *keys):
 
 
 def test_every_node_of_the_graph_exists_and_every_input_is_its_own(edit):
-    for kind in ("auto", *RECIPES["sd1"]):
-        if kind == "unsure":
-            continue
+    for kind in ("auto", *KINDS):
         graph, outputs, _ = edit(change=kind)
         names = {link[0].rpartition(".")[2] for link in outputs}
         assert names == {"composite", "comparison"}
@@ -91,6 +90,13 @@ def test_a_color_blends_by_its_words_and_comes_back_as_a_difference(edit):
     assert graph["composite"]["inputs"]["mask"][0].endswith("changed")
     assert graph["composite"]["inputs"]["kept_texture"] == "everywhere, edges too"
     assert text == "color or material (read from the sentences): prompt-to-prompt, cfg 5, at 592 x 440"
+
+
+def test_a_material_replaces_the_surface_and_a_color_does_not(edit):
+    """Also where the user has said that it is one of the two."""
+    for after, kept in (("a wooden car in the rain", "around the change"), (AFTER, "everywhere, edges too")):
+        graph, *_ = edit(after=after, change="color or material")
+        assert graph["composite"]["inputs"]["kept_texture"] == kept
 
 
 @pytest.mark.parametrize(
@@ -149,7 +155,7 @@ def above(graph, name):
     return found
 
 
-@pytest.mark.parametrize("kind", [kind for kind in RECIPES["sd1"] if kind != "unsure"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_every_strength_changes_the_same_place(edit, kind):
     """The mask is made by the same nodes from the same inputs, so that the changed area never shrinks as strength grows."""
     graphs = {strength: edit(change=kind, strength=strength)[0] for strength in (0.05, 0.25, 0.5, 0.75, 0.95, 1.0)}

@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from retrace_pack.editing.kinds import KINDS, Guess, kind_of
+from retrace_pack.editing.kinds import KINDS, Guess, kind_of, only_colors_differ
 
 PAIRS = list(csv.DictReader((Path(__file__).parent / "prompt_pairs.csv").open(encoding="utf-8", newline="")))
 
@@ -52,3 +52,16 @@ def test_weights_case_and_punctuation_say_nothing():
     plain = Guess("color or material", sure=True)
     assert kind_of("a red car, parked", "a blue car, parked") == plain
     assert kind_of("A (red:1.2) car, parked", "a ((blue)) car parked.") == plain
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "only"),
+    [
+        ("a red car", "a blue car", True), ("a red car", "a car", True), ("a car", "a gray car", True),
+        ("a red car and a white dog", "a blue car and a black dog", True), ("a red car", "a striped car", False),
+        ("a red car", "a golden car", True), ("a red car", "a gold car", False), ("a red car", "a blue bus", False),
+        ("a red car", "a red car", False), ("", "a red car", False),
+    ],
+)  # fmt: skip
+def test_where_only_colors_differ(before, after, only):
+    assert only_colors_differ(before, after) == only

@@ -11,7 +11,7 @@ ROWS = [(family, row, recipe) for family, rows in RECIPES.items() for row, recip
 
 
 def test_every_family_has_every_kind_and_a_size():
-    assert all(set(rows) == {*KINDS, "unsure"} for rows in RECIPES.values())
+    assert all(set(rows) == {*KINDS, "color", "unsure"} for rows in RECIPES.values())
     assert set(NATIVE_SIDE) == set(RECIPES)
 
 
