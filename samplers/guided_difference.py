@@ -1,4 +1,4 @@
-"""A change of color or light, fitted to the edges of the photo that it changes: a guided filter."""
+"""A change of color or light, fitted to the edges of the photo that it changes: a joint bilateral and a guided filter."""
 
 from __future__ import annotations
 
@@ -8,19 +8,24 @@ from torch.nn import functional as F
 
 from .working_region import resized
 
-RADIUS = 8
-"""Pixels of the window's reach: one cell of the latent, which is how far off a decoded outline can be."""
-EPSILON = 3e-3
-"""The variance of a color, 0 to 1, below which a window counts as flat."""
+REACH, STEP = 12, 2
+"""Pixels that the bilateral filter looks around: one and a half cells of the latent, as decoded outlines are off by up to one."""
+NEAR, ALIKE = 10.0, 0.1
+"""Its standard deviations, in pixels and in color, 0 to 1."""
+RADIUS = 4
+"""Pixels of the reach of the guided filter's windows."""
+EPSILON = 1e-3
+"""The variance of a color, 0 to 1, below which such a window counts as flat."""
 
 
 def fitted_to_edges(difference: Tensor, photo: Tensor) -> Tensor:
     """What a difference between two pictures of a model is in the photo: float32 [B, H, W, 3].
 
-    In each window it is replaced by the affine function of the photo's color that fits it best (the guided filter of He, Sun
-    and Tang 2013, IEEE TPAMI 35(6), equations 19 and 20), so that it begins and ends where the photo has its edges. The
-    functions are computed at the size of the difference and enlarged (the fast guided filter of He and Sun 2015,
-    arXiv 1505.00996), so that edges are as fine as the photo's.
+    It begins and ends where the photo has its edges: first each place takes the mean difference of what has its color nearby
+    (the joint bilateral filter of Petschnigg et al. 2004, ACM TOG 23(3), equation 4). Then the difference in each window
+    is replaced by the affine function of the photo's color that fits it best (the guided filter of He, Sun and Tang 2013,
+    IEEE TPAMI 35(6), equations 19 and 20). The functions are computed at the size of the difference and enlarged (the fast
+    guided filter of He and Sun 2015, arXiv 1505.00996), so that edges are as fine as the photo's.
 
     Args:
         difference: [B, h, w, 3], of pictures from 0 to 1.
@@ -29,12 +34,29 @@ def fitted_to_edges(difference: Tensor, photo: Tensor) -> Tensor:
     height, width = photo.shape[1:3]
     rows, columns = difference.shape[1:3]
     photo = photo.to(torch.float32).expand(len(difference), -1, -1, -1)
-    slopes, offsets = _affine_functions(resized(photo, columns, rows), difference.to(photo))
+    guide = resized(photo, columns, rows)
+    slopes, offsets = _affine_functions(guide, _mean_of_alike(difference.to(photo), guide))
     fitted = [
         (resized(slopes[..., channel], width, height) * photo).sum(-1) + resized(offsets, width, height)[..., channel]
         for channel in range(3)
     ]
     return torch.stack(fitted, -1)
+
+
+def _mean_of_alike(difference: Tensor, guide: Tensor) -> Tensor:
+    """The joint bilateral filter: the mean over what is near and has a like color in the guide."""
+    rows, columns = guide.shape[1:3]
+    both = torch.cat([guide, difference], -1).movedim(-1, 1)
+    around = F.pad(both, [REACH] * 4, mode="replicate").movedim(1, -1)
+    total, weights = torch.zeros_like(difference), torch.zeros_like(difference[..., :1])
+    for down in range(-REACH, REACH + 1, STEP):
+        for right in range(-REACH, REACH + 1, STEP):
+            top, left = down + REACH, right + REACH
+            color, change = around[:, top : top + rows, left : left + columns].split(3, -1)
+            unlike = (color - guide).square().sum(-1, keepdim=True) / ALIKE**2
+            weight = torch.exp(-(unlike + (down**2 + right**2) / NEAR**2) / 2)
+            total, weights = total + weight * change, weights + weight
+    return total / weights
 
 
 def _affine_functions(guide: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
