@@ -13,13 +13,18 @@ import signal
 import sys
 import threading
 
+ATTEMPTS = 100
+"""At a folder in which ComfyUI, which still runs, makes files while it is removed."""
+
 
 def end_with_starter(base: str) -> None:
     """Wait until standard input closes, then exit immediately."""
     while os.read(0, 1024):
         pass
-    if base:
+    for _ in range(ATTEMPTS if base else 0):
         shutil.rmtree(base, ignore_errors=True)
+        if not os.path.exists(base):
+            break
     os._exit(1)
 
 

@@ -69,7 +69,7 @@ FAULTS = (
     ),
     Fault(
         "samplers/region_composite.py",
-        "resized(edited - round_trip, *size)",
+        "resized(difference, *size)",
         "resized(edited, *size)",
         COMPOSITE,
         "the edit is added in place of the difference",
