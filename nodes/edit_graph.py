@@ -10,11 +10,10 @@ from ..editing.blend_words import AUTO
 from ..editing.recipes import FeatureInjection, MutualAttention, Recipe
 from ..host.expansion import Expansion, Link, NewNode
 from ..inversion.methods import METHODS, Family
+from ..samplers.blend_mask import LATENT_SCALE
 
 CONTEXT = 0.5
 SMALLEST_DIFFERENCE = 0.06
-LATENT_CELL = 8
-"""Pixels of the working size."""
 MAP_CELLS = 16
 INVERTERS: Mapping[Family, str] = {
     "ddim": "RetraceDDIMInvert",
@@ -126,17 +125,17 @@ def _together(graph: Expansion, plan: EditPlan, part: Link) -> tuple[Link, Link]
         target_prompts="\n".join(plan.targets), mode="auto", cross_replace=recipe.cross_replace,
         self_replace=recipe.self_replace, reweight="", blend_words=AUTO if recipe.blend and plan.source else "",
         blend_threshold=recipe.blend, blend_start=0.2, subtract_words="", subtract_threshold=0.3, cross_replace_words="",
-        self_replace_layers="half", blend_layers=blend_layers(plan.side), blend_mask=part if plan.masked else None,
+        self_replace_layers="half", blend_layers=_blend_layers(plan.side), blend_mask=part if plan.masked else None,
     )  # fmt: skip
     return _controlled(graph, recipe.control, prompts.out(0)), prompts.out(1)
 
 
-def blend_layers(side: int) -> str:
+def _blend_layers(side: int) -> str:
     """The layers whose maps have the reference's 16 cells a side, which it reads at 512 pixels, or the nearest above.
 
     A word's region is a few cells wide: with fewer of them it takes in what is around the object.
     """
-    cells = side // (LATENT_CELL * MAP_CELLS)
+    cells = side // (LATENT_SCALE * MAP_CELLS)
     return "quarter" if cells >= 4 else "half" if cells >= 2 else "full"
 
 

@@ -36,11 +36,8 @@ def fitted_to_edges(difference: Tensor, photo: Tensor) -> Tensor:
     photo = photo.to(torch.float32).expand(len(difference), -1, -1, -1)
     guide = resized(photo, columns, rows)
     slopes, offsets = _affine_functions(guide, _mean_of_alike(difference.to(photo), guide))
-    fitted = [
-        (resized(slopes[..., channel], width, height) * photo).sum(-1) + resized(offsets, width, height)[..., channel]
-        for channel in range(3)
-    ]
-    return torch.stack(fitted, -1)
+    fitted = [(resized(slopes[..., channel], width, height) * photo).sum(-1) for channel in range(3)]
+    return torch.stack(fitted, -1) + resized(offsets, width, height)
 
 
 def _mean_of_alike(difference: Tensor, guide: Tensor) -> Tensor:

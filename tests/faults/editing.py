@@ -74,4 +74,18 @@ FAULTS = (
         COMPOSITE,
         "the edit is added in place of the difference",
     ),
+    Fault(
+        "samplers/guided_difference.py",
+        "_mean_of_alike(difference.to(photo), guide)",
+        "difference.to(photo)",
+        ("tests/unit/test_guided_difference.py",),
+        "a floor beside a thing takes part in its change",
+    ),
+    Fault(
+        "nodes/edit_graph.py",
+        'if cells >= 4 else "half"',
+        'if cells >= 2 else "half"',
+        ("tests/component/test_edit_image.py",),
+        "words are found on maps of 8 cells",
+    ),
 )
