@@ -12,7 +12,7 @@ from tiny_models.latents import Latents
 from tiny_models.vocabulary import vocabulary
 from torch import Tensor
 
-SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3)
+SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3, emphasis=torch.zeros(0))
 LORA_RANK = 2
 
 

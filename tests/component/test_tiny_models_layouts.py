@@ -17,7 +17,7 @@ from tiny_models.vocabulary import Vocabulary, vocabulary
 from tiny_models.work import Work
 
 CAPTION = "a photo of a large striped red cylinder on a wooden floor, beige wall"
-SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3)
+SCALE = Latents(torch.zeros(0), [], mean=0.1, deviation=1.3, emphasis=torch.zeros(0))
 
 
 @dataclass(frozen=True)

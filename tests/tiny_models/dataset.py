@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 CHUNK = 100
+CELLS, SAMPLES = 32, 16
 Example = Callable[[int], tuple[np.ndarray, str]]
 """Index of a scene -> its picture, uint8 [H, W, 3], and its caption."""
 
@@ -79,6 +80,19 @@ def held_out_example(seed: int) -> Example:
 def styled_example(pictures: Path) -> Example:
     """The photographs in the folder `pictures` in the other styles, in turn; the rest of scene and caption is unchanged."""
     return partial(_styled, pictures)
+
+
+def solids_example(seed: int) -> Example:
+    """Where the solids of `training_example` are: uint8 [32, 32], not zero in the cells of the latents that show one."""
+    return partial(_solids, seed)
+
+
+def _solids(seed: int, index: int) -> tuple[np.ndarray, str]:
+    from .world import camera, captions, render, scene
+
+    chosen = scene.random_scene(np.random.default_rng((seed, index)))
+    which, _ = render.nearest_solid(chosen, camera.view(CELLS, SAMPLES))
+    return (which >= 0).reshape(SAMPLES, CELLS, CELLS).any(0).astype(np.uint8), captions.caption(chosen)
 
 
 def _styled(pictures: Path, index: int) -> tuple[np.ndarray, str]:

@@ -19,8 +19,11 @@ BATCH = {32: 16, 16: 32}
 """By the side of the latents."""
 EMPTY_CAPTION_FRACTION = 0.12
 SNR_KNEE = 5.0
-CHANNELS = {"tiny_sd15": (32, 96, 160), "tiny_sd2_v": (32, 96, 96)}
-"""Of the resolutions 32, 16 and 8, each a multiple of the 32 groups that ComfyUI's norms have; attention at 16 and 8."""
+CHANNELS = {"tiny_sd15": (64, 128, 128), "tiny_sd2_v": (64, 64, 128)}
+"""Of the resolutions 32, 16 and 8; attention at 16 and 8.
+
+Multiples of the first, as ComfyUI's loaders expect. Its norms have 32 groups: with one channel a group, none could keep its mean.
+"""
 HEADS = 4
 
 
@@ -89,24 +92,24 @@ def loss_on(name: str, latents: Latents, vocabulary: Vocabulary) -> Callable[[nn
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=not predicts_v(name))
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
-        x0, words = drawn(latents, rows, EMPTY_CAPTION_FRACTION, BATCH[latents.values.shape[-1]], generator)
+        x0, words, emphasis = drawn(latents, rows, EMPTY_CAPTION_FRACTION, BATCH[latents.values.shape[-1]], generator)
         timesteps, alpha, noise = drawn_noise(x0, alphas, generator)
         a, b = alpha.sqrt()[:, None, None, None], (1 - alpha).sqrt()[:, None, None, None]
         target = a * noise - b * x0 if predicts_v(name) else noise
         predicted = model(a * x0 + b * noise, timesteps, words)
         weight = loss_weight(alpha, predicts_v(name))
-        return (weight * (predicted - target).square().mean(dim=(1, 2, 3))).mean()
+        return (weight * (emphasis * (predicted - target).square()).mean(dim=(1, 2, 3))).mean()
 
     return loss_of
 
 
 def drawn(
     latents: Latents, rows: Tensor, empty_fraction: float, batch: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Latents [B, C, 32, 32] and token rows [B, 77], some of them the empty caption's, which comes last in `rows`."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents [B, C, 32, 32]; token rows [B, 77], some of them the empty caption's, which comes last in `rows`; the emphasis."""
     index = torch.randint(len(latents.captions), (batch,), generator=generator)
     dropped = torch.rand(batch, 1, generator=generator) < empty_fraction
-    return latents.values[index], torch.where(dropped, rows[-1:], rows[index])
+    return latents.values[index], torch.where(dropped, rows[-1:], rows[index]), latents.emphasis[index].float()
 
 
 def drawn_noise(x0: Tensor, alphas: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,12 +128,18 @@ def loss_weight(alpha: Tensor, velocity: bool) -> Tensor:
 
 
 def begin_from(model: TextToLatent, other: TextToLatent) -> None:
-    """Copy the text encoder, frozen, and from each weight of the UNet the corner that both have."""
+    """Copy the text encoder, frozen, and from each weight of the UNet the corner that both have.
+
+    A shortcut that only `model` needs, because its width changes there, begins as the identity.
+    """
     model.text_encoder.load_state_dict(other.text_encoder.state_dict())
     model.text_encoder.requires_grad_(False)
     theirs = other.unet.state_dict()
     with torch.no_grad():
         for name, value in model.unet.state_dict().items():
+            if name not in theirs:
+                (nn.init.dirac_ if value.ndim == 4 else nn.init.zeros_)(value)
+                continue
             source = theirs[name].reshape(theirs[name].shape[:2] if value.ndim == 2 else theirs[name].shape)
             corner = tuple(slice(0, min(sizes)) for sizes in zip(value.shape, source.shape, strict=True))
             value[corner] = source[corner]

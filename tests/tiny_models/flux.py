@@ -66,9 +66,11 @@ def loss_on(latents: Latents, words: TextToLatent, vocabulary: Vocabulary) -> Lo
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=True)
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
-        x0, captions = drawn(latents, rows, EMPTY_CAPTION_FRACTION, BATCH[latents.values.shape[-1]], generator)
+        x0, captions, emphasis = drawn(
+            latents, rows, EMPTY_CAPTION_FRACTION, BATCH[latents.values.shape[-1]], generator
+        )
         x, s, noise = _noised(x0, generator)
-        return (model(x, s, encoded_text(words, captions)) - (noise - x0)).square().mean()
+        return (emphasis * (model(x, s, encoded_text(words, captions)) - (noise - x0)).square()).mean()
 
     return loss_of
 
@@ -80,7 +82,7 @@ def distillation_loss_on(
     rows = vocabulary.rows([*latents.captions, ""], pad_with_end=True)
 
     def loss_of(model: nn.Module, iteration: int, generator: torch.Generator) -> Tensor:
-        x0, captions = drawn(latents, rows, 0.0, BATCH[latents.values.shape[-1]], generator)
+        x0, captions, _ = drawn(latents, rows, 0.0, BATCH[latents.values.shape[-1]], generator)
         x, s, _ = _noised(x0, generator)
         low, high = GUIDANCE_RANGE
         guidance = low + (high - low) * torch.rand(len(x), generator=generator)

@@ -65,6 +65,7 @@ def styled_caption(caption: str) -> str:
 
 def styled_set(
     pictures: Pictures,
+    solids: Pictures,
     autoencoder: nn.Module,
     folder: Path,
     scale: tuple[float, float],
@@ -74,4 +75,4 @@ def styled_set(
     chunks = [np.stack([blueprint(picture) for picture in chunk]) for chunk in pictures.chunks[:STYLED_CHUNKS]]
     captions = [styled_caption(caption) for caption in pictures.captions[: STYLED_CHUNKS * CHUNK]]
     latents.encode(autoencoder, Pictures(chunks, captions), folder, report)
-    return latents.load(folder, captions, scale)
+    return latents.load(folder, captions, solids, scale)

@@ -24,8 +24,8 @@ def render_all_pictures(work: Work) -> None:
 
 
 def _render_photos(work: Work, count: int) -> None:
-    example = dataset.training_example(seed=0)
-    dataset.render_set(work.folder / "pictures", count, example, work.threads, work.report)
+    for name, example in (("pictures", dataset.training_example(seed=0)), ("solids", dataset.solids_example(seed=0))):
+        dataset.render_set(work.folder / name, count, example, work.threads, work.report)
 
 
 def stylize_pictures(work: Work) -> None:
@@ -143,7 +143,8 @@ def train_lora(work: Work) -> None:
     encoder = work.autoencoder()
     photos = work.photo_latents()
     scale = photos.mean, photos.deviation
-    styled = lora.styled_set(work.photos(FIRST_PICTURES), encoder, work.folder / "lora-latents", scale, work.report)
+    pictures, solids = work.photos(FIRST_PICTURES), work.solids(FIRST_PICTURES)
+    styled = lora.styled_set(pictures, solids, encoder, work.folder / "lora-latents", scale, work.report)
     captions = [lora.styled_caption(caption) for caption in work.held_out_set().captions[:8]]
 
     def look(average: nn.Module, iteration: int) -> None:

@@ -18,20 +18,20 @@ from .vocabulary import Vocabulary
 HELD_OUT = 200
 FIRST_PICTURES = 2500
 """Enough for the autoencoder, which does not wait for the others."""
-STYLED_PICTURES = 1000
+STYLED_PICTURES = 500
 HALF = "-half"
 """Names what is trained on pictures of half the size."""
 BEGUN = "-begun"
 """Names the weights that a stage begins with."""
 PLANS = {
     f"autoencoder{BEGUN}": Plan(f"autoencoder{BEGUN}", 2400, 4e-4, clip=5.0, average_decay=0.995),
-    "autoencoder": Plan("autoencoder", 1500, 1.5e-4, average_decay=0.995),
-    f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 9000, 1e-3, seed=1, average_decay=0.9995, look_every=1000),
-    "tiny_sd15": Plan("tiny_sd15", 6000, 6e-4, seed=8, cool_down=1500, average_decay=0.9995, look_every=500),
-    "decoder": Plan("decoder", 1600, 3e-4, seed=9, clip=5.0, average_decay=0.995),
-    "controlnet": Plan("controlnet", 1500, 5e-4, seed=2),
-    "lora": Plan("lora", 400, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
-    "tiny_sd2_v": Plan("tiny_sd2_v", 6000, 8e-4, seed=4, average_decay=0.9995, look_every=1000),
+    "autoencoder": Plan("autoencoder", 1000, 3e-4, average_decay=0.995),
+    f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 2600, 1e-3, seed=1, average_decay=0.998, look_every=650),
+    "tiny_sd15": Plan("tiny_sd15", 4200, 6e-4, seed=8, cool_down=1600, average_decay=0.998, look_every=700),
+    "decoder": Plan("decoder", 800, 3e-4, seed=9, clip=5.0, average_decay=0.995),
+    "controlnet": Plan("controlnet", 700, 5e-4, seed=2),
+    "lora": Plan("lora", 300, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
+    "tiny_sd2_v": Plan("tiny_sd2_v", 1800, 8e-4, seed=4, average_decay=0.998, look_every=600),
     "autoencoder16": Plan("autoencoder16", 1200, 3e-4, seed=5, clip=5.0, average_decay=0.995),
     f"tiny_flux{HALF}": Plan(f"tiny_flux{HALF}", 4000, 1e-3, seed=10, average_decay=0.999, look_every=500),
     "tiny_flux": Plan("tiny_flux", 8000, 8e-4, seed=6, cool_down=1500, average_decay=0.9995, look_every=500),
@@ -51,6 +51,9 @@ class Work:
     def photos(self, count: int) -> dataset.Pictures:
         return dataset.load(self.folder / "pictures", count)
 
+    def solids(self, count: int) -> dataset.Pictures:
+        return dataset.load(self.folder / "solids", count)
+
     def styled(self) -> dataset.Pictures:
         return dataset.load(self.folder / "styled", STYLED_PICTURES)
 
@@ -61,13 +64,15 @@ class Work:
         return self.folder / f"latents{channels}-{kind}"
 
     def photo_latents(self, channels: int = 4) -> latents.Latents:
-        return latents.load(self.latents_folder(channels), self.photos(self.pictures).captions)
+        photos = self.photos(self.pictures)
+        return latents.load(self.latents_folder(channels), photos.captions, self.solids(self.pictures))
 
     def latents(self, channels: int = 4) -> latents.Latents:
         """The latents of the photographs and, in the same scale, of the styled pictures."""
         photos = self.photo_latents(channels)
         scale = photos.mean, photos.deviation
-        return photos + latents.load(self.latents_folder(channels, "styled"), self.styled().captions, scale)
+        styled, solids = self.styled(), self.solids(STYLED_PICTURES)
+        return photos + latents.load(self.latents_folder(channels, "styled"), styled.captions, solids, scale)
 
     def has(self, name: str) -> bool:
         """Whether this stage has finished."""

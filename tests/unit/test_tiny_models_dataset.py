@@ -42,6 +42,17 @@ def test_a_scene_depends_on_the_seed_and_its_index_alone():
     assert dataset.training_example(seed=6)(7)[1] != words
 
 
+def test_the_solids_are_those_of_the_picture_of_the_same_index():
+    from tiny_models.world import scene, truth
+
+    cells, words = dataset.solids_example(seed=5)(7)
+    assert words.split(",")[0].split()[:3] == ["a", "photo", "of"]
+    drawn = scene.random_scene(np.random.default_rng((5, 7)))
+    pixels = sum(truth.object_mask(drawn, number) for number in range(len(drawn.solids))) > 0
+    shared = pixels.reshape(32, 8, 32, 8).mean((1, 3))
+    assert cells.shape == (32, 32) and cells[shared > 0.2].all() and not cells[shared == 0].any()
+
+
 def test_a_styled_picture_is_a_stored_one_through_a_filter(tmp_path, monkeypatch):
     from tiny_models.world.styles import pencil_sketch, watercolor
 

@@ -58,11 +58,12 @@ def test_every_caption_has_rows_for_its_words():
 
 
 def test_dropped_captions_have_the_rows_of_no_caption():
-    encoded = latents.Latents(torch.arange(3.0).reshape(3, 1, 1, 1), ["a", "b", "c"], 0.0, 1.0)
+    x = torch.arange(3.0).reshape(3, 1, 1, 1)
+    encoded = latents.Latents(x, ["a", "b", "c"], 0.0, 1.0, 2 * x)
     rows = torch.tensor([[1], [2], [3], [0]])
-    x, all_dropped = diffusion.drawn(encoded, rows, 1.0, 64, torch.Generator().manual_seed(0))
-    assert all_dropped.eq(0).all()
-    x, kept = diffusion.drawn(encoded, rows, 0.0, 64, torch.Generator().manual_seed(0))
+    x, all_dropped, emphasis = diffusion.drawn(encoded, rows, 1.0, 64, torch.Generator().manual_seed(0))
+    assert all_dropped.eq(0).all() and torch.equal(emphasis, 2 * x)
+    x, kept, _ = diffusion.drawn(encoded, rows, 0.0, 64, torch.Generator().manual_seed(0))
     assert torch.equal(kept[:, 0].float(), x[:, 0, 0, 0] + 1)
 
 
@@ -70,11 +71,11 @@ def test_the_velocity_network_begins_with_what_fits_of_the_other():
     epsilon, velocity = (diffusion.TextToLatent(name, 20, seed) for seed, name in enumerate(diffusion.CHANNELS))
     diffusion.begin_from(velocity, epsilon)
     theirs, ours = epsilon.unet.state_dict(), velocity.unet.state_dict()
-    assert torch.equal(ours["down_blocks.1.resnets.0.conv1.weight"], theirs["down_blocks.1.resnets.0.conv1.weight"])
-    projection = "down_blocks.1.attentions.0.proj_in.weight"
+    assert torch.equal(ours["down_blocks.0.resnets.0.conv1.weight"], theirs["down_blocks.0.resnets.0.conv1.weight"])
+    projection = "down_blocks.2.attentions.0.proj_in.weight"
     assert torch.equal(ours[projection], theirs[projection][..., 0, 0])
-    narrower = "mid_block.resnets.0.conv1.weight"
-    assert torch.equal(ours[narrower], theirs[narrower][:96, :96])
+    narrower = "down_blocks.1.resnets.0.conv2.weight"
+    assert torch.equal(ours[narrower], theirs[narrower][:64, :64])
     assert [name for name, value in velocity.named_parameters() if not value.requires_grad] == [
         f"text_encoder.{name}" for name, _ in velocity.text_encoder.named_parameters()
     ]
@@ -93,10 +94,15 @@ def test_pictures_are_encoded_chunk_by_chunk_and_halved_by_averages(tmp_path):
     model = torch.nn.Module()
     model.encoder = torch.nn.Identity()
     latents.encode(model, Pictures([pictures], [""] * latents.CHUNK), tmp_path, lambda line: None)
-    encoded = latents.load(tmp_path, [""] * latents.CHUNK, (0.5, 2.0))
+    solids = np.zeros((latents.CHUNK, 8, 8), np.uint8)
+    solids[:, :4] = 1
+    encoded = latents.load(tmp_path, [""] * latents.CHUNK, Pictures([solids], []), (0.5, 2.0))
     whole = torch.from_numpy(pictures).permute(0, 3, 1, 2) / 127.5 - 1
     torch.testing.assert_close(encoded.values, (whole - 0.5) / 2, atol=1e-3, rtol=0)
     half = encoded.halved()
     assert half.values.std() == pytest.approx(1) and half.mean == 0.5
     again = half.values * half.deviation + half.mean
     torch.testing.assert_close(again, torch.nn.functional.avg_pool2d(whole, 2), atol=2e-3, rtol=0)
+    share = latents.SOLIDS_WEIGHT / (latents.SOLIDS_WEIGHT + 1) * 2
+    assert encoded.emphasis[:, :, :4].float() == pytest.approx(share, rel=1e-3)
+    assert half.emphasis.float().mean() == pytest.approx(1, rel=1e-3)

@@ -14,7 +14,7 @@ import comfy.text_encoders.sd2_clip
 import torch
 
 CONTEXT = 128
-WIDTH = 32
+WIDTH = 64
 VOCABULARY = 49408
 TOKEN_IDS = "token_ids"
 HEADS = {"num_heads": 4, "num_head_channels": -1}
