@@ -45,7 +45,11 @@ def edit_graph(
         "checkpoint": node("CheckpointLoaderSimple", ckpt_name=checkpoint),
         "photo": node("LoadImage", image=image),
         "resize": node(
-            "ImageScale", image=["photo", 0], upscale_method="lanczos", width=size, height=size, crop="center"
+            "ImageScaleToTotalPixels",
+            image=["photo", 0],
+            upscale_method="lanczos",
+            megapixels=(size / 1024) ** 2,
+            resolution_steps=8,
         ),
         "encode": node("VAEEncode", pixels=["resize", 0], vae=vae),
         "source": node("CLIPTextEncode", clip=clip, text=source),
@@ -146,7 +150,7 @@ def main() -> int:
     parser.add_argument("--checkpoint", required=True, help="a name in ComfyUI's models/checkpoints")
     parser.add_argument("--source", required=True, help="what the photo shows")
     parser.add_argument("--target", required=True, help="what it should show")
-    parser.add_argument("--size", type=int, default=512, help="side in pixels; 1024 for SDXL")
+    parser.add_argument("--size", type=int, default=512, help="side in pixels of a square of the same area; 1024 for SDXL")
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument(
         "--start-step", type=int, default=16, help="number of noisiest steps to skip; lower is a stronger edit"
