@@ -26,7 +26,7 @@ from picture_parts import (
 )
 from still_life import PHOTOS
 
-ANOTHER = PHOTOS["two cylinders"].before.replace("green cylinder", "purple ball")
+ANOTHER = PHOTOS["cube"].before.replace("spotted blue cube", "shiny red ball")
 
 
 def inpaint(class_type: str, **settings: Any) -> Node:  # noqa: ANN401  (JSON)
@@ -49,7 +49,7 @@ INPAINTING = (
     Picture(
         "RetraceLatentBlend",
         {
-            **hole("two cylinders", ANOTHER),
+            **hole("cube", ANOTHER),
             "sigmas": sigmas(),
             "solver": node("KSamplerSelect", sampler_name="dpmpp_2m"),
             "blend": inpaint("RetraceLatentBlend", sampler=["solver", 0]),
