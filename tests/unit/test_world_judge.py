@@ -85,12 +85,14 @@ def test_the_trainer_s_pictures_are_read_with_the_scenes_of_its_seed(tmp_path):
 
 
 def test_the_judge_s_own_scenes_have_held_out_words_or_none():
+    empty = 0
     for seed, held_out in ((SEED, True), (SEED, False), (HELD_OUT_SEED, True)):
-        scenes = [judge_scene(seed, number, held_out) for number in range(60)]
-        assert any(not scene.solids for scene in scenes)
-        for scene in scenes:
+        for number in range(60):
+            scene = judge_scene(seed, number, held_out)
             words = [is_held_out(solid, scene.floor) for solid in scene.solids]
+            empty += not words
             assert all(words[:1]) if held_out else not any(words)
+    assert 0 < empty < 20
     assert judge_scene(SEED, 3, True) != judge_scene(HELD_OUT_SEED, 3, True)
 
 
