@@ -13,7 +13,7 @@ BATCH = 20
 
 
 def round_trip_through(file: Path) -> Callable[[np.ndarray], np.ndarray]:
-    """Pictures uint8 [B, H, W, 3] through encoder and decoder of an AutoencoderTiny of four channels, a state dict of the trainer."""
+    """Pictures uint8 [B, H, W, 3] through an AutoencoderTiny of four channels, given as a state dict."""
     model = AutoencoderTiny(latent_channels=4, scaling_factor=1.0)
     model.load_state_dict(torch.load(file, weights_only=True))
 
