@@ -1,4 +1,4 @@
-"""The help pages' pictures for the nodes that make ControlNet hints: edges, normals, poses, depth."""
+"""The help pages' pictures for the nodes that make ControlNet hints: edges, normals, poses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from picture_parts import PHOTO, Node, Picture, image, node
+from picture_parts import Node, Picture, image, node, photographed
 
-DEPTH_MODEL = "miniature"
 STANDING = [
     *(128, 40, 1, 128, 66, 1, 108, 67, 1, 101, 101, 1, 97, 136, 1, 148, 67, 1, 155, 101, 1, 159, 136, 1),
     *(116, 141, 1, 113, 192, 1, 112, 236, 1, 140, 141, 1, 143, 192, 1, 144, 236, 1),
@@ -39,7 +38,7 @@ HINTS = (
     Picture(
         "RetracePreprocessor",
         {
-            **PHOTO,
+            **photographed("cube"),
             "canny": hint("canny", low_threshold=100, high_threshold=200, aperture=3, l2_gradient=False),
             "soft": hint("soft_edge", low=10, high=60, sigma=1, scales=3, softness=1.2, thin=True),
             "normal": hint("normal_map", relief=0.5, smoothing=1, background=0.1, convention="controlnet"),
@@ -51,14 +50,23 @@ HINTS = (
         {"standing": draw_pose(STANDING), "cheering": draw_pose(CHEERING)},
         (image("standing", "standing"), image("cheering", "cheering")),
     ),
-    Picture(
-        "RetraceEstimateDepth",
-        {
-            **PHOTO,
-            "depth": node("RetraceEstimateDepth", image=["photo", 0], model=DEPTH_MODEL, stretch="each image"),
-        },
-        (image("photo", "photo"), image("depth", "depth")),
-    ),
     # No trained pose model is available, so the picture shows the form of the hint, drawn from given keypoints.
-    Picture("RetraceEstimatePose", {"cheering": draw_pose(CHEERING)}, (image("", "cheering"),)),
+    Picture(
+        "RetraceEstimatePose",
+        {"cheering": draw_pose(CHEERING)},
+        (image("", "cheering"),),
+        example={
+            "photo": node("LoadImage", image="example.png"),
+            "pose": node(
+                "RetraceEstimatePose",
+                image=["photo", 0],
+                model="vitpose",
+                detector="rtdetr",
+                min_score=0.5,
+                max_people=20,
+                min_confidence=0.3,
+            ),
+            "show hint": node("PreviewImage", images=["pose", 0]),
+        },
+    ),
 )

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from picture_parts import (
-    EDITED,
+    CFG,
+    CHECKPOINT,
     EMPTY_PROMPT,
-    ENCODED,
-    INVERTED,
+    LEVELS,
     MODEL,
     PATH,
-    REBUILT,
     SCHEDULE,
     SOURCE_PROMPT,
+    START,
     STEPS,
     TARGET_PROMPT,
     VAE,
@@ -19,24 +19,39 @@ from picture_parts import (
     Link,
     Node,
     Picture,
+    continued,
     edit,
+    encoded,
     image,
     invert,
+    inverted,
     latent,
     node,
+    rebuilt,
     sample,
     sigmas,
     state,
     stock_sample,
+    text,
 )
+from still_life import PHOTOS
 
 SAVED = "trajectories/photo"
+HARD = "cube and ball"
+"""A photo with much to rebuild: mirror images, spots, boards."""
+BLANK: Graph = {
+    **CHECKPOINT,
+    "blank": node("EmptyLatentImage", width=256, height=256, batch_size=1),
+    "target": text(PHOTOS["cube"].before),
+    "empty": text(""),
+}
+"""A new picture's prompt and size."""
 
 
 def advanced_sample(positive: Link, negative: Link, start: Link, start_step: int) -> Node:
     """ComfyUI's KSamplerAdvanced, starting from a state of the trajectory."""
     schedule = {"steps": STEPS, "scheduler": "ddim_uniform", "start_at_step": start_step, "end_at_step": 10000}
-    prompts = {"positive": positive, "negative": negative, "latent_image": start, "cfg": 5.0}
+    prompts = {"positive": positive, "negative": negative, "latent_image": start, "cfg": CFG}
     noise = {"add_noise": "disable", "noise_seed": 0, "return_with_leftover_noise": "disable"}
     return node("KSamplerAdvanced", model=MODEL, sampler_name="euler", **schedule, **prompts, **noise)
 
@@ -47,20 +62,25 @@ def ddim(eta: float) -> Node:
 
 
 OPTIMIZED: Graph = {
-    **REBUILT,
+    **rebuilt(HARD),
     "optimize": node(
         "RetraceNullTextOptimize",
         model=MODEL,
         trajectory=PATH,
         positive=SOURCE_PROMPT,
         negative=EMPTY_PROMPT,
-        cfg=5.0,
+        cfg=CFG,
         inner_steps=10,
         learning_rate=0.01,
         epsilon=1e-5,
         method="fast",
         residual=False,
     ),
+}
+
+STORED: Graph = {
+    **inverted("ball"),
+    "save": node("RetraceSaveTrajectory", trajectory=PATH, filename_prefix=SAVED),
 }
 
 NOISE_ENDS = {0: "rebuilding", 6: "editing", 12: "editing"}
@@ -72,43 +92,51 @@ def guider(positive: Link, cfg: float) -> Node:
     return node("CFGGuider", model=MODEL, positive=positive, negative=EMPTY_PROMPT, cfg=cfg)
 
 
-def continued(noise: str, guided: str) -> Node:
+def sampled_on(noise: str, guided: str) -> Node:
     """Core's sampler from what Trajectory Noise gives."""
     given = {"noise": [noise, 0], "latent_image": [noise, 1], "sigmas": [noise, 2]}
     return node("SamplerCustomAdvanced", guider=[guided, 0], sampler=["euler", 0], **given)
 
 
+def from_source(model: Link) -> Node:
+    """An edit from a state of the trajectory, with the source prompt as its negative."""
+    return sample(["state", 0], TARGET_PROMPT, model=model, negative=["negative", 0], cfg=CFG, start_step=START)
+
+
 SAMPLING = (
     Picture(
         "RetraceSchedulePlot",
-        {**ENCODED, "plot": node("RetraceSchedulePlot", model=MODEL, **SCHEDULE)},
+        {**CHECKPOINT, "plot": node("RetraceSchedulePlot", model=MODEL, **SCHEDULE)},
         (image("", "plot"),),
     ),
     Picture(
         "RetraceDDIMScheduler",
         {
-            **ENCODED,
+            **BLANK,
             "ddim": ddim(0.0),
             **{f"levels {steps}": sigmas(steps) for steps in (4, 8, 20)},
-            **{f"steps {steps}": stock_sample(["ddim", 0], [f"levels {steps}", 0]) for steps in (4, 8, 20)},
+            **{
+                f"steps {steps}": stock_sample(["ddim", 0], [f"levels {steps}", 0], ["blank", 0])
+                for steps in (4, 8, 20)
+            },
         },
         tuple(latent(f"{steps} steps", f"steps {steps}") for steps in (4, 8, 20)),
     ),
     Picture(
         "RetraceSamplerDDIM",
         {
-            **ENCODED,
+            **BLANK,
             "sigmas": sigmas(),
             **{f"ddim {eta}": ddim(eta) for eta in (0.0, 0.5, 1.0)},
-            **{f"eta {eta}": stock_sample([f"ddim {eta}", 0]) for eta in (0.0, 0.5, 1.0)},
+            **{f"eta {eta}": stock_sample([f"ddim {eta}", 0], LEVELS, ["blank", 0]) for eta in (0.0, 0.5, 1.0)},
         },
         tuple(latent(f"eta {eta:g}", f"eta {eta}") for eta in (0.0, 0.5, 1.0)),
     ),
     Picture(
         "RetraceDDIMSample",
         {
-            **EDITED,
-            "img2img": sample(["encode", 0], TARGET_PROMPT, cfg=3.0, start_step=11, add_noise=True),
+            **continued("ball"),
+            "img2img": sample(["encode", 0], TARGET_PROMPT, cfg=CFG, start_step=START, add_noise=True),
         },
         (image("photo", "photo"), latent("img2img", "img2img"), latent("edit of its inversion", "edit")),
     ),
@@ -117,25 +145,25 @@ SAMPLING = (
 INVERSION = (
     Picture(
         "RetraceDDIMInvert",
-        REBUILT,
+        rebuilt(HARD),
         (image("photo", "photo"), latent("its noise", "invert", 1), latent("sampled again", "rebuild")),
     ),
     Picture(
         "RetraceTrajectoryLatent",
-        {**INVERTED, **{f"state {step}": state(step) for step in (0, 10, 16)}},
+        {**inverted(HARD), **{f"state {step}": state(step) for step in (0, 10, 16)}},
         tuple(latent(f"start_step {step} of {STEPS}", f"state {step}") for step in (0, 10, 16)),
     ),
     Picture(
         "RetraceTrajectoryNoise",
         {
-            **INVERTED,
+            **inverted("ball"),
             **{
                 f"noise {step}": node("RetraceTrajectoryNoise", trajectory=PATH, start_step=step) for step in (0, 6, 12)
             },
             "euler": node("KSamplerSelect", sampler_name="euler"),
             "rebuilding": guider(SOURCE_PROMPT, 1.0),
-            "editing": guider(TARGET_PROMPT, 3.0),
-            **{f"state {step}": continued(f"noise {step}", words) for step, words in NOISE_ENDS.items()},
+            "editing": guider(TARGET_PROMPT, CFG),
+            **{f"state {step}": sampled_on(f"noise {step}", words) for step, words in NOISE_ENDS.items()},
         },
         (
             latent("rebuilt, start_step 0", "state 0"),
@@ -144,14 +172,13 @@ INVERSION = (
     ),
     Picture(
         "RetraceTrajectoryPreview",
-        {**INVERTED, "grid": node("RetraceTrajectoryPreview", trajectory=PATH, vae=VAE, pictures=10, columns=5)},
+        {**inverted(HARD), "grid": node("RetraceTrajectoryPreview", trajectory=PATH, vae=VAE, pictures=10, columns=5)},
         (image("", "grid"),),
     ),
     Picture(
         "RetraceSaveTrajectory",
         {
-            **INVERTED,
-            "save": node("RetraceSaveTrajectory", trajectory=PATH, filename_prefix=SAVED),
+            **STORED,
             **{f"state {step}": state(step, ["save", 0]) for step in (0, 12, 19)},
         },
         tuple(
@@ -162,29 +189,30 @@ INVERSION = (
     Picture(
         "RetraceLoadTrajectory",
         {
-            **EDITED,
+            **continued("ball"),
             "invert": node("RetraceLoadTrajectory", name=f"{SAVED}_00001_.safetensors [output]"),
             "noise": state(0),
             "rebuild": sample(["noise", 0], SOURCE_PROMPT),
         },
         (image("photo", "photo"), latent("rebuilt from the file", "rebuild"), latent("edited from the file", "edit")),
+        first=STORED,
     ),
     Picture(
         "RetraceExactInvert",
         {
-            **REBUILT,
-            "exact": invert("RetraceExactInvert", method="edict", cfg=5.0, mixing=0.93, gamma=1.0),
-            "exactly": edit(SOURCE_PROMPT, trajectory=["exact", 0], cfg=5.0, hold_source=False),
+            **rebuilt(HARD),
+            "exact": invert("RetraceExactInvert", method="edict", cfg=CFG, mixing=0.93, gamma=1.0),
+            "exactly": edit(SOURCE_PROMPT, trajectory=["exact", 0], hold_source=False),
         },
         (image("photo", "photo"), latent("DDIM Invert, cfg 5", "guided"), latent("Exact Invert, cfg 5", "exactly")),
     ),
     Picture(
         "RetraceEditFriendlyInvert",
         {
-            **ENCODED,
+            **encoded("ball"),
             "invert": invert("RetraceEditFriendlyInvert", seed=0, cfg=3.5, solver="ddpm", eta=1.0),
             "rebuild": edit(SOURCE_PROMPT, cfg=3.5, hold_source=False),
-            "edit": edit(cfg=5.0, start_step=8, hold_source=False),
+            "edit": edit(start_step=START, hold_source=False),
         },
         (image("photo", "photo"), latent("rebuilt, cfg 3.5", "rebuild"), latent("edited, cfg 5", "edit")),
     ),
@@ -205,19 +233,20 @@ RECONSTRUCTION = (
         "RetraceNullTextConditioning",
         {
             **OPTIMIZED,
+            "target": text(PHOTOS[HARD].before.replace("purple", "red")),
             "embeddings": node("RetraceNullTextConditioning", trajectory=["optimize", 0]),
-            "state": state(9),
+            "state": state(START),
             "null": advanced_sample(SOURCE_PROMPT, ["embeddings", 0], ["noise", 0], 0),
-            "edit": advanced_sample(TARGET_PROMPT, ["embeddings", 0], ["state", 0], 9),
+            "edit": advanced_sample(TARGET_PROMPT, ["embeddings", 0], ["state", 0], START),
         },
         (image("photo", "photo"), latent("rebuilt by KSampler", "null"), latent("edited by KSampler", "edit")),
     ),
     Picture(
         "RetraceNegativePrompt",
         {
-            **REBUILT,
+            **rebuilt(HARD),
             "negative": node("RetraceNegativePrompt", source=SOURCE_PROMPT, empty=EMPTY_PROMPT, interpolation=0.0),
-            "faithful": sample(["noise", 0], SOURCE_PROMPT, negative=["negative", 0], cfg=5.0),
+            "faithful": sample(["noise", 0], SOURCE_PROMPT, negative=["negative", 0], cfg=CFG),
         },
         (
             image("photo", "photo"),
@@ -228,14 +257,12 @@ RECONSTRUCTION = (
     Picture(
         "RetraceProximalGuidance",
         {
-            **INVERTED,
+            **inverted("ball"),
             "negative": node("RetraceNegativePrompt", source=SOURCE_PROMPT, empty=EMPTY_PROMPT, interpolation=0.0),
             "proximal": node("RetraceProximalGuidance", model=MODEL, shrinkage="soft", quantile=0.7),
-            "state": state(8),
-            "plain": sample(["state", 0], TARGET_PROMPT, negative=["negative", 0], cfg=5.0, start_step=8),
-            "edit": sample(
-                ["state", 0], TARGET_PROMPT, model=["proximal", 0], negative=["negative", 0], cfg=5.0, start_step=8
-            ),
+            "state": state(START),
+            "plain": from_source(MODEL),
+            "edit": from_source(["proximal", 0]),
         },
         (image("photo", "photo"), latent("edit without", "plain"), latent("edit with it", "edit")),
     ),

@@ -1,6 +1,6 @@
-"""Make the pictures of the help pages: every node's own output in a real ComfyUI, from the shipped image and miniature.
+"""Make the pictures of the help pages: every node's own output in a real ComfyUI, from still lifes and the trained miniature.
 
-They are written to web/docs/pictures/<node_id>.jpg. Node ids as arguments make only those.
+They are written to web/docs/pictures/<node_id>.webp. Node ids as arguments make only those.
 """
 
 from __future__ import annotations
@@ -8,44 +8,42 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 
 import batch_package  # noqa: F401  (for `batch`)
+from carried_graph import needed, webp
 from contact_sheet import labelled_rows
-from hint_pictures import DEPTH_MODEL
+from drawn_pictures import DRAWN, Drawn
 from picture_graphs import PICTURES
 from picture_parts import VAE, Graph, Picture, Shown, node
 from PIL import Image
+from still_life import write
 
 from batch.api import ComfyError
 from batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
-MINIATURE = ROOT / "tests" / "tiny_sd"
+LOADER = ROOT / "tests" / "tiny_models" / "loader"
+CHECKPOINT = ROOT / ".dev" / "miniatures" / "tiny_sd15.safetensors"
 FOLDER = ROOT / "web" / "docs" / "pictures"
-MOST_BYTES = 30_000
-QUALITIES = (88, 80, 70, 60, 50)
 
 
-def chosen() -> Sequence[Picture]:
+def chosen() -> Sequence[Picture | Drawn]:
     """The pictures that were asked for on the command line."""
     parser = argparse.ArgumentParser(prog="dev.py pictures", description=__doc__, allow_abbrev=False)
-    known = [picture.node_id for picture in PICTURES]
+    known = {picture.node_id: picture for picture in (*DRAWN, *PICTURES)}
     parser.add_argument("node_ids", nargs="*", metavar="NODE_ID", help="default: all of them")
-    wanted = parser.parse_args().node_ids or known
+    wanted = parser.parse_args().node_ids or list(known)
     if unknown := sorted(set(wanted) - set(known)):
         parser.error(f"no picture of {', '.join(unknown)}")
-    return [picture for picture in PICTURES if picture.node_id in wanted]
+    return [known[node_id] for node_id in wanted]
 
 
 def preview(shown: Shown) -> Graph:
-    """The nodes that turn an output of the graph into an image to fetch; the last one's id contains the label."""
+    """The nodes that turn an output of the graph into an image to fetch; the last one is called by the label."""
     if shown.kind == "IMAGE":
         return {f"show {shown.label}": node("PreviewImage", images=shown.output)}
     as_image = {
@@ -56,11 +54,14 @@ def preview(shown: Shown) -> Graph:
     return {image: as_image, f"show {shown.label}": node("PreviewImage", images=[image, 0])}
 
 
-def draw(server: ComfyServer, picture: Picture) -> Image.Image:
-    """Run the graph and lay out its results."""
+def made(server: ComfyServer, picture: Picture) -> bytes:
+    """Run the graph, lay out its results, and return the file."""
+    if picture.first:
+        server.run(picture.first, timeout=3600)
     graph = dict(picture.graph)
     for shown in picture.shown:
         graph |= preview(shown)
+    graph = needed(graph, [f"show {shown.label}" for shown in picture.shown])
     result = server.run(graph, timeout=3600)
     images = {}
     for shown in picture.shown:
@@ -69,46 +70,38 @@ def draw(server: ComfyServer, picture: Picture) -> Image.Image:
         if not pngs:
             raise ComfyError(f"{picture.node_id}: there is no picture {shown.label!r}; the server's log says why.")
         images[shown.label] = Image.open(io.BytesIO(pngs[0])).convert("RGB")
-    return labelled_rows(images)
+    return webp(labelled_rows(images), picture.example or graph)
 
 
-def jpeg(picture: Image.Image) -> bytes:
-    """The picture at the best quality that is small enough: JPEG spends most of its bytes on decoded noise."""
-    encoded = b""
-    for quality in QUALITIES:
-        file = io.BytesIO()
-        picture.save(file, "JPEG", quality=quality, optimize=True)
-        encoded = file.getvalue()
-        if len(encoded) <= MOST_BYTES:
-            break
-    return encoded
-
-
-def make_server(folder: Path, pictures: Sequence[Picture]) -> ComfyServer:
-    """A ComfyUI with the miniature and, created in `folder`, a checkpoint with the depth layout and a depth estimator."""
-    subprocess.run([sys.executable, MINIATURE / "layout_files.py", folder], check=True)
-    files = (MINIATURE / "tiny_sd15.safetensors", folder / "checkpoints" / "tiny_depth.safetensors")
-    models = {f"checkpoints/{file.name}": file for file in files}
-    if any(picture.node_id == "RetraceEstimateDepth" for picture in pictures):  # minutes, for one picture
-        subprocess.run([sys.executable, MINIATURE / "train_depth.py", folder / DEPTH_MODEL], check=True)
-        models[f"transformers/{DEPTH_MODEL}"] = folder / DEPTH_MODEL
-    packs = {"retrace": ROOT, "tiny_sd": MINIATURE, "depth_lens": ROOT / "demo" / "depth_lens"}
-    return ComfyServer(Path(os.environ["COMFYUI_PATH"]), packs, models, arguments=("--cache-lru", "64"))
+def save(picture: Picture | Drawn, file: bytes, started: float) -> None:
+    """Write the picture's file, and say how long it took."""
+    (FOLDER / f"{picture.node_id}.webp").write_bytes(file)
+    print(f"{picture.node_id}: {time.monotonic() - started:.0f} s, {len(file) / 1000:.0f} kB", flush=True)
 
 
 def main() -> int:
     """Make the pictures and return the exit status."""
     pictures = chosen()
     FOLDER.mkdir(exist_ok=True)
+    for picture in pictures:
+        if isinstance(picture, Drawn):
+            started = time.monotonic()
+            save(picture, webp(labelled_rows(picture.images()), picture.graph), started)
+    graphs = [picture for picture in pictures if isinstance(picture, Picture)]
+    if not graphs:
+        return 0
+    server = ComfyServer(
+        Path(os.environ["COMFYUI_PATH"]),
+        custom_nodes={"retrace": ROOT, "tiny_models": LOADER},
+        models={f"checkpoints/{CHECKPOINT.name}": CHECKPOINT},
+        arguments=("--cache-lru", "64"),
+    )
     try:
-        with ExitStack() as resources:
-            folder = Path(resources.enter_context(tempfile.TemporaryDirectory()))
-            server = resources.enter_context(make_server(folder, pictures))
-            for name in ("demo.png", "demo_mask.png"):
-                shutil.copy(MINIATURE / name, server.base / "input" / name)
-            for picture in pictures:
-                (FOLDER / f"{picture.node_id}.jpg").write_bytes(jpeg(draw(server, picture)))
-                print(picture.node_id, flush=True)
+        with server:
+            write(server.base / "input")
+            for picture in graphs:
+                started = time.monotonic()
+                save(picture, made(server, picture), started)
     except ComfyError as error:
         print(error, file=sys.stderr)
         return 1

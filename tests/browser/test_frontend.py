@@ -287,7 +287,7 @@ def test_the_help_of_a_node_opens_from_its_toolbox(frontend):
     try:
         frontend.wait_for_text("Each iteration evaluates the network again at the state just found")
         frontend.page.wait_for_function(
-            "() => document.querySelector('img[src$=\"/pictures/RetraceDDIMInvert.jpg\"]')?.naturalWidth > 0"
+            "() => document.querySelector('img[src$=\"/pictures/RetraceDDIMInvert.webp\"]')?.naturalWidth > 0"
         )
         frontend.page.screenshot(path=ROOT / ".dev" / "screenshots" / "help.png")
         pages = {str(path.relative_to(DOCS)): as_html(path.read_text(encoding="utf-8")) for path in DOCS.rglob("*.md")}

@@ -100,11 +100,25 @@ def test_a_help_page_shows_what_the_node_made(node_id, page):
     """`dev.py pictures` makes them. Small: they come with the pack, and the panel is some 350 pixels wide."""
     text = (ROOT / "web" / "docs" / page.format(node_id)).read_text(encoding="utf-8")
     ((words, address),) = re.findall(r"!\[(.*?)\]\((.*?)\)", text)
-    assert address == f"pictures/{node_id}.jpg"
+    assert address == f"pictures/{node_id}.webp"
     assert bool(re.search("[\u4e00-\u9fff]", words)) == page.endswith("zh.md") and len(words) > 10
     path = ROOT / "web" / "docs" / address
-    assert path.stat().st_size <= 30_000
-    assert Image.open(path).format == "JPEG" and 200 <= Image.open(path).width <= 640
+    assert path.stat().st_size <= 60_000
+    with Image.open(path) as picture:
+        assert picture.format == "WEBP" and 200 <= picture.width <= 640
+
+
+@each_node
+def test_a_picture_carries_a_graph_with_the_node(node_id):
+    """Dropping the file onto ComfyUI opens it: tests/browser/test_carried_graph.py."""
+    with Image.open(ROOT / "web" / "docs" / "pictures" / f"{node_id}.webp") as picture:
+        kind, _, text = picture.getexif()[0x0110].partition(":")
+    graph = json.loads(text)
+    links = [value for node in graph.values() for value in node["inputs"].values() if isinstance(value, list)]
+    assert kind == "prompt" and links and {origin for origin, _ in links} <= set(graph)
+    used = [node["inputs"] for node in graph.values() if node["class_type"] == node_id]
+    known = {each.id for each in inputs_of(SCHEMAS[node_id].inputs)}
+    assert used and all(set(inputs) <= known for inputs in used)
 
 
 @each_node
@@ -134,5 +148,7 @@ def test_a_chinese_text_is_chinese(node_id):
 
 def test_no_translation_and_no_page_is_of_a_node_that_is_gone():
     docs = ROOT / "web" / "docs"
-    pages = {path.stem for path in (*docs.iterdir(), *(docs / "pictures").iterdir()) if path.name != "pictures"}
+    pictures = [path for path in (docs / "pictures").iterdir() if path.suffix == ".webp"]
+    assert len(pictures) == len(list((docs / "pictures").iterdir()))
+    pages = {path.stem for path in (*docs.iterdir(), *pictures) if path.name != "pictures"}
     assert sorted((set(CHINESE) | pages) - set(SCHEMAS)) == []

@@ -85,7 +85,7 @@ def test_a_fresh_comfyui_has_every_node_page_and_template_of_the_archive(unpacke
         assert len(node_ids) >= 27 and node_ids <= set(server.get("/object_info"))
         assert set(server.get("/i18n")["zh"]["nodeDefs"]) >= node_ids
         for node_id in node_ids:
-            for page in (f"{node_id}.md", f"{node_id}/zh.md", f"pictures/{node_id}.jpg"):
+            for page in (f"{node_id}.md", f"{node_id}/zh.md", f"pictures/{node_id}.webp"):
                 assert server.request(f"/extensions/retrace/docs/{page}"), page
         assert len(templates) >= 8 and set(server.get("/workflow_templates")["retrace"]) == templates
         for name in templates:

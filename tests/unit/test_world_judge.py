@@ -6,12 +6,15 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pytest
+import torch
+from diffusers import AutoencoderTiny
 from world import camera, judge
 from world.captions import caption
-from world.judge_set import JudgeSet, answers, training_set
-from world.measure_judge import accuracy
+from world.judge_set import CHUNK, JudgeSet, answers, judge_scene, rendered_set, training_set
+from world.judge_training import HELD_OUT_SEED, RESTORED_EVERY, restored
+from world.measure_judge import SEED, accuracy
 from world.render import render
-from world.scene import COLORS, FLOORS, Lamp, Scene, Solid, random_scene
+from world.scene import COLORS, FLOORS, Lamp, Scene, Solid, is_held_out, random_scene
 from world.solids import bounding_sphere
 
 CUBE = Solid("cube", "green", "spotted", "large", 0.1, 0.0, 0.68, 0.6, 0.5)
@@ -79,3 +82,33 @@ def test_the_trainer_s_pictures_are_read_with_the_scenes_of_its_seed(tmp_path):
     (tmp_path / "00000.json").write_text(json.dumps(texts[1:] + texts[:1]), encoding="utf-8")
     with pytest.raises(ValueError, match="another scene"):
         training_set(tmp_path, 100)
+
+
+def test_the_judge_s_own_scenes_have_held_out_words_or_none():
+    empty = 0
+    for seed, held_out in ((SEED, True), (SEED, False), (HELD_OUT_SEED, True)):
+        for number in range(60):
+            scene = judge_scene(seed, number, held_out)
+            words = [is_held_out(solid, scene.floor) for solid in scene.solids]
+            empty += not words
+            assert all(words[:1]) if held_out else not any(words)
+    assert 0 < empty < 20
+    assert judge_scene(SEED, 3, True) != judge_scene(HELD_OUT_SEED, 3, True)
+
+
+def test_renderings_are_kept_by_seed_and_kind_and_joined(tmp_path):
+    for name, value in ((f"held_out_5_{0:05}", 1), (f"others_5_{0:05}", 2)):
+        np.save(tmp_path / f"{name}.npy", np.full((CHUNK, 4, 4, 3), value, np.uint8))
+    data = rendered_set(tmp_path, 5, 7, held_out=True) + rendered_set(tmp_path, 5, 2, held_out=False)
+    assert [int(picture.max()) for picture in data.pictures] == [1] * 7 + [2] * 2
+    np.testing.assert_array_equal(data.ground[6], answers(judge_scene(5, 6, True))[0])
+    np.testing.assert_array_equal(data.solids[8], answers(judge_scene(5, 1, False))[1])
+
+
+def test_round_trips_keep_the_answers_of_their_pictures(tmp_path, sample):
+    model = AutoencoderTiny(latent_channels=4, scaling_factor=1.0)
+    torch.save(model.state_dict(), tmp_path / "autoencoder.pt")
+    data = restored(replace(sample, pictures=sample.pictures[:, ::4, ::4]), tmp_path / "autoencoder.pt")
+    assert data.pictures.shape == (PICTURES // RESTORED_EVERY, 64, 64, 3) and data.pictures.dtype == np.uint8
+    np.testing.assert_array_equal(data.solids, sample.solids[::RESTORED_EVERY])
+    np.testing.assert_array_equal(data.ground, sample.ground[::RESTORED_EVERY])

@@ -1,6 +1,7 @@
 """The pictures that the judge learns from and is measured on, with what it is to read in each.
 
-It learns from the set that the models are trained on (dataset.py renders it), and is measured on scenes of its own.
+It learns from the set that the models are trained on (dataset.py renders it), which has no held-out words, and from scenes with
+held-out words: it measures and has to know every combination. It is measured on scenes of another seed.
 """
 
 from __future__ import annotations
@@ -20,7 +21,6 @@ from .solids import bounding_sphere
 CHUNK = 50
 MOST_SOLIDS = 2
 EMPTY = 0.03
-HELD_OUT = 0.1
 TRAINER_SEED, TRAINER_CHUNK = 0, 100
 
 
@@ -35,11 +35,18 @@ class JudgeSet:
     ground: np.ndarray
     solids: np.ndarray
 
+    def __add__(self, other: JudgeSet) -> JudgeSet:
+        return JudgeSet(
+            np.concatenate([self.pictures, other.pictures]),
+            np.concatenate([self.ground, other.ground]),
+            np.concatenate([self.solids, other.solids]),
+        )
 
-def judge_scene(seed: int, number: int) -> Scene:
-    """Scene `number` of the set: now and then an empty one, held-out words among the others."""
-    rng = np.random.default_rng((seed, number))
-    scene = random_scene(rng, held_out=bool(rng.random() < HELD_OUT))
+
+def judge_scene(seed: int, number: int, held_out: bool) -> Scene:
+    """Scene `number` of the set with or without held-out words; now and then an empty one."""
+    rng = np.random.default_rng((seed, number, held_out))
+    scene = random_scene(rng, held_out=held_out)
     return replace(scene, solids=()) if rng.random() < EMPTY else scene
 
 
@@ -53,20 +60,21 @@ def answers(scene: Scene) -> tuple[np.ndarray, np.ndarray]:
     return np.array([FLOORS.index(scene.floor), WALLS.index(scene.wall)]), solids
 
 
-def rendered_set(folder: Path, seed: int, count: int) -> JudgeSet:
-    """The first `count` pictures of a seed; chunks that `folder` lacks are rendered into it."""
+def rendered_set(folder: Path, seed: int, count: int, held_out: bool) -> JudgeSet:
+    """The first `count` pictures of a seed, with or without held-out words; chunks that `folder` lacks are rendered into it."""
     folder.mkdir(parents=True, exist_ok=True)
+    scenes = [judge_scene(seed, number, held_out) for number in range(-(-count // CHUNK) * CHUNK)]
     chunks = []
     for start in range(0, count, CHUNK):
-        file = folder / f"{seed}_{start:05}.npy"
+        file = folder / f"{'held_out' if held_out else 'others'}_{seed}_{start:05}.npy"
         if not file.exists():
             part = file.with_suffix(".part")
             with part.open("wb") as stream:
-                pictures = [render(judge_scene(seed, number), seed=number) for number in range(start, start + CHUNK)]
-                np.save(stream, np.stack(pictures))
+                rows = range(start, start + CHUNK)
+                np.save(stream, np.stack([render(scenes[number], seed=number) for number in rows]))
             part.replace(file)
         chunks.append(np.load(file, mmap_mode="r"))
-    ground, solids = zip(*(answers(judge_scene(seed, number)) for number in range(count)), strict=True)
+    ground, solids = zip(*map(answers, scenes[:count]), strict=True)
     return JudgeSet(np.concatenate(chunks)[:count], np.stack(ground), np.stack(solids))
 
 

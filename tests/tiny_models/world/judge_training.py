@@ -1,7 +1,8 @@
-"""Train the judge: `python -m world.judge_training --pictures FOLDER` beside this folder, with the pictures of train.py.
+"""Train the judge: `python -m world.judge_training --pictures FOLDER --work FOLDER` beside this folder.
 
-The same seed, pictures and machine give the same weights. `--continued` starts from the stored weights, at a lower rate and in
-another order.
+`--pictures` are the renderings of train.py. `--work` keeps those with held-out words, which the models never see and the judge must
+know. `--autoencoder FILE` adds round trips of every fourth picture. The same seed, pictures and machine give the same weights.
+`--continued` starts from the stored weights, at a lower rate and in another order.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from .judge import ATTRIBUTES, CELLS, GROUND, SIDE, WEIGHTS, Reader, as_input, split
-from .judge_set import JudgeSet, training_set
+from .judge_round_trip import round_trip_through
+from .judge_set import JudgeSet, rendered_set, training_set
 
 SEED = 1
-COUNT = 4000
+COUNT, HELD_OUT_COUNT = 4000, 2000
+HELD_OUT_SEED = 5
+RESTORED_EVERY = 4
 ROUNDS = 18
 BATCH = 32
 RATE, CONTINUED_RATE = 4e-3, 1e-3
@@ -29,11 +33,17 @@ SHIFT = 12
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pictures", type=Path, required=True, help="the trainer's renderings (its folder `pictures`)")
-    parser.add_argument("--count", type=int, default=COUNT)
+    parser.add_argument("--work", type=Path, required=True, help="where the renderings with held-out words are kept")
+    parser.add_argument("--autoencoder", type=Path, help="the trainer's autoencoder.pt")
+    parser.add_argument("--count", type=int, default=COUNT, help="of the trainer's renderings")
+    parser.add_argument("--held-out", type=int, default=HELD_OUT_COUNT, help="renderings with held-out words")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--continued", action="store_true")
     given = parser.parse_args()
     data = training_set(given.pictures, given.count)
+    data += rendered_set(given.work, HELD_OUT_SEED, given.held_out, held_out=True)
+    if given.autoencoder:
+        data += restored(data, given.autoencoder)
     torch.manual_seed(SEED + given.continued)
     reader = Reader()
     if given.continued:
@@ -41,6 +51,12 @@ def main() -> None:
     train(reader, data, given.rounds, CONTINUED_RATE if given.continued else RATE)
     save_file({name: value.half().contiguous() for name, value in reader.state_dict().items()}, str(WEIGHTS))
     print(f"{WEIGHTS.name}: {WEIGHTS.stat().st_size / 1000:.0f} kB")
+
+
+def restored(data: JudgeSet, autoencoder: Path) -> JudgeSet:
+    """The round trips of every fourth picture."""
+    pictures = round_trip_through(autoencoder)(data.pictures[::RESTORED_EVERY])
+    return JudgeSet(pictures, data.ground[::RESTORED_EVERY], data.solids[::RESTORED_EVERY])
 
 
 def train(reader: Reader, data: JudgeSet, rounds: int, rate: float) -> None:
