@@ -18,7 +18,7 @@ PACK = "retrace_pack"
 
 # The pack's root stays off sys.path: its nodes/ and samplers/ would shadow ComfyUI's own modules of these names.
 TESTS = ROOT / "tests"
-for folder in (TESTS, TESTS / "tiny_models", COMFYUI, TESTS / "tiny_sd"):
+for folder in (TESTS, TESTS / "tiny_models", COMFYUI):
     sys.path.insert(0, str(folder))
 os.environ.setdefault("COMFYUI_PATH", str(COMFYUI))
 

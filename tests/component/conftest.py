@@ -17,6 +17,7 @@ args.cpu = True
 # The attention that ComfyUI takes on a GPU, half again as fast here; servers that tests start for themselves have the CPU's.
 args.use_pytorch_cross_attention = True
 
+import ball
 import folder_paths
 import miniatures
 from random_models import random_conditioning, random_model
@@ -30,8 +31,6 @@ from retrace_pack.nodes.exact_inversion import RetraceEditFriendlyInvert, Retrac
 from retrace_pack.nodes.inversion import RetraceDDIMInvert
 from retrace_pack.nodes.null_text import RetraceNullTextOptimize
 from retrace_pack.nodes.trajectory import RetraceTrajectoryLatent
-from tiny_models import photos
-from tiny_models.photos import PHOTOS
 
 import nodes
 
@@ -236,15 +235,15 @@ def short_task(models):
 
 @pytest.fixture(scope="session")
 def trained():
-    """Name of a trained miniature -> Task with the part of a photo where its ball is, 128 pixels, created once."""
+    """Name of a trained miniature -> Task with the part of a photo where its ball is, created once."""
 
     @cache
     def get(name: str = "tiny_sd15"):
         model, clip, vae = miniatures.load(name)
-        edit, part = PHOTOS["ball"], photos.photo("ball")[64:192, 96:224]
+        part = ball.photo()[ball.PART]
         with torch.inference_mode():
             source, target, empty = (
-                clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (edit.before, edit.after, "")
+                clip.encode_from_tokens_scheduled(clip.tokenize(text)) for text in (ball.BEFORE, ball.AFTER, "")
             )
             samples = vae.encode(torch.from_numpy(part[None].copy()).float() / 255)
         # ddim_uniform is the leading grid where the number of steps divides 1000.

@@ -1,11 +1,11 @@
-"""A real ComfyUI with this pack and the miniature model, started once for all server tests."""
+"""A real ComfyUI with this pack and the miniatures, started once for all server tests."""
 
 import io
 import json
 import os
-import shutil
 from pathlib import Path
 
+import ball
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,7 +13,8 @@ from random_flux import write_random_flux, write_random_lora
 from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ROOT / "tests" / "tiny_sd"
+MINIATURES = ROOT / ".dev" / "miniatures"
+LOADER = ROOT / "tests" / "tiny_models" / "loader"
 FIRST_TEMPLATES = ROOT / "tests" / "saved_workflows" / "0.1.0"
 
 
@@ -32,20 +33,18 @@ def server(flux_files):
         Path(os.environ["COMFYUI_PATH"]),
         custom_nodes={
             "retrace": ROOT,
-            "tiny_sd": TINY,
-            "tiny_models": TINY.parent / "tiny_models" / "loader",
+            "tiny_models": LOADER,
             "holding_pack": ROOT / "tests" / "server" / "holding_pack",
         },
         models={
-            "checkpoints": TINY,
+            "checkpoints": MINIATURES,
             **dict.fromkeys(("diffusion_models", "text_encoders", "vae", "loras"), flux_files),
         },
         # As on a GPU, and half again as fast in the miniature; servers that tests start for themselves do without it.
         # The previews that a browser asks for.
         arguments=("--use-pytorch-cross-attention", "--preview-method", "latent2rgb"),
     ) as running:
-        for name in ("demo.png", "demo_mask.png"):
-            shutil.copy(TINY / name, running.base / "input" / name)
+        ball.write(running.base / "input")
         yield running
 
 
@@ -53,7 +52,7 @@ STEPS = 20
 
 
 def template_graph():
-    """The template's graph in API format, on the shipped image and model, with 20 steps for 50."""
+    """The template's graph in API format, on the ball's photo and the miniature, with 20 steps for 50."""
     prompt = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
     for node in prompt.values():
         if "steps" in node["inputs"]:

@@ -16,7 +16,8 @@ from PIL import Image
 from world.pie_set import write_pie_set
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ROOT / "tests" / "tiny_sd"
+MINIATURES = ROOT / ".dev" / "miniatures"
+LOADER = ROOT / "tests" / "tiny_models" / "loader"
 LOOK_AGAIN_S = 0.05
 LINUX = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to find a process's children")
 
@@ -50,13 +51,13 @@ def test_killed_servers_and_drivers_lose_nothing_and_leave_nothing(tmp_path, ser
     photos, out, models = tmp_path / "photos", tmp_path / "out", tmp_path / "models" / "checkpoints"
     photos.mkdir()
     models.mkdir(parents=True)
-    shutil.copy(TINY / "tiny_sd15.safetensors", models)
+    shutil.copy(MINIATURES / "tiny_sd15.safetensors", models)
     for number in range(8):
         Image.fromarray(np.full((64, 64, 3), 20 * number, np.uint8)).save(photos / f"{number}.png")
     (tmp_path / "api.json").write_text(json.dumps(graph()))
     common = [str(photos), "--workflow", str(tmp_path / "api.json"), "--output", str(out)]
     script = [sys.executable, str(ROOT / "scripts" / "batch.py"), *common]
-    own = ["--comfyui", os.environ["COMFYUI_PATH"], "--models", str(models.parent), "--pack", str(TINY)]
+    own = ["--comfyui", os.environ["COMFYUI_PATH"], "--models", str(models.parent), "--pack", str(LOADER)]
     ledger = out / "ledger.jsonl"
 
     def wait_for(driver: subprocess.Popen, lines: int) -> None:

@@ -27,7 +27,7 @@ def graph():
             {"clip_name1": "tiny_text.safetensors", "clip_name2": "tiny_text.safetensors", "type": "flux"},
         ),
         "vae": ("VAELoader", {"vae_name": "tiny_vae16.safetensors"}),
-        "photo": ("LoadImage", {"image": "demo.png"}),
+        "photo": ("LoadImage", {"image": "part.png"}),
         "encode": ("VAEEncode", {"pixels": ["photo", 0], "vae": ["vae", 0]}),
         "before": ("CLIPTextEncode", {"clip": ["clip", 0], "text": "a photo of a small matte red ball"}),
         "after": ("CLIPTextEncode", {"clip": ["clip", 0], "text": "a photo of a large shiny green cube"}),
@@ -162,7 +162,7 @@ def test_the_easy_node_edits_with_each_sentence_by_itself(server):
         "save": {"class_type": "SaveImage", "inputs": {"images": ["easy", 0], "filename_prefix": "easy flow"}},
     }
     result = server.run(prompt)
-    photo = np.asarray(Image.open(server.base / "input" / "demo.png").convert("RGB"))
+    photo = np.asarray(Image.open(server.base / "input" / "part.png").convert("RGB"))
     edits = [np.asarray(Image.open(io.BytesIO(png)).convert("RGB")) for png in server.images(result, "save")]
     assert [edit.shape for edit in edits] == [photo.shape] * 2
     assert (edits[0] != edits[1]).any() and all((edit != photo).any() for edit in edits)

@@ -1,74 +1,60 @@
-"""The first inpainting templates in a real ComfyUI, as shipped except for the file names, on the miniature's layouts."""
+"""The first inpainting templates in a real ComfyUI, as shipped except for the file names, on the miniatures' layouts."""
 
-import sys
+import os
 from pathlib import Path
 
+import ball
 import numpy as np
 import pytest
-from PIL import Image
+from layout_files import write_all
+from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ROOT / "tests" / "tiny_sd"
-ROOM = 20
-"""Pixels that are painted over around the object."""
-SOURCE, TARGET = "a large white triangle on a purple background", "a large green circle on a purple background"
+MINIATURES, WEIGHTS = ROOT / ".dev" / "miniatures", ROOT / "tests" / "tiny_models" / "weights"
 
 
 @pytest.fixture(scope="module")
 def inpainting_server(tmp_path_factory):
-    """A separate ComfyUI, with checkpoints of every layout and a photo with a painted mask (LoadImage's alpha)."""
-    import os
-
-    from retrace_pack.batch.server import ComfyServer
-
+    """A separate ComfyUI, with checkpoints of every layout and photos with a painted mask (LoadImage's alpha)."""
     folder = tmp_path_factory.mktemp("layouts")
-    sys.path.insert(0, str(TINY))
-    from layout_files import write_all
-
     write_all(folder)
-    models = {f"{path.parent.name}/{path.name}": path for path in folder.glob("*/*.safetensors")}
-    models |= {f"checkpoints/{path.name}": path for path in TINY.glob("tiny_sd*.safetensors")}
-    models["controlnet/tiny_controlnet.safetensors"] = TINY / "tiny_controlnet.safetensors"
+    models = {f"checkpoints/{path.name}": path for path in (*folder.iterdir(), MINIATURES / "tiny_sd15.safetensors")}
+    models["controlnet/tiny_controlnet.safetensors"] = WEIGHTS / "tiny_controlnet.safetensors"
     with ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
-        custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
+        custom_nodes={"retrace": ROOT, "upscaler": ROOT / "tests" / "server" / "upscaler_pack"},
         models=models,
         arguments=("--use-pytorch-cross-attention",),
     ) as server:
-        painted().save(server.base / "input" / "photo.png")
+        ball.write(server.base / "input")
         yield server
-
-
-def painted() -> Image.Image:
-    """The demo's image with its object masked as in the mask editor: transparent where it should change."""
-    photo = Image.open(TINY / "demo.png").convert("RGB")
-    mask = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
-    rows, columns = np.nonzero(mask)
-    box = np.zeros_like(mask)
-    top, left = (max(0, side.min() - ROOM) for side in (rows, columns))
-    box[top : rows.max() + ROOM + 1, left : columns.max() + ROOM + 1] = True
-    photo.putalpha(Image.fromarray(np.where(box, 0, 255).astype(np.uint8)))
-    return photo
 
 
 SMALL = {"width": 128, "height": 128}
 FOR_THE_MINIATURE = {
-    "Photo": {"image": "photo.png"},
-    "Depth map": {"image": "photo.png"},
+    "Photo": {"image": "painted part.png"},
+    "Depth map": {"image": "painted part.png"},
     "Resize": SMALL,
     "Resize the mask": SMALL,
     "Resize the depth": SMALL,
     "ControlNet": {"control_net_name": "tiny_controlnet.safetensors"},
     "Four prompts": {
-        "source_prompt": "a large red circle on a blue background",
-        "target_prompts": "a large green square on a white background\na large black star on a yellow background\n"
-        "a large white cross on a red background",
+        "source_prompt": "a photo of a large matte red ball on a wooden floor, white wall",
+        "target_prompts": "a photo of a large matte green cube on a stone floor, blue wall\n"
+        "a photo of a large matte black cone on a sandy floor, pink wall\n"
+        "a photo of a large matte white cylinder on a grassy floor, gray wall",
     },
     "Four empty latents": SMALL,
-    "Source prompt": {"text": SOURCE},
-    "Prompt": {"text": TARGET},
+    "Source prompt": {"text": ball.BEFORE},
+    "Prompt": {"text": ball.AFTER},
 }
-FOR_TWO_CORES = {"retrace_upscale_x4": {"Resize": {"width": 32, "height": 32}, "Sample": {"steps": 10}}}
+WHOLE = {"width": 256, "height": 256}
+OF_ITS_OWN = {
+    "retrace_inpaint_trajectory": {
+        "Photo": {"image": "painted ball.png"}, "Resize": WHOLE, "Resize the mask": WHOLE,
+    },
+    "retrace_upscale_x4": {"Resize": {"width": 32, "height": 32}, "Sample": {"steps": 10}},
+}  # fmt: skip
 CHECKPOINTS = {
     "retrace_inpaint_legacy": "tiny_sd15",
     "retrace_inpaint_trajectory": "tiny_sd15",
@@ -89,7 +75,7 @@ def run(inpainting_server, template_prompt, saved_pictures):
     def get(template: str):
         if template not in finished:
             checkpoint = {"Checkpoint": {"ckpt_name": f"{CHECKPOINTS[template]}.safetensors"}}
-            changes = {**FOR_THE_MINIATURE, **checkpoint, **FOR_TWO_CORES.get(template, {})}
+            changes = {**FOR_THE_MINIATURE, **checkpoint, **OF_ITS_OWN.get(template, {})}
             prompt = template_prompt(template, object_info)
             for content in prompt.values():
                 content["inputs"] |= changes.get(content["_meta"]["title"], {})
@@ -105,20 +91,15 @@ def run(inpainting_server, template_prompt, saved_pictures):
 def test_outside_of_the_mask_every_pixel_is_the_photos(run, template):
     pictures = run(template)
     source, result = pictures["Source"], pictures["Inpainted"]
-    box = np.asarray(painted())[..., 3] == 0
-    # The template grows the mask by four pixels.
-    rows, columns = np.nonzero(box)
-    allowed = np.zeros_like(box)
-    allowed[max(0, rows.min() - 5) : rows.max() + 6, max(0, columns.min() - 5) : columns.max() + 6] = True
+    whole = template == "retrace_inpaint_trajectory"
+    box = ball.around(ball.mask() if whole else ball.mask()[ball.PART])
+    allowed = ball.around(box, room=5)  # the template grows the mask by four pixels
     assert np.array_equal(result[~allowed], source[~allowed])
     assert np.abs(result[box].astype(int) - source[box]).mean() > 5
 
 
 def test_the_trajectory_template_paints_what_the_prompt_says(run):
-    from judge import judge
-
-    verdict = judge(run("retrace_inpaint_trajectory")["Inpainted"])
-    assert (verdict.color, verdict.background) == ("green", "purple")
+    assert ball.seen(run("retrace_inpaint_trajectory")["Inpainted"]) == ball.EDITED
 
 
 def test_depth_to_image_samples_a_depth_checkpoint(run):
@@ -140,7 +121,7 @@ def test_img2img_paints_the_prompt_over_the_photo(run):
 
 
 def test_four_prompts_and_four_poses_come_as_one_grid(run):
-    """What is tested is the batch, the rows and the cells: the miniature knows outlines of shapes, not poses."""
+    """What is tested is the batch, the rows and the cells: the miniature knows outlines of solids, not poses."""
     pictures = run("retrace_controlnet_grid")
     grid = pictures["Result"]
     assert grid.shape == (1028, 1028, 3)

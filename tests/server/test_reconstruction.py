@@ -2,22 +2,19 @@
 
 import os
 import re
-import shutil
 from pathlib import Path
 
+import ball
 import numpy as np
 import pytest
-from PIL import Image
 from retrace_pack.batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ROOT / "tests" / "tiny_sd"
+MINIATURES = ROOT / ".dev" / "miniatures"
+LOADER = ROOT / "tests" / "tiny_models" / "loader"
 STEPS = 10
 RESTART_STEPS = 5
-PROMPTS = {
-    "Source prompt": "a large white triangle on a purple background",
-    "Target prompt": "a large green triangle on a purple background",
-}
+PROMPTS = {"Source prompt": ball.BEFORE, "Target prompt": ball.AFTER}
 # Template -> the least PSNR of its reconstruction against the VAE's round trip, in dB, with 10 steps.
 FLOORS = {
     "retrace_null_text": 37.0,
@@ -29,15 +26,15 @@ FLOORS = {
 
 
 def miniature(prompt, steps=STEPS):
-    """A template's prompt with the shipped checkpoint, image and prompts, and with fewer steps."""
+    """A template's prompt on the photo and the miniature, with its words and fewer steps."""
     for node in prompt.values():
         inputs, title = node["inputs"], node["_meta"]["title"]
         if node["class_type"] == "CheckpointLoaderSimple":
             inputs["ckpt_name"] = "tiny_sd15.safetensors"
         if node["class_type"] == "LoadImage":
-            inputs["image"] = "demo.png"
+            inputs["image"] = "ball.png"
         if node["class_type"] == "ImageScale":
-            inputs.update(width=128, height=128)
+            inputs.update(width=256, height=256)
         if title in PROMPTS:
             inputs["text"] = PROMPTS[title]
         for name in ("steps", "start_step", "start_at_step"):
@@ -81,9 +78,8 @@ def test_a_template_gives_the_picture_back_under_guidance_and_edits_it(server, f
     assert psnr(result, by_title(prompt, "Reconstruction against the VAE round trip")) >= FLOORS[name]
     (source,), (edit,) = (server.images(result, by_title(prompt, title)) for title in ("Source", "Edit"))
     assert pixels(edit).shape == pixels(source).shape
-    inside = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
-    red, green, blue = pixels(edit)[inside].mean(axis=0)
-    assert green > red + 40 and green > blue + 20, "the white triangle is not green"
+    red, green, blue = pixels(edit)[ball.mask()].mean(axis=0)
+    assert blue > red + 30 and blue > green + 20, "the red ball is not blue"
 
 
 def test_the_held_source_is_the_round_trip_itself_and_the_one_let_go_is_not(finished, by_title):
@@ -178,8 +174,8 @@ def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(template_prompt
         # Without metadata a PNG holds its pixels and nothing of the graph that made it.
         return ComfyServer(
             Path(os.environ["COMFYUI_PATH"]),
-            custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
-            models={"checkpoints": TINY},
+            custom_nodes={"retrace": ROOT, "tiny_models": LOADER},
+            models={"checkpoints": MINIATURES},
             arguments=["--disable-metadata"],
             directory=tmp_path,
         )
@@ -188,7 +184,7 @@ def test_saved_embeddings_edit_to_the_same_bytes_after_a_restart(template_prompt
         return [server.images(result, f"{name} save") for name in ("stock", "own")]
 
     with comfyui() as server:
-        shutil.copy(TINY / "demo.png", server.base / "input")
+        ball.write(server.base / "input")
         template = miniature(template_prompt("retrace_null_text", server.get("/object_info")), RESTART_STEPS)
         ids = {content["_meta"]["title"]: node for node, content in template.items()}
         wanted = ("Checkpoint", "Photo", "Resize", "Source prompt", "Negative prompt", "Encode", "Invert")
