@@ -9,11 +9,10 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import batch_package  # noqa: F401  (for `batch`)
 import numpy as np
-from api_graph import EditablePrompt, fill_in, nodes
+from api_graph import EditablePrompt, fill_in, node, nodes
 from PIL import Image
 from still_life import PHOTOS
 from tiny_models.photos import mask
@@ -46,11 +45,6 @@ def add_truth(prompt: EditablePrompt, folder: Path, side: int) -> None:
         pictures = {"image_a": prompt[save]["inputs"]["images"], "image_b": ["truth decoded", 0]}
         title = f"{shown} against the truth"
         prompt[title] = node("RetraceCompareImages", title, **pictures, region="all", brightest_at=0.25)
-
-
-def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON)
-    """A node in API format."""
-    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
 
 
 def at_equal_success(server: ComfyServer, prompt: EditablePrompt, result: Result) -> tuple[Result, str]:

@@ -1,4 +1,4 @@
-"""A graph in API format: find its nodes by class and title, set their inputs, remove them."""
+"""A graph in API format: make nodes, find them by class and title, set their inputs, remove them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 EditablePrompt = dict[str, dict[str, Any]]
+
+
+def node(class_type: str, title: str, **inputs: Any) -> dict[str, Any]:  # noqa: ANN401  (JSON)
+    """A node in API format."""
+    return {"class_type": class_type, "inputs": inputs, "_meta": {"title": title}}
 
 
 def title(node: Mapping[str, Any]) -> str:
