@@ -11,11 +11,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from api_graph import node, nodes
+from api_graph import EditablePrompt, node, nodes
 from PIL import Image, ImageDraw
 from still_life import PHOTOS, photo
 from template_runs import SIDE, Run, make_server, missing_files, pictures, prompt_of, write_photo
-from tiny_models.photos import mask
 
 from batch.api import ComfyError
 from batch.server import ComfyServer
@@ -50,6 +49,10 @@ HINTED = {
     "cube and ball": "a photo of a large shiny green ball and a small spotted red cube on a wooden floor, white wall",
 }
 """The photos whose edges are hints, and what is drawn along them."""
+CANNY = {
+    "method": "canny", "method.low_threshold": 60, "method.high_threshold": 140, "method.aperture": 3, "method.l2_gradient": False,
+}  # fmt: skip
+"""The edges that the ControlNet was trained on."""
 
 
 def split(before: Image.Image, after: Image.Image, at: float, side: int) -> Image.Image:
@@ -61,22 +64,33 @@ def split(before: Image.Image, after: Image.Image, at: float, side: int) -> Imag
     return after
 
 
-def middle(name: str) -> float:
-    """The middle of the edited solid, across, from 0 to 1; that of the picture if the edit is about all of it."""
-    if PHOTOS[name].solid is None:
-        return 0.5
-    return float(np.nonzero(mask(name))[1].mean()) / SIDE
+def middle(before: Image.Image, after: Image.Image) -> float:
+    """The middle of what changed, across, from 0 to 1."""
+    first, second = (np.asarray(picture.resize((SIDE, SIDE))).astype(float) for picture in (before, after))
+    changed = np.square(first - second).sum(axis=(0, 2))
+    return float(np.average(np.arange(SIDE), weights=changed)) / SIDE if changed.any() else 0.5
 
 
 def edited(server: ComfyServer, run: Run) -> Image.Image:
     """The photo and what the template makes of it."""
-    number = run.template[0]
-    (after, *_) = pictures(server, prompt_of(server, run))[SHOWN.get(number, "Edit")]
-    return split(Image.fromarray(photo(run.photo, run.side)), after, middle(run.photo), THUMBNAIL)
+    before = Image.fromarray(photo(run.photo, run.side))
+    (after, *_) = pictures(server, prompt_of(server, run))[SHOWN.get(run.template[0], "Edit")]
+    return split(before, after, middle(before, after), THUMBNAIL)
 
 
 def hinted(server: ComfyServer) -> Image.Image:
-    """The edges of four photos in place of the poses, and the pictures that follow them."""
+    """A grid of edges and the pictures that follow them."""
+    shown = pictures(server, hinted_prompt(server))
+    cell = (THUMBNAIL - LINE) // 2
+    grid = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "white")
+    for index, pair in enumerate(zip(shown["Hints shown"], shown["Pictures shown"], strict=True)):
+        left, top = (index % 2 * (THUMBNAIL - cell), index // 2 * (THUMBNAIL - cell))
+        grid.paste(split(*pair, 0.5, cell), (left, top))
+    return grid
+
+
+def hinted_prompt(server: ComfyServer) -> EditablePrompt:
+    """The template with the edges of four photos in place of the poses."""
     first, *others = HINTED.values()
     settings = {
         "Four prompts": {"source_prompt": first, "target_prompts": "\n".join(others)},
@@ -87,30 +101,18 @@ def hinted(server: ComfyServer) -> Image.Image:
     prompt = prompt_of(server, Run(HINTS, next(iter(HINTED)), settings=settings))
     batch = None
     for name in HINTED:
-        file = write_photo(Run(HINTS, name), server.base / "input")
-        prompt[name] = node("LoadImage", name, image=file)
-        if batch is not None:
-            prompt[f"to {name}"] = node("ImageBatch", f"to {name}", image1=[batch, 0], image2=[name, 0])
-        batch = f"to {name}" if batch is not None else name
+        prompt[name] = node("LoadImage", name, image=write_photo(Run(HINTS, name), server.base / "input"))
+        if batch is None:
+            batch = name
+        else:
+            prompt[f"{batch}, {name}"] = node("ImageBatch", name, image1=[batch, 0], image2=[name, 0])
+            batch = f"{batch}, {name}"
     (poses,) = nodes(prompt, titled="Poses")
-    thresholds = {
-        "method.low_threshold": 60,
-        "method.high_threshold": 140,
-        "method.aperture": 3,
-        "method.l2_gradient": False,
-    }
-    prompt[poses] = node("RetracePreprocessor", "Hints", image=[batch, 0], method="canny", resolution=0, **thresholds)
-    for titled, shown in (("Hints", poses), ("Pictures", nodes(prompt, titled="Decode")[0])):
-        prompt[f"show {titled}"] = node("PreviewImage", titled + " shown", images=[shown, 0])
-    shown = pictures(server, prompt)
-    cell = (THUMBNAIL - LINE) // 2
-    grid = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "white")
-    for index, (name, hint, picture) in enumerate(
-        zip(HINTED, shown["Hints shown"], shown["Pictures shown"], strict=True)
-    ):
-        place = tuple((index // step % 2) * (THUMBNAIL - cell) for step in (1, 2))
-        grid.paste(split(hint, picture, middle(name), cell), place)
-    return grid
+    (decode,) = nodes(prompt, titled="Decode")
+    prompt[poses] = node("RetracePreprocessor", "Hints", image=[batch, 0], resolution=0, **CANNY)
+    prompt["hints"] = node("PreviewImage", "Hints shown", images=[poses, 0])
+    prompt["pictures"] = node("PreviewImage", "Pictures shown", images=[decode, 0])
+    return prompt
 
 
 def main() -> int:

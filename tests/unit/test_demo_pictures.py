@@ -10,7 +10,7 @@ from prompt_words import words_of
 from readme_pictures import SIDE, TEMPLATE, grid, moving, smallest, webp
 from template_runs import Run, missing_files, painted, stored
 from thumbnails import HINTED, HINTS, RUNS, middle, split
-from tiny_models.photos import PHOTOS, mask
+from tiny_models.photos import mask
 from tiny_models.world.captions import WORDS
 
 RED, BLUE = ((200, 0, 0), (0, 0, 200))
@@ -40,10 +40,11 @@ def test_before_is_left_of_the_line_and_after_right_of_it():
     assert [picture.getpixel((x, 50)) for x in (0, 22, 25, 28, 99)] == [RED, RED, (255, 255, 255), BLUE, BLUE]
 
 
-def test_the_line_goes_through_the_edited_solid():
-    for name, edit in PHOTOS.items():
-        if edit.kind not in ("floor", "wall", "style"):
-            assert mask(name)[:, round(middle(name) * 256)].any(), name
+def test_the_line_goes_through_what_changed():
+    changed = plain(RED)
+    changed.paste(BLUE, (300, 0, 400, 100))
+    assert middle(plain(RED), changed) == pytest.approx(350 / SIDE, abs=0.01)
+    assert middle(plain(RED), plain(RED)) == 0.5
 
 
 def test_what_is_painted_covers_the_solid_and_its_surroundings():
