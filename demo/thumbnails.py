@@ -15,6 +15,8 @@ from api_graph import EditablePrompt, node, nodes
 from PIL import Image, ImageDraw
 from still_life import PHOTOS, photo
 from template_runs import SIDE, Run, make_server, missing_files, pictures, prompt_of, write_photo
+from tiny_models.photos import mask
+from tiny_models.world.truth import object_mask
 
 from batch.api import ComfyError
 from batch.server import ComfyServer
@@ -64,18 +66,22 @@ def split(before: Image.Image, after: Image.Image, at: float, side: int) -> Imag
     return after
 
 
-def middle(before: Image.Image, after: Image.Image) -> float:
-    """The middle of what changed, across, from 0 to 1."""
-    first, second = (np.asarray(picture.resize((SIDE, SIDE))).astype(float) for picture in (before, after))
-    changed = np.square(first - second).sum(axis=(0, 2))
-    return float(np.average(np.arange(SIDE), weights=changed)) / SIDE if changed.any() else 0.5
+def middle(run: Run) -> float:
+    """The middle of the edited solid, across, from 0 to 1; that of the picture if the edit is about all of it."""
+    edit = PHOTOS[run.photo]
+    if run.after:
+        solid = object_mask(edit.source, 0)
+    elif edit.solid is not None:
+        solid = mask(run.photo)
+    else:
+        return 0.5
+    return float(np.nonzero(solid)[1].mean()) / len(solid)
 
 
 def edited(server: ComfyServer, run: Run) -> Image.Image:
     """The photo and what the template makes of it."""
-    before = Image.fromarray(photo(run.photo, run.side))
     (after, *_) = pictures(server, prompt_of(server, run))[SHOWN.get(run.template[0], "Edit")]
-    return split(before, after, middle(before, after), THUMBNAIL)
+    return split(Image.fromarray(photo(run.photo, run.side)), after, middle(run), THUMBNAIL)
 
 
 def hinted(server: ComfyServer) -> Image.Image:

@@ -10,8 +10,9 @@ from prompt_words import words_of
 from readme_pictures import SIDE, TEMPLATE, grid, moving, smallest, webp
 from template_runs import Run, missing_files, painted, stored
 from thumbnails import HINTED, HINTS, RUNS, middle, split
-from tiny_models.photos import mask
+from tiny_models.photos import PHOTOS, mask, photo
 from tiny_models.world.captions import WORDS
+from tiny_models.world.judge import judge
 
 RED, BLUE = ((200, 0, 0), (0, 0, 200))
 RUN = Run(TEMPLATE, "ball", side=SIDE)
@@ -40,11 +41,20 @@ def test_before_is_left_of_the_line_and_after_right_of_it():
     assert [picture.getpixel((x, 50)) for x in (0, 22, 25, 28, 99)] == [RED, RED, (255, 255, 255), BLUE, BLUE]
 
 
-def test_the_line_goes_through_what_changed():
-    changed = plain(RED)
-    changed.paste(BLUE, (300, 0, 400, 100))
-    assert middle(plain(RED), changed) == pytest.approx(350 / SIDE, abs=0.01)
-    assert middle(plain(RED), plain(RED)) == 0.5
+@pytest.mark.parametrize("run", RUNS.values(), ids=RUNS)
+def test_the_line_goes_through_the_edited_solid(run):
+    """Whose place the judge reads from the photo, in sixteenths."""
+    edit = PHOTOS[run.photo]
+    if edit.solid is None and not run.after:
+        assert middle(run) == 0.5
+        return
+    (solid,) = (each for each in judge(photo(run.photo)).solids if each.color == edited_color(run))
+    assert middle(run) == pytest.approx(solid.x, abs=1 / 16)
+
+
+def edited_color(run):
+    edit = PHOTOS[run.photo]
+    return edit.source.solids[0 if run.after else edit.solid].color
 
 
 def test_what_is_painted_covers_the_solid_and_its_surroundings():
