@@ -5,7 +5,7 @@
     python dev.py test     run the whole test suite; further arguments go to pytest
     python dev.py lint     ruff and pyright
     python dev.py bench    run all benchmarks on reduced sets, or the named ones
-    python dev.py pictures make the help pages' pictures, for all nodes or the named ones
+    python dev.py pictures make all pictures, or those of the named nodes, or `thumbnails` or `readme`
     python dev.py batch    many photos through one workflow, as scripts/batch.py
     python dev.py serve    start ComfyUI with this pack; further arguments go to ComfyUI
     python dev.py setup    only create the environment that the other commands need
@@ -241,8 +241,13 @@ def demo(version: str, arguments: Sequence[str]) -> int:
 
 
 def pictures(version: str, arguments: Sequence[str]) -> int:
-    """Make the help pages' pictures: each node's own output in a real ComfyUI."""
-    return run("python", ROOT / "demo" / "pictures.py", *arguments, comfyui=prepare(version, "runtime"))
+    """Make pictures in a real ComfyUI: the named nodes' for their help pages, the templates' thumbnails, the README's, or all."""
+    scripts = {"nodes": "pictures.py", "thumbnails": "thumbnails.py", "readme": "readme_pictures.py"}
+    jobs: Mapping[str, Sequence[str]] = dict.fromkeys(scripts, ())
+    if arguments:
+        jobs = {arguments[0]: arguments[1:]} if arguments[0] in scripts else {"nodes": arguments}
+    comfyui = prepare(version, "runtime")
+    return max([run("python", ROOT / "demo" / scripts[job], *names, comfyui=comfyui) for job, names in jobs.items()])
 
 
 def batch(version: str, arguments: Sequence[str]) -> int:

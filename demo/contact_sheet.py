@@ -67,7 +67,7 @@ def labelled_rows(pictures: Mapping[str, Image.Image]) -> Image.Image:
 
 
 def labelled_row(pictures: Mapping[str, Image.Image], width: int = 640, gap: int = 8) -> Image.Image:
-    """Images of equal height side by side, at most `width` wide in total; the miniature's are enlarged at most twice."""
+    """Images of equal height side by side, at most `width` wide in total; small ones are enlarged at most twice."""
     room = width - gap * (len(pictures) - 1)
     shapes = sum(picture.width / picture.height for picture in pictures.values())
     tallest = max(picture.height for picture in pictures.values())

@@ -1,7 +1,8 @@
 """Invert, reconstruct and edit an image in a real ComfyUI, and show the results.
 
-Without options: the shipped image and the shipped miniature model. With --checkpoint and --image: your own Stable
-Diffusion 1.x, 2.x or SDXL checkpoint and photo. The pictures are written to demo-output/ in the current folder.
+Without options: a still life and the shipped miniature model; img2img then changes the same still life, so that the two can be
+compared. With --checkpoint and --image: your own Stable Diffusion 1.x, 2.x or SDXL checkpoint and photo. The pictures are
+written to demo-output/ in the current folder.
 """
 
 from __future__ import annotations
@@ -11,28 +12,33 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import against_img2img
 import batch_package  # noqa: F401  (for `batch`)
+from api_graph import EditablePrompt, fill_in, nodes, remove_with_dependents, title
 from contact_sheet import Tile, contact_sheet
-from photo import native_side, save_fitted
+from photo import fitted_size, native_side, save_fitted
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 from progress import Progress
+from still_life import PHOTOS, write
 
 from batch.api import ComfyError, Prompt, Result
 from batch.server import ComfyServer
 from batch.stored_graph import filled_in
 
 ROOT = Path(__file__).resolve().parent.parent
-MINIATURE = ROOT / "tests" / "tiny_sd"
+MINIATURES = ROOT / ".dev" / "miniatures"
+LOADER = ROOT / "tests" / "tiny_models" / "loader"
 WORKFLOW = ROOT / "tests" / "server" / "prompts" / "edit.json"
 TEMPLATE = ROOT / "workflows" / "7 Invert, rebuild, edit.json"
-IMAGE_TITLES = ("Source", "Reconstruction", "Edit")
-
-EditablePrompt = dict[str, dict[str, Any]]
+IMAGE_TITLES = ("Source", "Reconstruction", "Edit", "Img2img")
+SIDE = 256
+"""What the miniature was trained on."""
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -60,26 +66,6 @@ def parse_arguments() -> argparse.Namespace:
     return options
 
 
-def title(node: Mapping[str, Any]) -> str:
-    """A node's name in the workflow."""
-    return node.get("_meta", {}).get("title") or node["class_type"]
-
-
-def nodes(prompt: Prompt, *, class_type: str | None = None, titled: str | None = None) -> list[str]:
-    """The ids of the nodes of this class or title."""
-    return [
-        node_id
-        for node_id, node in prompt.items()
-        if (class_type is None or node["class_type"] == class_type) and (titled is None or title(node) == titled)
-    ]
-
-
-def fill_in(prompt: EditablePrompt, node_ids: list[str], name: str, value: object) -> None:
-    """Set an input of the given nodes."""
-    for node_id in node_ids:
-        prompt[node_id]["inputs"][name] = value
-
-
 def edited_prompt(options: argparse.Namespace) -> EditablePrompt:
     """The workflow with the file names and texts of the command line."""
     prompt: EditablePrompt = json.loads(options.workflow.read_text(encoding="utf-8"))
@@ -98,8 +84,8 @@ def make_server(options: argparse.Namespace) -> ComfyServer:
     if options.checkpoint:
         models = {f"checkpoints/{options.checkpoint.name}": options.checkpoint}
     else:
-        custom_nodes["tiny_sd"] = MINIATURE
-        models = {"checkpoints": MINIATURE}
+        custom_nodes["tiny_models"] = LOADER
+        models = {"checkpoints": MINIATURES}
     return ComfyServer(Path(os.environ["COMFYUI_PATH"]), custom_nodes, models)
 
 
@@ -108,19 +94,30 @@ def place_images(prompt: EditablePrompt, options: argparse.Namespace, folder: Pa
 
     For a photo without a mask, the nodes that measure within a mask are removed.
     """
-    side = options.size or (native_side(options.checkpoint) if options.checkpoint else 128)
+    side = options.size or (native_side(options.checkpoint) if options.checkpoint else SIDE)
     shipped = options.image is None
+    if shipped:
+        side, _ = fitted_size(side, side, side)
+        loaded = {prompt[node_id]["inputs"]["image"] for node_id in nodes(prompt, class_type="LoadImage")}
+        write(folder, [name for name in PHOTOS if f"{name}.png" in loaded], side)
     for node_id in nodes(prompt, class_type="LoadImage"):
-        source = options.image or MINIATURE / prompt[node_id]["inputs"]["image"]
+        source = options.image or folder / prompt[node_id]["inputs"]["image"]
         width, height = place_image(prompt, node_id, source, folder, side)
         resize = nodes(prompt, class_type="ImageScaleToTotalPixels")
         fill_in(prompt, resize, "megapixels", width * height / 1024**2)
     for node_id in nodes(prompt, class_type="LoadImageMask"):
-        source = options.mask or (MINIATURE / prompt[node_id]["inputs"]["image"] if shipped else None)
+        source = options.mask or (folder / prompt[node_id]["inputs"]["image"] if shipped else None)
         if source is None:
             remove_with_dependents(prompt, node_id)
         else:
             place_image(prompt, node_id, source, folder, side)
+    if is_shipped_edit(options):
+        against_img2img.add_truth(prompt, folder, side)
+
+
+def is_shipped_edit(options: argparse.Namespace) -> bool:
+    """Whether it is known what the edit should show."""
+    return options.workflow == WORKFLOW and options.image is options.source is options.target is None
 
 
 def place_image(prompt: EditablePrompt, node_id: str, source: Path, folder: Path, side: int) -> tuple[int, int]:
@@ -128,20 +125,6 @@ def place_image(prompt: EditablePrompt, node_id: str, source: Path, folder: Path
     name = f"{node_id}-{source.stem}.png"
     fill_in(prompt, [node_id], "image", name)
     return save_fitted(source, folder / name, side)
-
-
-def remove_with_dependents(prompt: EditablePrompt, node_id: str) -> None:
-    """Remove a node from the workflow, along with every node that requires it."""
-    del prompt[node_id]
-    dependents = [other for other, node in prompt.items() if any(is_link(v, node_id) for v in node["inputs"].values())]
-    for dependent in dependents:
-        if dependent in prompt:
-            remove_with_dependents(prompt, dependent)
-
-
-def is_link(value: object, node_id: str) -> bool:
-    """Whether an input is connected to an output of this node."""
-    return isinstance(value, list) and len(value) == 2 and value[0] == node_id
 
 
 def texts(prompt: Prompt, result: Result) -> Iterator[tuple[str, str]]:
@@ -177,7 +160,7 @@ def carried(png: bytes) -> PngInfo:
 def write_pictures(prompt: Prompt, pictures: dict[str, bytes], folder: Path) -> None:
     """Write the pictures one by one and side by side, each with the graph embedded: dropping one onto ComfyUI opens it."""
     folder.mkdir(parents=True, exist_ok=True)
-    captions = {"Source": "Source prompt", "Edit": "Target prompt"}
+    captions = {"Source": "Source prompt", "Edit": "Target prompt", "Img2img": "Target prompt"}
     tiles = []
     for name, png in pictures.items():
         (folder / f"{name.lower()}.png").write_bytes(png)
@@ -202,14 +185,20 @@ def run(options: argparse.Namespace) -> None:
     with make_server(options) as server:
         device = server.get("/system_stats")["devices"][0]["name"]
         place_images(prompt, options, server.base / "input")
+        started = time.monotonic()
         with Progress({node_id: title(node) for node_id, node in prompt.items()}) as progress:
             workflow = workflow_of(prompt, options, server)
             result = server.run(prompt, progress, timeout=24 * 3600, workflow=workflow)
+        rows = []
+        if is_shipped_edit(options):
+            result, colors = against_img2img.at_equal_success(server, prompt, result)
+            rows.append((f"Color of the {against_img2img.NAME}", colors))
+        rows += [("seconds", f"{time.monotonic() - started:.1f}"), ("device", device)]
         pictures = collect(server, prompt, result)
     if not pictures:
         raise ComfyError(f"The workflow made none of the pictures {', '.join(IMAGE_TITLES)}.")
     write_pictures(prompt, pictures, options.output)
-    print_table([*texts(prompt, result), ("seconds", f"{result.seconds:.1f}"), ("device", device)])
+    print_table([*texts(prompt, result), *rows])
     print(f"pictures in {options.output.resolve()}")
 
 

@@ -1,4 +1,4 @@
-"""Run a ComfyUI with this pack and the miniature models, to click in, until Ctrl-C."""
+"""Run a ComfyUI with this pack, the miniature models and photos for them, to click in, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import batch_package  # noqa: F401  (for `batch`)
+from still_life import PHOTOS, write
 
 from batch.api import ComfyError
 from batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
+BASE = ROOT / ".dev" / "serve"
 
 
 def main() -> int:
@@ -23,16 +25,19 @@ def main() -> int:
     options, arguments = parser.parse_known_args()
     server = ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
-        custom_nodes={"retrace": ROOT, "tiny_sd": ROOT / "tests" / "tiny_sd"},
-        models={"checkpoints": ROOT / "tests" / "tiny_sd"},
+        custom_nodes={"retrace": ROOT, "tiny_models": ROOT / "tests" / "tiny_models" / "loader"},
+        models={"checkpoints": ROOT / ".dev" / "miniatures"},
         arguments=arguments,
         port=options.port,
-        directory=ROOT / ".dev" / "serve",
+        directory=BASE,
         show_log=True,
     )
+    write(BASE / "input")
     try:
         with contextlib.suppress(KeyboardInterrupt), server:
+            photos = "\n".join(f"  {name}.png: {edit.before}" for name, edit in PHOTOS.items())
             print(f"\nRetrace is served at {server.url} ; Ctrl-C ends it.\n", flush=True)
+            print(f"Photos in its input folder, for the checkpoint tiny_sd15.safetensors:\n{photos}\n", flush=True)
             server.process.wait()
     except ComfyError as error:
         print(error, file=sys.stderr)

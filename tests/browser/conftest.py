@@ -3,16 +3,17 @@
 import json
 import os
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 from browser import NoBrowserError, find_browser
 from playwright.sync_api import sync_playwright
 from retrace_pack.batch.server import ComfyServer
+from tiny_models import photos
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TINY = ROOT / "tests" / "tiny_sd"
+MINIATURE = ROOT / ".dev" / "miniatures" / "tiny_sd15.safetensors"
+LOADER = ROOT / "tests" / "tiny_models" / "loader"
 TEMPLATES = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "workflows").glob("*.json")}
 NOTEBOOK = "7 Invert, rebuild, edit"
 SCREENSHOTS = ROOT / ".dev" / "screenshots"
@@ -57,17 +58,18 @@ def chromium(request):
 def server(chromium):
     nodes = [node for template in TEMPLATES.values() for node in template["nodes"]]
     named = [model for node in nodes for model in node["properties"].get("models", [])]
-    models = {f"{model['directory']}/{model['name']}": TINY / "tiny_sd15.safetensors" for model in named}
+    models = {f"{model['directory']}/{model['name']}": MINIATURE for model in named}
     running = ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
-        custom_nodes={"retrace": ROOT, "tiny_sd": TINY},
+        custom_nodes={"retrace": ROOT, "tiny_models": LOADER},
         models=models,
         arguments=("--preview-method", "latent2rgb"),
         start_timeout=PATIENCE / 1000,
     )
     running.start()
     running.request("/settings", SETTINGS)
-    shutil.copy(TINY / "demo.png", running.base / "input" / "example.png")
+    photos.write(running.base / "input", ["ball"])
+    (running.base / "input" / "ball.png").rename(running.base / "input" / "example.png")
     yield running
     running.stop()
 
@@ -214,7 +216,7 @@ def template(request):
 
 @pytest.fixture
 def small_edit(set_value):
-    """The notebook path on the miniature's own size, in few steps."""
+    """The notebook path on a small picture, in few steps."""
     edit = json.loads(json.dumps(TEMPLATES[NOTEBOOK]))
     titled = {node["title"]: node for node in edit["nodes"]}
     set_value(titled["Resize"], megapixels=(128 / 1024) ** 2)

@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from tiny_models import photos
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "web" / "docs"
@@ -206,19 +207,18 @@ def test_the_picture_of_the_readme_opens_its_workflow_when_dropped(frontend):
             app.graph.clear()
             const bytes = Uint8Array.from(atob(content), character => character.charCodeAt(0))
             const dataTransfer = new DataTransfer()
-            dataTransfer.items.add(new File([bytes], 'edit.png', {type: 'image/png'}))
+            dataTransfer.items.add(new File([bytes], 'edit.webp', {type: 'image/webp'}))
             app.canvas.canvas.dispatchEvent(new DragEvent('drop', {dataTransfer, bubbles: true, cancelable: true}))
         }""",
-        base64.b64encode((ROOT / "docs" / "edit.png").read_bytes()).decode(),
+        base64.b64encode((ROOT / "docs" / "edit.webp").read_bytes()).decode(),
     )
-    frontend.wait_for_node("The state at the start step")
-    template = json.loads((ROOT / "workflows" / f"{NOTEBOOK}.json").read_text(encoding="utf-8"))
+    frontend.wait_for_node("Edit Image")
+    template = json.loads((ROOT / "workflows" / "1 Edit a photo.json").read_text(encoding="utf-8"))
     opened = frontend.page.evaluate("() => app.graph.nodes.map(node => [String(node.id), node.type])")
     assert sorted(opened) == sorted([str(node["id"]), node["type"]] for node in template["nodes"])
-    tested = json.loads((ROOT / "tests" / "server" / "prompts" / "edit.json").read_text(encoding="utf-8"))
-    for node, each in frontend.prompt().items():
-        if each["class_type"] != "LoadImage":  # the demo gives its picture a name of its own
-            assert each == tested[node]
+    (edit,) = (node["inputs"] for node in frontend.prompt().values() if node["class_type"] == "RetraceEditImage")
+    shown = photos.PHOTOS["ball"]
+    assert (edit["before"], edit["after"]) == (shown.before, shown.after)
 
 
 def open_help(frontend) -> None:
