@@ -1,4 +1,4 @@
-"""The cases of `same_bytes`: every stored workflow on the miniature, and every node with each method and variant."""
+"""The cases of `same_bytes`: every stored workflow of ours on the miniatures, and every node with each method and variant."""
 
 from __future__ import annotations
 
@@ -8,19 +8,17 @@ from typing import Any
 
 from _graphs import Graphs, Prompt
 from _host import ROOT
+from tiny_models.photos import PHOTOS
 
-STEPS = 10
+STEPS, SIDE = 10, 128
 FLUX = "9 Invert and edit, Flux"
-WORDS = {
-    "Source prompt": "a large white triangle on a purple background",
-    "Target prompt": "a large green triangle on a purple background",
-    "Prompt": "a large green circle on a purple background",
-}
-SOURCE, TARGET = WORDS["Source prompt"], WORDS["Target prompt"]
+SOURCE, TARGET = PHOTOS["ball"].before, PHOTOS["ball"].after
+"""A red ball, which becomes blue."""
+TARGETS = f"{TARGET}\n{SOURCE.replace('red ball', 'yellow cone')}"
+WORDS = {"Source prompt": SOURCE, "Target prompt": TARGET, "Prompt": TARGET.replace("ball", "cube")}
 CHECKPOINTS = {
     "retrace_inpaint_checkpoint": "tiny_inpainting",
     "retrace_depth_to_image": "tiny_depth",
-    "retrace_upscale_x4": "tiny_x4",
 }
 
 
@@ -28,28 +26,24 @@ def miniature(name: str, prompt: Prompt) -> Prompt:
     """A stored workflow's prompt adapted to the miniature: its checkpoint, image and prompts, and a fifth of the steps."""
     for node in prompt.values():
         inputs, title = node["inputs"], node["_meta"]["title"]
-        size = 32 if name == "retrace_upscale_x4" else 128
         inputs |= {
             "CheckpointLoaderSimple": {"ckpt_name": f"{CHECKPOINTS.get(name, 'tiny_sd15')}.safetensors"},
             "ControlNetLoader": {"control_net_name": "tiny_controlnet.safetensors"},
             "LoadImage": {"image": "photo.png"},
             "LoadImageMask": {"image": "photo.png"},
-            "ImageScale": {"width": size, "height": size},
-            "ImageScaleToTotalPixels": {"megapixels": (size / 1024) ** 2},
-            "EmptyLatentImage": {"width": 128, "height": 128},
+            "ImageScale": {"width": SIDE, "height": SIDE},
+            "ImageScaleToTotalPixels": {"megapixels": (SIDE / 1024) ** 2},
+            "EmptyLatentImage": {"width": SIDE, "height": SIDE},
         }.get(node["class_type"], {})
         if title in WORDS:
             inputs["value" if "value" in inputs else "text"] = WORDS[title]
         if node["class_type"] == "RetracePromptToPrompt":
             if not isinstance(inputs["source_prompt"], list):
-                inputs |= {
-                    "source_prompt": SOURCE,
-                    "target_prompts": f"{TARGET}\na large black star on a purple background",
-                }
+                inputs |= {"source_prompt": SOURCE, "target_prompts": TARGETS}
             if inputs["blend_words"]:
-                inputs |= {"blend_words": "triangle"}
+                inputs |= {"blend_words": "ball"}
         if node["class_type"] == "RetraceAttentionMask":
-            inputs |= {"method.words": "triangle"}
+            inputs |= {"method.words": "ball"}
         for step in ("steps", "start_step", "start_at_step"):
             if isinstance(inputs.get(step), int) and node["class_type"] != "RetraceMasaCtrl":
                 inputs[step] = inputs[step] // 5
@@ -59,11 +53,14 @@ def miniature(name: str, prompt: Prompt) -> Prompt:
 
 
 def stored_workflows(graphs: Graphs) -> Iterator[tuple[str, Prompt]]:
-    """Every template for Stable Diffusion, those of earlier versions among them."""
+    """Every template for Stable Diffusion with a node of ours, those of earlier versions among them."""
     saved = (ROOT / "tests" / "saved_workflows").glob("*/*.json")
     for path in (*sorted((ROOT / "workflows").glob("*.json")), *sorted(saved)):
-        if path.name != "nodes.json" and path.stem != FLUX:
-            yield path.stem, miniature(path.stem, graphs.stored(path))
+        if path.name == "nodes.json" or path.stem == FLUX:
+            continue
+        prompt = graphs.stored(path)
+        if any(content["class_type"].startswith("Retrace") for content in prompt.values()):
+            yield path.stem, miniature(path.stem, prompt)
 
 
 def node(kind: str, **inputs: object) -> dict[str, Any]:
@@ -284,14 +281,14 @@ def edits() -> Added:
     for name, changes in {
         "auto 0": {},
         "refine": {"mode": "refine", "target_prompts": f"{TARGET} at night"},
-        "replace, reweighted": {"mode": "replace", "reweight": "green: 2.0"},
-        "blend": {"blend_words": "triangle"},
+        "replace, reweighted": {"mode": "replace", "reweight": "blue: 2.0"},
+        "blend": {"blend_words": "ball"},
         "subtract, words, full": {
-            "subtract_words": "triangle", "cross_replace_words": "green: 0.4", "self_replace_layers": "full",
+            "subtract_words": "ball", "cross_replace_words": "blue: 0.4", "self_replace_layers": "full",
             "blend_layers": "half",
         },
-        "two targets": {"target_prompts": f"{TARGET}\na large black star on a purple background"},
-        "blend mask": {"blend_words": "triangle", "blend_mask": link("photo", 1)},
+        "two targets": {"target_prompts": TARGETS},
+        "blend mask": {"blend_words": "ball", "blend_mask": link("photo", 1)},
     }.items():  # fmt: skip
         yield (
             f"Prompt to Prompt {name}",
@@ -320,7 +317,7 @@ def edits() -> Added:
     }.items():
         yield f"Edit Sample {name}", {"edit": node("RetraceEditSample", **{**EDIT, **changes})}
     for method in (
-        {"method": "words", "method.words": "triangle"},
+        {"method": "words", "method.words": "ball"},
         {"method": "difference", "method.target_prompt": TARGET},
     ):
         for threshold in ("otsu", "value"):

@@ -20,12 +20,12 @@ Digests = dict[str, str]
 
 
 class Graphs:
-    """ComfyUI's nodes and this pack's, with separate folders that contain the miniature checkpoints."""
+    """ComfyUI's nodes and this pack's, with separate folders that contain the given model files."""
 
     def __init__(self, pack: ModuleType, folder: Path, models: Mapping[str, Path]) -> None:
         import folder_paths
-        import layouts
         import server
+        from tiny_models.loader import layouts
 
         import nodes
 

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: the pack and ComfyUI in this process, the miniature checkpoints, held-out scenes."""
+"""Shared by the benchmarks: the pack and ComfyUI in this process, where the miniatures are, and what a figure was measured with."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "tiny_sd"
-CHECKPOINTS = ("tiny_sd15", "tiny_sd2_v")
+PARTS = ROOT / "tests" / "tiny_models" / "weights"
+JOINED = ROOT / ".dev" / "miniatures"
+"""The checkpoints that dev.py joins from the parts."""
+LOADER = ROOT / "tests" / "tiny_models" / "loader"
+"""The pack that registers the miniatures' layouts."""
+
+# tests/ for tiny_models, and for node_call, which calls a node by keyword.
+sys.path.insert(0, str(ROOT / "tests"))
 
 
 def prepare() -> ModuleType:
     """Import ComfyUI (`COMFYUI_PATH`, on the CPU if there is no GPU) and the pack as `retrace_pack`; returns the pack."""
-    # tests/ for node_call, which calls a node by keyword.
-    for folder in (os.environ["COMFYUI_PATH"], str(TINY), str(ROOT / "tests")):
-        sys.path.insert(0, folder)
+    sys.path.insert(0, os.environ["COMFYUI_PATH"])
     from comfy.cli_args import args
 
     args.cpu = not torch.cuda.is_available()
@@ -36,25 +38,6 @@ def prepare() -> ModuleType:
     sys.modules["retrace_pack"] = pack
     spec.loader.exec_module(pack)
     return pack
-
-
-def load_tiny(name: str) -> tuple[Any, Any, Any]:
-    """(MODEL, CLIP, VAE) of a miniature checkpoint, from the stock loader."""
-    import comfy.sd
-    import layouts
-
-    layouts.register()
-    return comfy.sd.load_checkpoint_guess_config(str(TINY / f"{name}.safetensors"))[:3]
-
-
-def held_out_scenes(count: int, seed: int) -> tuple[list[Any], Tensor]:
-    """Scenes whose captions were held out of the training, and their pictures as an IMAGE [B, 128, 128, 3]."""
-    import scenes
-
-    rng = np.random.default_rng(seed)
-    chosen = [scenes.random_scene(rng, held_out=True) for _ in range(count)]
-    pictures = np.stack([scenes.render(scene) for scene in chosen])
-    return chosen, torch.from_numpy(pictures).float() / 255
 
 
 def encode_texts(clip: Any, texts: list[str]) -> list[list[Any]]:  # noqa: ANN401

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from _host import encode_texts
+from _still_lifes import Case as Edit
 from torch import Tensor
 
 STEPS, CFG = 50, 7.5
@@ -15,12 +16,12 @@ STEPS, CFG = 50, 7.5
 
 @dataclass(frozen=True)
 class Case:
-    """A loaded checkpoint and the scenes to reconstruct."""
+    """A loaded checkpoint and the photos to reconstruct, each with an edit."""
 
     model: Any
     clip: Any
     vae: Any
-    scenes: list[Any]
+    edits: list[Edit]
     pictures: Tensor
     samples: Tensor
     cfg: float = CFG
@@ -30,14 +31,14 @@ class Case:
 
     @property
     def source(self) -> list[list[Any]]:
-        return self.prompts([scene.caption for scene in self.scenes])
+        return self.prompts([case.edit.before for case in self.edits])
 
     @property
     def empty(self) -> list[list[Any]]:
-        return self.prompts([""] * len(self.scenes))
+        return self.prompts([""] * len(self.edits))
 
     def part(self, chosen: slice) -> Case:
-        return replace(self, scenes=self.scenes[chosen], pictures=self.pictures[chosen], samples=self.samples[chosen])
+        return replace(self, edits=self.edits[chosen], pictures=self.pictures[chosen], samples=self.samples[chosen])
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,14 @@
-"""Results that took hours, one line each in benchmarks/results/, not measured again while the checkpoint stays the same."""
+"""Results that took hours, one line each in benchmarks/results/, not measured again while the weights stay the same."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from _host import TINY
-
 FOLDER = Path(__file__).resolve().parent / "results"
-
-
-def digest(checkpoint: str) -> str:
-    """The first digits of the SHA-256 of a miniature checkpoint."""
-    return hashlib.sha256((TINY / f"{checkpoint}.safetensors").read_bytes()).hexdigest()[:12]
 
 
 def read(name: str) -> Iterator[dict[str, Any]]:
@@ -28,6 +20,7 @@ def read(name: str) -> Iterator[dict[str, Any]]:
 def append(name: str, record: Any) -> None:  # noqa: ANN401
     """Append a dataclass of results, rounded to five digits."""
     line = json.dumps({key: _rounded(value) for key, value in asdict(record).items()})
+    FOLDER.mkdir(exist_ok=True)
     with (FOLDER / f"{name}.jsonl").open("a", encoding="utf-8") as file:
         file.write(f"{line}\n")
 

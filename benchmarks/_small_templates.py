@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from _every_node import SOURCE, TARGET, miniature
+from _every_node import SIDE, SOURCE, TARGET, miniature
 from _graphs import Prompt
-from _host import ROOT, TINY
+from _host import JOINED, LOADER, PARTS, ROOT
 
 sys.path.insert(0, str(ROOT / "demo"))
 import batch_package  # noqa: F401  (makes batch/ importable)
@@ -25,7 +25,7 @@ FLUX = {
     "text_encoders/t5xxl_fp16.safetensors": "tiny_text.safetensors",
     "vae/ae.safetensors": "tiny_vae16.safetensors",
 }
-PACKS = {"retrace": ROOT, "tiny_sd": TINY, "tiny_models": TINY.parent / "tiny_models" / "loader"}
+PACKS = {"retrace": ROOT, "tiny_models": LOADER}
 
 
 def model_files(folder: Path) -> dict[str, Path]:
@@ -33,8 +33,8 @@ def model_files(folder: Path) -> dict[str, Path]:
     from random_flux import write_random_flux
 
     write_random_flux(folder, gain=30.0)
-    checkpoints = {f"checkpoints/{path.name}": path for path in TINY.glob("tiny_sd*.safetensors")}
-    hints = {"controlnet/tiny_controlnet.safetensors": TINY / "tiny_controlnet.safetensors"}
+    checkpoints = {f"checkpoints/{path.name}": path for path in JOINED.glob("tiny_sd*.safetensors")}
+    hints = {"controlnet/tiny_controlnet.safetensors": PARTS / "tiny_controlnet.safetensors"}
     return checkpoints | hints | {place: folder / name for place, name in FLUX.items()}
 
 
@@ -56,7 +56,7 @@ def _small(path: Path, object_info: Mapping[str, Any], checkpoint: str | None = 
         if node["class_type"] == "CheckpointLoaderSimple" and checkpoint is not None:
             inputs["ckpt_name"] = checkpoint
         if node["class_type"] == "RetraceEditImage":
-            inputs |= {"before": SOURCE, "after": TARGET, "working_size": 128}
+            inputs |= {"before": SOURCE, "after": TARGET, "working_size": SIDE}
         for step in ("steps", "start_step", "start_at_step"):
             if isinstance(inputs.get(step), int) and node["class_type"] != "RetraceMasaCtrl":
                 inputs[step] = -(-inputs[step] // 2)

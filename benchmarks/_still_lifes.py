@@ -1,7 +1,8 @@
-"""The edits of the editing benchmark: a still life before and after one change, with everything that is known about both."""
+"""The still lifes of the benchmarks: edits with everything that is known of both sides, and photographs to rebuild."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -70,18 +71,28 @@ class Case:
         return torch.from_numpy(cv2.dilate(box, brush))[None].float()
 
 
-def cases(kind: str, chosen: str, count: int | None = None) -> list[Case]:
-    """The first edits of a kind in one of `SETS`."""
+def cases(
+    kind: str, chosen: str, count: int | None = None, also: Callable[[Edit], Edit] = lambda edit: edit
+) -> list[Case]:
+    """The first edits of a kind in one of `SETS`; `also` changes more in them."""
     from tiny_models.world.edits import random_edit
     from tiny_models.world.truth import truth_of
 
     conditions = SETS[chosen]
     found = []
     for number in range(COUNTS[kind] if count is None else count):
-        edit = random_edit(kind, conditions.first_seed + number)
+        edit = also(random_edit(kind, conditions.first_seed + number))
         edit = replace(edit, source=_lit(edit.source, conditions), target=_lit(edit.target, conditions))
         found.append(Case(edit, truth_of(edit, grain=conditions.grain)))
     return found
+
+
+def held_out(count: int, seed: int) -> tuple[list[str], Tensor]:
+    """Captions of one object whose words were held out of the training, and their photographs, IMAGE [B, 256, 256, 3]."""
+    from tiny_models.dataset import held_out_example
+
+    examples = [held_out_example(seed)(index) for index in range(count)]
+    return [caption for _, caption in examples], torch.cat([as_image(picture) for picture, _ in examples])
 
 
 def as_image(picture: np.ndarray) -> Tensor:

@@ -41,13 +41,12 @@ REDUCED: Mapping[str, Sequence[str]] = {
 }
 """Name -> options of the reduced run, in the order of the report."""
 APART: Mapping[str, str] = {
-    "editing": "is about the flat shapes of the older miniature",
+    "editing": "takes hours",
     "mutations": "takes hours, and is about the tests",
     "piebench": "needs the data set and its networks",
-    "quality": "is about the miniature",
+    "quality": "is about the miniatures",
     "same_bytes": "compares with an earlier recording",
-    "still_life_editing": "takes hours, and its miniature is not trained to the end",
-    "strength": "takes hours, and its miniature is not trained to the end",
+    "strength": "takes hours",
     "versions": "needs other versions of ComfyUI",
 }
 """Name -> why a benchmark is run by itself."""

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from _host import ROOT, environment, prepare
+from _host import PARTS, environment, prepare
+from _still_lifes import held_out
 from torch import Tensor
 
-STORED = ROOT / "tests" / "tiny_models" / "weights"
 RF_GAMMA, RF_ETA, RF_CONTROLLED = 0.5, 0.9, 0.25
 """RF-Inversion's controllers (Rout et al. 2024, arXiv 2410.10792), and the fraction of the steps that eta acts on."""
 MOST = 150.0
@@ -188,13 +188,11 @@ def load(parts: Path, name: str) -> tuple[Any, Any, Any]:
 def measure(parts: Path, name: str, scenes: int, steps: int) -> Iterator[str]:
     """The rows of the table."""
     from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
-    from tiny_models.dataset import held_out_example
 
     model, clip, vae = load(parts, name)
-    examples = [held_out_example(seed=3)(index) for index in range(scenes)]
-    pictures = torch.stack([torch.from_numpy(picture).float() / 255 for picture, _ in examples])
+    captions, pictures = held_out(scenes, seed=3)
     samples = vae.encode(pictures)
-    prompts = encoded(clip, [caption for _, caption in examples]), encoded(clip, [""] * scenes)
+    prompts = encoded(clip, captions), encoded(clip, [""] * scenes)
     trip = vae.decode(samples)
     for words, method in methods():
         calls = Calls(model)
@@ -222,8 +220,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, torch.inference_mode():
         from tiny_models import stored
 
-        parts, name = options.parts or STORED, options.checkpoint
-        random = options.random or (options.parts is None and name not in stored.complete(STORED))
+        parts, name = options.parts or PARTS, options.checkpoint
+        random = options.random or (options.parts is None and name not in stored.complete(PARTS))
         if random:
             from random_flux import write_random_flux
 

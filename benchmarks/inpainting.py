@@ -1,9 +1,9 @@
-"""Inpainting on held-out scenes: how visible the seam is and how often the object is right, compared with stock nodes.
+"""Inpainting of still lifes: how visible the seam is and how often the object is right, compared with stock nodes.
 
-    python dev.py bench inpainting [--scenes 100] [--steps 50] [--margin 24]
+    python dev.py bench inpainting [--set report] [--scenes 100] [--steps 50] [--margin 24]
 
-Each scene's object is replaced, inside a box around it that is aligned with the latent's grid, by an object of another color
-and shape. The stock nodes are SetLatentNoiseMask, euler on ddim_uniform, and ImageCompositeMasked; ours are Latent Blend
+A solid is replaced by one of another color and shape, inside a box around it and its shadow that is aligned with the latent's
+grid. The stock nodes are SetLatentNoiseMask, euler on ddim_uniform, and ImageCompositeMasked; ours are Latent Blend
 Sample (matched, trajectory, and trajectory with inherit_noise: "inherited") and Pixel Composite. "unrestricted" samples the
 same prompts from the same noise without any picture. All are measured in one run.
 """
@@ -11,13 +11,18 @@ same prompts from the same noise without any picture. All are measured in one ru
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from _host import encode_texts, environment, held_out_scenes, load_tiny, prepare
+from _host import encode_texts, environment, prepare
+from _miniatures import CHECKPOINTS, Miniature, load
+from _still_lifes import SETS, Case, cases, shown
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tiny_models.world.edits import Edit
 
 CFG, SEED, BATCH, FEATHER = 7.5, 1, 10, 4
 LATENT_PIXEL = 8
@@ -26,39 +31,38 @@ METHODS = ("core", "matched", "trajectory", "inherited", "unrestricted")
 
 @dataclass(frozen=True)
 class Task:
-    """A picture [1, 128, 128, 3], the box to repaint [1, 128, 128], and the object that should appear there."""
+    """An edit, and the box to repaint, MASK [1, 256, 256]."""
 
-    picture: Tensor
+    case: Case
     mask: Tensor
-    source: Any
-    target: Any
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", choices=SETS, default="report", dest="chosen")
     parser.add_argument("--scenes", type=int, default=100)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument(
         "--margin",
         type=int,
         default=24,
-        help="width of the box around the object in pixels (24 are three latent pixels)",
+        help="pixels from the solid and its shadow to the box (24 are three latent pixels)",
     )
-    parser.add_argument("--checkpoint", default="tiny_sd15")
+    parser.add_argument("--checkpoint", choices=CHECKPOINTS, default=CHECKPOINTS[0])
     options = parser.parse_args()
     prepare()
-    tiny = load_tiny(options.checkpoint)
-    tasks = make_tasks(options.scenes, options.margin)
+    miniature = load(options.checkpoint)
+    tasks = make_tasks(options.chosen, options.scenes, options.margin)
     jumps: dict[str, list[float]] = {method: [] for method in METHODS}
     right: dict[str, list[tuple[bool, bool]]] = {method: [] for method in METHODS}
     changed: dict[str, float] = dict.fromkeys(METHODS, 0.0)
-    print(f"{options.steps} steps, cfg {CFG}, boxes {options.margin} pixels around the objects; {environment()}")
+    print(f"{options.steps} steps, cfg {CFG}, boxes {options.margin} pixels around solid and shadow; {environment()}")
     with torch.inference_mode():
         for start in range(0, len(tasks), BATCH):
             batch = tasks[start : start + BATCH]
-            for method, images in inpaint(tiny, batch, options.steps, SEED + start).items():
+            for method, images in inpaint(miniature, batch, options.steps, SEED + start).items():
                 measure(method, images, batch, jumps, right, changed)
-            print(f"\n{start + len(batch)} of {len(tasks)} scenes\n\n{table(jumps, right, changed)}", flush=True)
+            print(f"\n{start + len(batch)} of {len(tasks)} photos\n\n{table(jumps, right, changed)}", flush=True)
 
 
 def table(jumps: dict[str, list[float]], right: dict[str, list[tuple[bool, bool]]], changed: dict[str, float]) -> str:
@@ -73,32 +77,37 @@ def table(jumps: dict[str, list[float]], right: dict[str, list[tuple[bool, bool]
     return "\n".join(rows)
 
 
-def make_tasks(count: int, margin: int) -> list[Task]:
-    import scenes
-
-    chosen, pictures = held_out_scenes(count, SEED)
-    rng = np.random.default_rng(SEED)
+def make_tasks(chosen: str, count: int, margin: int) -> list[Task]:
+    """The color edits of a set, with another shape as well."""
     tasks = []
-    for scene, picture in zip(chosen, pictures, strict=True):
-        item = scene.objects[0]
-        colors = [name for name in scenes.PALETTE if name not in (item.color, scene.background)]
-        shapes = [name for name in scenes.SHAPES if name != item.shape]
-        target = scene.with_object(color=str(rng.choice(colors)), shape=str(rng.choice(shapes)))
-        reach = item.radius + margin
-        (left, right), (top, bottom) = (
-            (
-                max(0, int((middle - reach) // LATENT_PIXEL) * LATENT_PIXEL),
-                min(scenes.IMAGE_SIZE, int(-(-(middle + reach) // LATENT_PIXEL)) * LATENT_PIXEL),
+    for case in cases("color", chosen, count, with_other_shape):
+        inside = case.truth.objects | case.truth.shadows
+        mask = torch.zeros(1, *inside.shape)
+        spans = []
+        for axis in (1, 0):
+            places = np.flatnonzero(inside.any(axis))
+            first, last = int(places[0]) - margin, int(places[-1]) + margin
+            spans.append(
+                slice(max(0, first // LATENT_PIXEL * LATENT_PIXEL), -(-(last + 1) // LATENT_PIXEL) * LATENT_PIXEL)
             )
-            for middle in (item.x, item.y)
-        )
-        mask = torch.zeros(1, scenes.IMAGE_SIZE, scenes.IMAGE_SIZE)
-        mask[:, top:bottom, left:right] = 1
-        tasks.append(Task(picture[None], mask, scene, target))
+        mask[:, spans[0], spans[1]] = 1
+        tasks.append(Task(case, mask))
     return tasks
 
 
-def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int) -> dict[str, Tensor]:
+def with_other_shape(edit: Edit) -> Edit:
+    """The solid of the target in the next shape of the vocabulary, turned so that it can be told."""
+    from tiny_models.world.scene import SHAPES, TURNS
+
+    number = edit.solid or 0
+    solid = edit.target.solids[number]
+    shape = SHAPES[(SHAPES.index(solid.shape) + 1) % len(SHAPES)]
+    low, high = TURNS.get(shape, (solid.turn, solid.turn))
+    turn = solid.turn if low <= solid.turn <= high else (low + high) / 2
+    return replace(edit, target=edit.target.with_solid(number, shape=shape, turn=turn))
+
+
+def inpaint(miniature: Miniature, batch: list[Task], steps: int, seed: int) -> dict[str, Tensor]:
     """Method -> IMAGE of the batch."""
     import comfy.sample
     import comfy.samplers
@@ -108,10 +117,10 @@ def inpaint(tiny: tuple[Any, Any, Any], batch: list[Task], steps: int, seed: int
     from retrace_pack.nodes.inversion import RetraceDDIMInvert  # pyright: ignore
     from retrace_pack.nodes.pixel_composite import RetracePixelComposite  # pyright: ignore
 
-    model, clip, vae = tiny
-    pictures, masks = torch.cat([task.picture for task in batch]), torch.cat([task.mask for task in batch])
-    positive = encode_texts(clip, [task.target.caption for task in batch])
-    source = encode_texts(clip, [task.source.caption for task in batch])
+    model, clip, vae = miniature.model, miniature.clip, miniature.vae
+    pictures, masks = torch.cat([task.case.photo for task in batch]), torch.cat([task.mask for task in batch])
+    positive = encode_texts(clip, [task.case.edit.after for task in batch])
+    source = encode_texts(clip, [task.case.edit.before for task in batch])
     negative = encode_texts(clip, [""] * len(batch))
     latent = {"samples": vae.encode(pictures)}
     noise = comfy.sample.prepare_noise(latent["samples"], seed)
@@ -168,15 +177,14 @@ def measure(
     right: dict[str, list[tuple[bool, bool]]],
     changed: dict[str, float],
 ) -> None:
-    from judge import judge
     from retrace_pack.measuring.seam import seam_jump  # pyright: ignore
 
-    masks, pictures = torch.cat([task.mask for task in batch]), torch.cat([task.picture for task in batch])
+    masks, pictures = torch.cat([task.mask for task in batch]), torch.cat([task.case.photo for task in batch])
     jumps[method].extend(seam_jump(images, masks).tolist())
     changed[method] = max(changed[method], float(((images - pictures).abs() * (masks == 0)[..., None]).max()))
-    for image, task in zip(images, batch, strict=True):
-        verdict, wanted = judge((image * 255).round().clamp(0, 255).byte().cpu().numpy()), task.target.objects[0]
-        right[method].append((verdict.color == wanted.color, verdict.shape == wanted.shape))
+    for image, task in zip(images.split(1), batch, strict=True):
+        found, solid = shown(task.case, image), task.case.edit.solid
+        right[method].append((found[f"{solid} color"], found[f"{solid} shape"]))
 
 
 if __name__ == "__main__":

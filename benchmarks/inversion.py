@@ -2,7 +2,7 @@
 
     python dev.py bench inversion [--scenes 16]
 
-Held-out scenes of both miniature checkpoints, 50 steps. PSNR (dB) of the decoded reconstruction, against the VAE's own round
+Held-out still lifes on both miniatures, 50 steps. PSNR (dB) of the decoded reconstruction, against the VAE's own round
 trip and against the image itself.
 """
 
@@ -12,7 +12,9 @@ import argparse
 import time
 
 import torch
-from _host import CHECKPOINTS, encode_texts, environment, held_out_scenes, load_tiny, prepare
+from _host import encode_texts, environment, prepare
+from _miniatures import CHECKPOINTS, load
+from _still_lifes import held_out
 
 STEPS = 50
 # (cfg of the reconstruction, fixed-point iterations of the inversion, which runs at cfg 1)
@@ -24,7 +26,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=16)
     options = parser.parse_args()
     prepare()
-    print(f"{environment()}; {options.scenes} held-out scenes, {STEPS} steps\n")
+    print(f"{environment()}; {options.scenes} held-out still lifes, {STEPS} steps\n")
     print(
         "| checkpoint | cfg | iterations | PSNR to VAE round trip | PSNR to image | UNet evaluations | seconds an image |"
     )
@@ -43,9 +45,10 @@ def measure(name: str, count: int) -> list[str]:
 
     lines = []
     with torch.inference_mode():
-        model, clip, vae = load_tiny(name)
-        chosen, pictures = held_out_scenes(count, seed=3)
-        positive = encode_texts(clip, [scene.caption for scene in chosen])
+        miniature = load(name)
+        model, clip, vae = miniature.model, miniature.clip, miniature.vae
+        captions, pictures = held_out(count, seed=3)
+        positive = encode_texts(clip, captions)
         negative = encode_texts(clip, [""] * count)
         samples = vae.encode(pictures)
         roundtrip = vae.decode(samples)

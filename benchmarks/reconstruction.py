@@ -1,15 +1,15 @@
 """Which method reconstructs an image under guidance, what it costs, and how editable the result remains.
 
-    python dev.py bench reconstruction [--scenes 64] [--checkpoint tiny_sd15] [--only REGEX] [--plot FILE]
+    python dev.py bench reconstruction [--set report] [--scenes 64] [--checkpoint tiny_sd15] [--only REGEX] [--plot FILE]
 
-Held-out scenes of the miniature checkpoints, 50 steps, cfg 7.5. PSNR (dB) is that of the decoded reconstruction, against the
+Still lifes on the miniatures, 50 steps, cfg 7.5. PSNR (dB) is that of the decoded reconstruction, against the
 VAE's own round trip and against the image; MSE is that of the latent. UNet work counts a forward pass as 1 and a backward pass
 as 2, per image, inversion and reconstruction together. "kept" is the size of the trajectory, "graph" is what autograd saves in
-one pass. "all at cfg 1" inverts and reconstructs at cfg 1, and edits at 7.5. The edit changes the object's color from step 10
-of 50 on: measured are how often a pixel-based judge sees the new color, and the PSNR outside the object against the VAE round
+one pass. "all at cfg 1" inverts and reconstructs at cfg 1, and edits at 7.5. The edit changes a solid's color from step 10 of
+50 on: measured are how often the judge reads the new color, and the PSNR of what the change does not reach against the VAE round
 trip.
 
-A full run takes hours on a CPU. Results are stored, eight scenes a line, in benchmarks/results/reconstruction.jsonl and are
+A full run takes hours on a CPU. Results are stored, eight photos a line, in benchmarks/results/reconstruction.jsonl and are
 not measured again while the checkpoint stays the same; the table is made from what is there.
 """
 
@@ -21,13 +21,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from _host import CHECKPOINTS, environment, held_out_scenes, load_tiny, prepare
+from _host import environment, prepare
+from _miniatures import CHECKPOINTS, Miniature, load
 from _rebuilding import CFG, STEPS, Case, Prepare, Prepared, continued, methods, trajectory_bytes
-from _results import append, digest, read
+from _results import append, read
+from _still_lifes import SETS, cases, kept_region, named, shown
 from torch import Tensor
 
 RESULTS = "reconstruction"
@@ -37,16 +38,16 @@ EXACT = 150.0
 """Where the plot shows what has no error at all, in dB."""
 COLUMNS = (
     "method", "scenes", "to VAE round trip", "to image", "latent MSE", "UNet work", "s an image", "kept MB", "graph MB",
-    "color changed", "outside the object",
+    "color changed", "what is kept",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Record:
-    """The means of one method over one group of scenes."""
+    """The means of one method over one group of photos."""
 
     weights: str
-    """The first digits of the checkpoint's SHA-256."""
+    chosen: str
     method: str
     group: int
     scenes: int
@@ -61,12 +62,13 @@ class Record:
     outside: float
 
     @property
-    def place(self) -> tuple[str, str, int, int]:
-        return self.weights, self.method, self.group, self.scenes
+    def place(self) -> tuple[str, str, str, int, int]:
+        return self.weights, self.chosen, self.method, self.group, self.scenes
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--set", choices=SETS, default="report", dest="chosen")
     parser.add_argument("--scenes", type=int, default=64)
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, action="append")
     parser.add_argument("--only", default="", help="only methods whose name matches this regular expression")
@@ -75,30 +77,33 @@ def main() -> None:
     )
     options = parser.parse_args()
     prepare()
-    print(f"{environment()}; {options.scenes} held-out scenes, {STEPS} steps, cfg {CFG}", flush=True)
+    print(f"{environment()}; {options.scenes} photos of the set {options.chosen}, {STEPS} steps, cfg {CFG}", flush=True)
     tables = {}
     for name in options.checkpoint or CHECKPOINTS:
-        measure_missing(name, options.scenes, options.only)
-        tables[name] = table(name, options.scenes)
+        miniature = load(name)
+        measure_missing(miniature, name, options.chosen, options.scenes, options.only)
+        tables[name] = table(miniature.digest, options.chosen, options.scenes)
         print(f"\n{name}\n\n| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}")
         print(*(row_text(row, scenes) for row, scenes in tables[name]), sep="\n", flush=True)
     if options.plot:
         plot(tables, options.plot)
 
 
-def measure_missing(name: str, scenes: int, only: str) -> None:
-    """Measure every method on every group of scenes, group by group, except those already recorded."""
-    weights, known = digest(name), {record.place for record in records()}
+def measure_missing(miniature: Miniature, name: str, chosen: str, scenes: int, only: str) -> None:
+    """Measure every method on every group of photos, group by group, except those already recorded."""
+    weights, known = miniature.digest, {record.place for record in records()}
+    edits = cases("color", chosen, scenes)
+    pictures = torch.cat([case.photo for case in edits])
     with torch.inference_mode():
-        model, clip, vae = load_tiny(name)
-        chosen, pictures = held_out_scenes(scenes, seed=3)
-        everything = Case(model, clip, vae, chosen, pictures, vae.encode(pictures))
+        samples = miniature.vae.encode(pictures)
+        everything = Case(miniature.model, miniature.clip, miniature.vae, edits, pictures, samples)
         for group, first in enumerate(range(0, scenes, GROUP)):
             case = everything.part(slice(first, first + GROUP))
             for method, prepared, batched in methods():
-                if not re.search(only, method) or (weights, method, group, len(case.scenes)) in known:
+                place = (weights, chosen, method, group, len(case.edits))
+                if not re.search(only, method) or place in known:
                     continue
-                record = measure(case, prepared, batched, weights, method, group)
+                record = measure(case, prepared, batched, place)
                 print(f"{name}, group {group}, {row_text(record, record.scenes)}", flush=True)
                 append(RESULTS, record)
 
@@ -107,11 +112,11 @@ def records() -> Iterator[Record]:
     return (Record(**figures) for figures in read(RESULTS))
 
 
-def table(name: str, scenes: int) -> list[tuple[Record, int]]:
-    """One record per method: the means over the groups of the first scenes, and how many scenes those are."""
-    weights, rows = digest(name), []
+def table(weights: str, chosen: str, scenes: int) -> list[tuple[Record, int]]:
+    """One record per method: the means over the groups of the first photos, and how many photos those are."""
+    rows = []
     for method, *_ in methods():
-        found = [each for each in records() if each.weights == weights and each.method == method]
+        found = [each for each in records() if each.place[:3] == (weights, chosen, method)]
         found = [each for each in found if each.scenes == min(GROUP, scenes - each.group * GROUP)]
         if found:
             count = [each.scenes for each in found]
@@ -133,10 +138,10 @@ def row_text(record: Record, scenes: int) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def measure(case: Case, prepare_part: Prepare, batched: bool, weights: str, method: str, group: int) -> Record:
+def measure(case: Case, prepare_part: Prepare, batched: bool, place: tuple[str, str, str, int, int]) -> Record:
     from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
 
-    count = len(case.scenes)
+    count = len(case.edits)
     parts = [case] if batched else [case.part(slice(index, index + 1)) for index in range(count)]
     rebuilt, edited, works, seconds, kept, graph = [], [], [], 0.0, 0, 0
     for part in parts:
@@ -153,7 +158,7 @@ def measure(case: Case, prepare_part: Prepare, batched: bool, weights: str, meth
     roundtrip, decoded = case.vae.decode(case.samples), case.vae.decode(latents)
     changed, outside = judge_edits(case, case.vae.decode(torch.cat(edited)), roundtrip)
     return Record(
-        weights, method, group, count,
+        *place,
         to_roundtrip=compare_images(decoded, roundtrip).mean_psnr,
         to_image=compare_images(decoded, case.pictures).mean_psnr,
         latent_mse=float((latents - case.samples).square().mean()),
@@ -163,31 +168,20 @@ def measure(case: Case, prepare_part: Prepare, batched: bool, weights: str, meth
 
 
 def edit(part: Case, prepared: Prepared) -> Tensor:
-    """Latents of the scenes in the next color of the palette, at the table's guidance."""
-    targets = part.prompts([recolored(scene).caption for scene in part.scenes])
+    """Latents of the photos with the solid in another color, at the table's guidance."""
+    targets = part.prompts([case.edit.after for case in part.edits])
     return continued(replace(prepared, cfg=CFG), targets, EDIT_START)[0]
 
 
-def recolored(scene: Any) -> Any:  # noqa: ANN401
-    import scenes
-
-    colors = [color for color in scenes.PALETTE if color != scene.background]
-    after = colors[(colors.index(scene.objects[0].color) + 1) % len(colors)]
-    return scene.with_object(0, color=after)
-
-
-def judge_edits(case: Case, edited: Tensor, roundtrip: Tensor) -> tuple[float, float]:
-    """The fraction of pictures with the new color, and the mean PSNR outside the object."""
-    import scenes
-    from judge import judge
+def judge_edits(part: Case, edited: Tensor, roundtrip: Tensor) -> tuple[float, float]:
+    """The fraction of pictures with the new color, and the mean PSNR of what the change does not reach."""
+    from retrace_pack.measuring.compare import compare_images  # pyright: ignore[reportMissingImports]
 
     hits, outside = [], []
-    for scene, picture, before in zip(case.scenes, edited, roundtrip, strict=True):
-        shown = (picture.clamp(0, 1).numpy() * 255).round().astype(np.uint8)
-        hits.append(judge(shown).color == recolored(scene).objects[0].color)
-        background = torch.from_numpy(~scenes.object_mask(scene))
-        error = (picture.clamp(0, 1) - before.clamp(0, 1))[background].square().mean()
-        outside.append(-10 * float(torch.log10(error)))
+    for case, picture, before in zip(part.edits, edited.split(1), roundtrip.split(1), strict=True):
+        found = shown(case, picture)
+        hits.append(all(found[name] for name in named(case)))
+        outside.append(compare_images(picture, before, kept_region(case, picture), "inside").mean_psnr)
     return float(np.mean(hits)), float(np.mean(outside))
 
 

@@ -17,12 +17,17 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
 from _every_node import cases, stored_workflows
 from _graphs import Graphs
-from _host import ROOT, TINY, prepare
+from _host import JOINED, PARTS, ROOT, prepare
+from PIL import Image
+from tiny_models import photos
 
 RECORDING = ROOT / ".dev" / "same_bytes.json"
+ROOM = 8
+"""Pixels around the ball that are painted over with it."""
 
 
 def record(graphs: Graphs, chosen: str) -> dict[str, dict[str, str]]:
@@ -63,10 +68,13 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         from layout_files import write_all
 
-        write_all(Path(folder) / "layouts")
-        files = [*(Path(folder) / "layouts" / "checkpoints").iterdir(), *TINY.glob("tiny_sd*.safetensors")]
-        models = {f"checkpoints/{path.name}": path for path in files}
-        models["controlnet/tiny_controlnet.safetensors"] = TINY / "tiny_controlnet.safetensors"
+        layouts = Path(folder) / "layouts"
+        layouts.mkdir()
+        write_all(layouts)
+        models = {
+            f"checkpoints/{path.name}": path for path in (*layouts.iterdir(), *JOINED.glob("tiny_sd*.safetensors"))
+        }
+        models["controlnet/tiny_controlnet.safetensors"] = PARTS / "tiny_controlnet.safetensors"
         graphs = Graphs(pack, Path(folder) / "comfyui", models)
         photo_with_mask(graphs.input / "photo.png")
         results = record(graphs, options.only)
@@ -84,15 +92,10 @@ def main() -> int:
 
 
 def photo_with_mask(path: Path) -> None:
-    """The demo's image with the box around its object made transparent, as the mask editor would save it."""
-    import numpy as np
-    from PIL import Image
-
-    photo = Image.open(TINY / "demo.png").convert("RGB")
-    object_mask = np.asarray(Image.open(TINY / "demo_mask.png").convert("L")) > 127
-    rows, columns = np.nonzero(object_mask)
-    alpha = np.full(object_mask.shape, 255, np.uint8)
-    alpha[max(0, rows.min() - 8) : rows.max() + 9, max(0, columns.min() - 8) : columns.max() + 9] = 0
+    """The photo of the ball with the box around it made transparent, as the mask editor would save it."""
+    photo, ball = Image.fromarray(photos.photo("ball")), photos.mask("ball")
+    alpha = np.full(ball.shape, 255, np.uint8)
+    alpha[tuple(slice(max(0, side.min() - ROOM), side.max() + ROOM + 1) for side in np.nonzero(ball))] = 0
     photo.putalpha(Image.fromarray(alpha))
     photo.save(path)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
-from _host import ROOT, TINY, environment
+from _host import JOINED, LOADER, ROOT, environment
 from PIL import Image
 
 sys.path.insert(0, str(ROOT / "demo"))
@@ -121,7 +121,7 @@ def prepared(count: int) -> Iterator[Path]:
         folder = Path(name)
         (folder / "photos").mkdir()
         (folder / "models" / "checkpoints").mkdir(parents=True)
-        shutil.copy(TINY / "tiny_sd15.safetensors", folder / "models" / "checkpoints")
+        shutil.copy(JOINED / "tiny_sd15.safetensors", folder / "models" / "checkpoints")
         (folder / "api.json").write_text(json.dumps(GRAPH))
         rng = np.random.default_rng(0)
         for number in range(count):
@@ -136,12 +136,12 @@ def main() -> None:
     count = parser.parse_args().count
     comfyui = Path(os.environ["COMFYUI_PATH"])
     with prepared(count) as folder:
-        own = ["--comfyui", str(comfyui), "--models", str(folder / "models"), "--pack", str(TINY)]
+        own = ["--comfyui", str(comfyui), "--models", str(folder / "models"), "--pack", str(LOADER)]
         own.append("--comfyui-argument=--cpu")
         print(
             environment(), "| | items a second | lost | done twice | left behind |", "| --- |" + " --- |" * 4, sep="\n"
         )
-        packs = {"retrace": ROOT, "tiny_sd": TINY}
+        packs = {"retrace": ROOT, "tiny_models": LOADER}
         with ComfyServer(comfyui, packs, {"checkpoints": folder / "models" / "checkpoints"}, ("--cpu",)) as server:
             rate = plain_loop(server, sorted((folder / "photos").iterdir()))
             print(f"| plain loop over the API | {rate:.1f} | - | - | - |", flush=True)

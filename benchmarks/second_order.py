@@ -2,9 +2,9 @@
 
     python dev.py bench second_order [--scenes 8] [--seed 2026] [--checkpoint tiny_sd15]
 
-Held-out scenes of the miniature checkpoints, 25 steps, cfg 1 in both directions. PSNR (dB) of the decoded reconstruction
+Held-out still lifes on the miniatures, 25 steps, cfg 1 in both directions. PSNR (dB) of the decoded reconstruction
 against the VAE's own round trip, mean and lowest; UNet evaluations of both directions together. Each trajectory is continued
-by this pack's own rule and by ComfyUI's stock sampler for it. Variants were chosen on the scenes of seed 11.
+by this pack's own rule and by ComfyUI's stock sampler for it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from _host import CHECKPOINTS, encode_texts, environment, held_out_scenes, load_tiny, prepare
+from _host import encode_texts, environment, prepare
+from _miniatures import CHECKPOINTS
+from _miniatures import load as load_miniature
+from _still_lifes import held_out
 from torch import Tensor
 
 STEPS = 25
@@ -42,7 +45,7 @@ def main() -> None:
     parser.add_argument("--checkpoint", choices=CHECKPOINTS, action="append")
     options = parser.parse_args()
     prepare()
-    print(f"{environment()}; {options.scenes} held-out scenes of seed {options.seed}, {STEPS} steps, cfg 1\n")
+    print(f"{environment()}; {options.scenes} held-out still lifes of seed {options.seed}, {STEPS} steps, cfg 1\n")
     print("| checkpoint | method | schedule | way back | mean dB | lowest dB | UNet evaluations |")
     print("|---|---|---|---|---|---|---|")
     for name in options.checkpoint or CHECKPOINTS:
@@ -51,11 +54,11 @@ def main() -> None:
 
 
 def load(name: str, count: int, seed: int) -> Scenes:
-    model, clip, vae = load_tiny(name)
-    chosen, pictures = held_out_scenes(count, seed)
-    samples = vae.encode(pictures)
-    positive, negative = (encode_texts(clip, texts) for texts in ([each.caption for each in chosen], [""] * count))
-    return Scenes(model, vae, positive, negative, samples, vae.decode(samples))
+    miniature = load_miniature(name)
+    captions, pictures = held_out(count, seed)
+    samples = miniature.vae.encode(pictures)
+    positive, negative = (encode_texts(miniature.clip, texts) for texts in (captions, [""] * count))
+    return Scenes(miniature.model, miniature.vae, positive, negative, samples, miniature.vae.decode(samples))
 
 
 def measure(name: str, scenes: Scenes) -> None:

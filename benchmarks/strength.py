@@ -18,8 +18,8 @@ import torch
 from _edit_ways import CLIP, KIND_NAMES, MODEL, PHOTO, SEED, SIDE, VAE, node
 from _graph_run import GraphRun
 from _host import environment, prepare
+from _miniatures import CHECKPOINTS, Miniature, load
 from _still_lifes import COUNTS, SETS, Case, cases
-from _still_models import CHECKPOINTS, Miniature, load
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 SEEN = 8 / 255

@@ -3,7 +3,7 @@
     python dev.py --comfyui VERSION setup     once for each version: fetches its tree
     python dev.py bench versions [--steps 10]
 
-Each tree in .dev/ is started with the pack and the miniature model. A version is supported if it lists every node, if the main
+Each tree in .dev/ is started with the pack and the miniatures. A version is supported if it lists every node, if the main
 template inverts and reconstructs a picture in it, and if its pictures match those of the newest version.
 """
 
@@ -13,22 +13,21 @@ import argparse
 import io
 import json
 import re
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _host import JOINED, LOADER, ROOT
 from PIL import Image
+from tiny_models import photos
 
-ROOT = Path(__file__).resolve().parent.parent
-TINY = ROOT / "tests" / "tiny_sd"
 sys.path.insert(0, str(ROOT / "demo"))
 
-import batch_package  # noqa: E402, F401  (for `batch`)
+import batch_package  # noqa: F401  (for `batch`)
 
-from batch.api import ComfyError  # noqa: E402
-from batch.server import ComfyServer  # noqa: E402
+from batch.api import ComfyError
+from batch.server import ComfyServer
 
 SAMPLERS = ("Invert", "Rebuild", "Edit under the target prompt", "Img2img at the same start step")
 
@@ -56,10 +55,9 @@ def titled(prompt: dict[str, Any], title: str) -> str:
 
 def try_version(tree: Path, steps: int) -> tuple[int, str, np.ndarray]:
     """Start one version; returns how many nodes it lists, the reconstruction's PSNR, and the edited picture."""
-    packs = {"retrace": ROOT, "tiny_sd": TINY}
-    with ComfyServer(tree, custom_nodes=packs, models={"checkpoints": TINY}, start_timeout=900) as server:
-        for name in ("demo.png", "demo_mask.png"):
-            shutil.copy(TINY / name, server.base / "input" / name)
+    packs = {"retrace": ROOT, "tiny_models": LOADER}
+    with ComfyServer(tree, custom_nodes=packs, models={"checkpoints": JOINED}, start_timeout=900) as server:
+        photos.write(server.base / "input", ["ball"])
         nodes = [node for node in server.get("/object_info") if node.startswith("Retrace")]
         prompt = main_prompt(steps)
         result = server.run(prompt, timeout=3600)

@@ -1,4 +1,4 @@
-"""The miniatures of the still-life world, loaded as a person loads a checkpoint."""
+"""The miniatures, loaded as a person loads a checkpoint."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _host import ROOT
+from _host import PARTS
 from torch import Tensor
 
-PARTS = ROOT / "tests" / "tiny_models" / "weights"
 CHECKPOINTS = ("tiny_sd15", "tiny_sd2_v")
 
 
