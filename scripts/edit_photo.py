@@ -150,7 +150,9 @@ def main() -> int:
     parser.add_argument("--checkpoint", required=True, help="a name in ComfyUI's models/checkpoints")
     parser.add_argument("--source", required=True, help="what the photo shows")
     parser.add_argument("--target", required=True, help="what it should show")
-    parser.add_argument("--size", type=int, default=512, help="side in pixels of a square of the same area; 1024 for SDXL")
+    parser.add_argument(
+        "--size", type=int, default=512, help="side in pixels of a square of the same area; 1024 for SDXL"
+    )
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument(
         "--start-step", type=int, default=16, help="number of noisiest steps to skip; lower is a stronger edit"
