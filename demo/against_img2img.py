@@ -56,7 +56,7 @@ def at_equal_success(server: ComfyServer, prompt: EditablePrompt, result: Result
     (sampler,) = nodes(prompt, titled=SAMPLER)
     outputs = result.outputs
     edited = color_of(saved(server, prompt, result, EDIT))
-    painted = ""
+    painted, start_step = "", START_STEPS[0]
     for start_step in START_STEPS:
         fill_in(prompt, [sampler], "start_step", start_step)
         prompt[sampler]["_meta"]["title"] = f"Img2img from step {start_step}"

@@ -75,6 +75,11 @@ def middle(run: Run) -> float:
         solid = mask(run.photo)
     else:
         return 0.5
+    return middle_of(solid)
+
+
+def middle_of(solid: np.ndarray) -> float:
+    """The middle of a mask, across, from 0 to 1."""
     return float(np.nonzero(solid)[1].mean()) / len(solid)
 
 
@@ -89,9 +94,10 @@ def hinted(server: ComfyServer) -> Image.Image:
     shown = pictures(server, hinted_prompt(server))
     cell = (THUMBNAIL - LINE) // 2
     grid = Image.new("RGB", (THUMBNAIL, THUMBNAIL), "white")
-    for index, pair in enumerate(zip(shown["Hints shown"], shown["Pictures shown"], strict=True)):
-        left, top = (index % 2 * (THUMBNAIL - cell), index // 2 * (THUMBNAIL - cell))
-        grid.paste(split(*pair, 0.5, cell), (left, top))
+    rows = zip(HINTED, shown["Hints shown"], shown["Pictures shown"], strict=True)
+    for index, (name, hint, picture) in enumerate(rows):
+        place = (index % 2 * (THUMBNAIL - cell), index // 2 * (THUMBNAIL - cell))
+        grid.paste(split(hint, picture, middle_of(mask(name)), cell), place)
     return grid
 
 
