@@ -16,6 +16,7 @@ from batch.server import ComfyServer
 
 ROOT = Path(__file__).resolve().parent.parent
 BASE = ROOT / ".dev" / "serve"
+WEIGHTS = ROOT / "tests" / "tiny_models" / "weights"
 
 
 def main() -> int:
@@ -26,7 +27,11 @@ def main() -> int:
     server = ComfyServer(
         Path(os.environ["COMFYUI_PATH"]),
         custom_nodes={"retrace": ROOT, "tiny_models": ROOT / "tests" / "tiny_models" / "loader"},
-        models={"checkpoints": ROOT / ".dev" / "miniatures"},
+        models={
+            "checkpoints": ROOT / ".dev" / "miniatures",
+            "controlnet/tiny_controlnet.safetensors": WEIGHTS / "tiny_controlnet.safetensors",
+            "loras/tiny_lora.safetensors": WEIGHTS / "tiny_lora.safetensors",
+        },
         arguments=arguments,
         port=options.port,
         directory=BASE,

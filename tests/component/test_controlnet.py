@@ -51,7 +51,7 @@ def led():
 def outlined(scene, picture) -> float:
     """How steep a picture is along the outline of the scene's solid, relative to the whole picture.
 
-    On renderings 3.1 to 5.2, and 1.6 (at most 2.7) along the outline of another scene's solid.
+    On renderings 2.0 to 5.2, and 1.6 (at most 2.7) along the outline of another scene's solid.
     """
     gray = cv2.GaussianBlur(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), (0, 0), 1.2)
     slope = np.hypot(cv2.Sobel(gray, cv2.CV_32F, 1, 0), cv2.Sobel(gray, cv2.CV_32F, 0, 1))

@@ -28,7 +28,7 @@ PLANS = {
     "autoencoder": Plan("autoencoder", 1000, 3e-4, average_decay=0.995),
     f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 2000, 1e-3, seed=1, average_decay=0.998, look_every=500),
     "tiny_sd15": Plan("tiny_sd15", 3500, 6e-4, seed=8, cool_down=1500, average_decay=0.998, look_every=700),
-    "decoder": Plan("decoder", 700, 3e-4, seed=9, clip=5.0, average_decay=0.995),
+    "decoder": Plan("decoder", 800, 3e-4, seed=9, clip=5.0, average_decay=0.995),
     "controlnet": Plan("controlnet", 500, 5e-4, seed=2),
     "lora": Plan("lora", 220, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
     "tiny_sd2_v": Plan("tiny_sd2_v", 1000, 8e-4, seed=4, average_decay=0.997, look_every=500),
