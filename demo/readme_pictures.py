@@ -26,15 +26,18 @@ TEMPLATE = "1 Edit a photo"
 RESULT = "Edited photo"
 SIDE = 512
 
-MOVING = Run(TEMPLATE, "ball", side=SIDE)
-CUBE = PHOTOS["cube"].before
+MOVING = Run(TEMPLATE, "cone", PHOTOS["cone"].before.replace("blue", "red"), side=SIDE)
 GRID: Mapping[str, Run] = {
-    "another color": Run(TEMPLATE, "cube", CUBE.replace("blue", "red"), side=SIDE),
-    "another material": Run(TEMPLATE, "cone", side=SIDE),
-    "another floor": Run(TEMPLATE, "cube and ball", side=SIDE),
-    "something added": Run(TEMPLATE, "yellow cube", side=SIDE),
-    "something removed": Run(TEMPLATE, "two cylinders", side=SIDE),
-    "another style": Run(TEMPLATE, "ball and cylinder", side=SIDE),
+    "blue to red": MOVING,
+    "spotted to striped, in a mask": Run(TEMPLATE, "cone", side=SIDE, painted=True),
+    "green to blue": Run(TEMPLATE, "two cylinders", PHOTOS["two cylinders"].before.replace("green", "blue"), side=SIDE),
+    "red to purple, in a mask": Run(
+        TEMPLATE, "ball", PHOTOS["ball"].before.replace("red", "purple"), side=SIDE, painted=True
+    ),
+    "removed, in a mask": Run(TEMPLATE, "two cylinders", side=SIDE, painted=True),
+    "red to blue, in a mask": Run(
+        TEMPLATE, "red cylinder", PHOTOS["red cylinder"].before.replace("red", "blue"), side=SIDE, painted=True
+    ),
 }
 """Kind -> the edit, in reading order."""
 COLUMNS = 3

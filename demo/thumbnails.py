@@ -31,7 +31,7 @@ RUNS = {
     run.template[0]: run
     for run in (
         Run("1 Edit a photo", "ball", side=512),
-        Run("2 Change one word, keep the rest", "cone"),
+        Run("2 Change one word, keep the rest", "cone", PHOTOS["cone"].before.replace("blue", "red")),
         Run("3 Inpaint, keep the rest exact", "two cylinders", painted=True),
         Run("4 New pose or expression", "cube"),
         Run("5 New style", "ball and cylinder"),

@@ -31,7 +31,7 @@ PLANS = {
     "decoder": Plan("decoder", 800, 3e-4, seed=9, clip=5.0, average_decay=0.995),
     "controlnet": Plan("controlnet", 500, 5e-4, seed=2),
     "lora": Plan("lora", 220, 2e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),
-    "tiny_sd2_v": Plan("tiny_sd2_v", 1000, 8e-4, seed=4, average_decay=0.997, look_every=500),
+    "tiny_sd2_v": Plan("tiny_sd2_v", 700, 8e-4, seed=4, average_decay=0.996, look_every=700),
     "autoencoder16": Plan("autoencoder16", 1200, 3e-4, seed=5, clip=5.0, average_decay=0.995),
     f"tiny_flux{HALF}": Plan(f"tiny_flux{HALF}", 4000, 1e-3, seed=10, average_decay=0.999, look_every=500),
     "tiny_flux": Plan("tiny_flux", 8000, 8e-4, seed=6, cool_down=1500, average_decay=0.9995, look_every=500),
