@@ -217,8 +217,8 @@ def test_the_picture_of_the_readme_opens_its_workflow_when_dropped(frontend):
     opened = frontend.page.evaluate("() => app.graph.nodes.map(node => [String(node.id), node.type])")
     assert sorted(opened) == sorted([str(node["id"]), node["type"]] for node in template["nodes"])
     (edit,) = (node["inputs"] for node in frontend.prompt().values() if node["class_type"] == "RetraceEditImage")
-    shown = photos.PHOTOS["ball"]
-    assert (edit["before"], edit["after"]) == (shown.before, shown.after)
+    before = photos.PHOTOS["cone"].before
+    assert (edit["before"], edit["after"]) == (before, before.replace("blue", "red"))
 
 
 def open_help(frontend) -> None:

@@ -96,7 +96,14 @@ def test_the_source_row_is_the_picture_and_the_blend_keeps_what_is_outside(tiny,
 def test_a_new_background_leaves_the_subtracted_object(tiny, inverted):
     _, trajectory = inverted
     target = SOURCE.replace("tiled", "wooden").replace("green", "blue")
-    model, positive = edit(tiny, target_prompts=target, subtract_words="ball", subtract_threshold=0.5, self_replace=0.8)
+    model, positive = edit(
+        tiny,
+        target_prompts=target,
+        subtract_words="ball",
+        subtract_threshold=0.6,
+        blend_layers="half",
+        self_replace=0.4,
+    )
     edited, source = sample(tiny, model, positive, trajectory, cfg=5.0)
     picture = tiny[2].decode(edited)[0]
     red, green, blue = mean_color(picture)
@@ -162,7 +169,7 @@ def test_a_region_is_as_fine_as_the_layers_that_it_is_read_from(tiny, inverted, 
     )
     edited, source = sample(tiny, model, positive, inverted[1])
     open_ = (edited[0] != source[0]).any(0)
-    assert 0.05 < float(open_.float().mean()) < 0.9
+    assert 0.05 < float(open_.float().mean()) < 0.95
     for side in (2, 4):
         blocks = open_.unfold(0, side, side).unfold(1, side, side).flatten(2)
         assert bool((blocks.all(-1) == blocks.any(-1)).all()) == (side <= pixels)
