@@ -1,14 +1,16 @@
-"""The words that differ between two prompts, as a local blend looks for them."""
+"""The words that differ between two prompts, and the things that both name, as a local blend looks for them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .kinds import SURFACE, is_one_of
-from .lexicon import FUNCTION, SHAPES
-from .prompt_diff import Span, plain_text, spans_between
+from .kinds import SURFACE, is_one_of, is_verb
+from .lexicon import CONDITIONS, EXPRESSIONS, FUNCTION, MEDIA, PLACES, POSES, SHAPES, STYLES
+from .prompt_diff import Span, plain_text, spans_between, words_of
 
 AUTO = "auto"
+NO_THING = FUNCTION | MEDIA | STYLES | PLACES | CONDITIONS | POSES | EXPRESSIONS | SURFACE | SHAPES
+"""Words that name no thing with an outline of its own."""
 
 
 def differing_words(before: str, afters: Sequence[str]) -> tuple[str, ...]:
@@ -29,6 +31,22 @@ def differing_words(before: str, afters: Sequence[str]) -> tuple[str, ...]:
         if found:
             return tuple(dict.fromkeys(found))
     return ()
+
+
+def shared_things(before: str, afters: Sequence[str]) -> tuple[str, ...]:
+    """The things that `before` and all of `afters` name, in reading order, each once.
+
+    What a differing word describes is not among them: in "wooden floor", "grassy floor" the floor changes.
+    """
+    changed = {
+        word
+        for after in afters
+        for span in spans_between(before, after)
+        for word in (*span.removed, *span.added, *span.after[:1])
+    }
+    kept = set(words_of(before)).intersection(*(words_of(after) for after in afters)) - changed
+    things = [word for word in words_of(before) if word in kept and not is_one_of(word, NO_THING) and not is_verb(word)]
+    return tuple(dict.fromkeys(things))
 
 
 def _phrases(chosen: Sequence[str], words: Sequence[str], span: Span, texts: Sequence[str]) -> list[str]:

@@ -112,7 +112,7 @@ def _any(words: Sequence[str], among: Collection[str]) -> bool:
     return any(is_one_of(word, among) for word in words)
 
 
-def _is_verb(word: str) -> bool:
+def is_verb(word: str) -> bool:
     return len(word) > 4 and word.endswith("ing") and not is_one_of(word, lexicon.NOUNS_IN_ING)
 
 
@@ -185,7 +185,7 @@ def _is_pose(span: Span) -> bool:
     words = (*span.removed, *span.added)
     if _any(_content(words), lexicon.POSES | lexicon.EXPRESSIONS):
         return True
-    if any(_is_verb(word) and word not in lexicon.ATTACHING for word in words):
+    if any(is_verb(word) and word not in lexicon.ATTACHING for word in words):
         return True
     near = span.before[-3:]
     return any(word in DIRECTIONS for word in words) and _any(near, {"looking", "facing", "turned", "head", "gaze"})
@@ -204,7 +204,7 @@ def _governor(span: Span) -> str:
     """The nearest word before the span's content that attaches a phrase to what stands before it; "" at the subject."""
     leading = [word for word in span.added[:2] if word in lexicon.FUNCTION]
     for word in reversed((*span.before, *leading)):
-        if word in lexicon.SETTING_PREPOSITIONS | lexicon.ATTACHING or _is_verb(word):
+        if word in lexicon.SETTING_PREPOSITIONS | lexicon.ATTACHING or is_verb(word):
             return word
     return ""
 
@@ -222,7 +222,7 @@ def _kind_of_one_side(span: Span, inserted: bool) -> tuple[Kind, bool]:
         return thing, True
     if words[0] in lexicon.SETTING_PREPOSITIONS:
         return ("background", True) if _any(content, SETTING) else (thing, False)
-    if _is_verb(words[0]) or is_one_of(words[0], lexicon.POSES):
+    if is_verb(words[0]) or is_one_of(words[0], lexicon.POSES):
         return "pose", True
     if all(is_one_of(word, lexicon.CONDITIONS) for word in content):
         return "background", True

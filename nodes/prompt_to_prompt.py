@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..attention.alignment import Mode
 from ..attention.prompt_edit import EditSettings, make_edit
-from ..editing.blend_words import AUTO, differing_words
+from ..editing.blend_words import AUTO, differing_words, shared_things
 from ..host.backbones import backbone_of
 from ..host.naming import named
 from ..host.prompt_to_prompt import patch_prompt_to_prompt
@@ -93,8 +93,8 @@ class RetracePromptToPrompt(RetraceNode):
                     "subtract_words",
                     default="",
                     advanced=True,
-                    tooltip="Objects to keep: their regions are removed from the local blend. Without blend_words, "
-                            "everything except them may change.",
+                    tooltip="Objects to keep: their regions are removed from the local blend; auto takes the things that "
+                            "all prompts name. Without blend_words, everything except them may change.",
                 ),
                 io.Float.Input(
                     "subtract_threshold", default=0.3, min=0.0, max=1.0, step=0.01, advanced=True,
@@ -169,6 +169,12 @@ class RetracePromptToPrompt(RetraceNode):
             if not blend_words:
                 raise ValueError(
                     "blend_words is auto, but the prompts have the same words; name the words that change, or leave it empty."
+                )
+        if subtract_words.strip() == AUTO:
+            subtract_words = ", ".join(shared_things(source, targets))
+            if not subtract_words:
+                raise ValueError(
+                    "subtract_words is auto, but no thing is named in all prompts; name what is to stay, or leave it empty."
                 )
         region = None if blend_mask is None else _painted_region(blend_mask)
         settings = EditSettings(

@@ -10,7 +10,7 @@ import pytest
 import torch
 from node_call import run_node
 from retrace_pack.attention.prompt_edit import find_words
-from retrace_pack.editing.blend_words import differing_words
+from retrace_pack.editing.blend_words import differing_words, shared_things
 from retrace_pack.host.clip_prompts import CHUNK, encode_rows, prompt_tokens
 from retrace_pack.nodes.attention_mask import RetraceAttentionMask
 from retrace_pack.nodes.editing import RetraceEditSample
@@ -155,6 +155,19 @@ def test_auto_blends_by_the_words_that_differ(tiny, inverted):
     assert torch.equal(auto, named)
     with pytest.raises(ValueError, match="^Prompt to Prompt: blend_words is auto, but the prompts have the same words"):
         edit(tiny, target_prompts=SOURCE, blend_words="auto")
+
+
+def test_auto_keeps_the_things_that_all_prompts_name(tiny, inverted):
+    target = SOURCE.replace("floor", "lawn")
+    auto, named = (
+        sample(tiny, *edit(tiny, target_prompts=target, subtract_words=words, subtract_threshold=0.5), inverted[1])[0]
+        for words in (" auto ", ", ".join(shared_things(SOURCE, [target])))
+    )
+    assert torch.equal(auto, named)
+    with pytest.raises(
+        ValueError, match="^Prompt to Prompt: subtract_words is auto, but no thing is named in all prompts"
+    ):
+        edit(tiny, target_prompts="a watercolor", subtract_words="auto")
 
 
 @pytest.mark.parametrize(("layers", "pixels"), [("full", 2), ("half", 2), ("quarter", 4)])

@@ -33,6 +33,8 @@ class Plan:
     average_decay: float = 0.999
     clip: float = 1.0
     weight_decay: float = 0.01
+    muon: bool = False
+    """Whether the inner matrices learn by Muon (Jordan 2024) instead of AdamW."""
     save_every: int = 50
     log_every: int = 25
     look_every: int = 500
@@ -61,9 +63,7 @@ def fit(
     average = deepcopy(model).requires_grad_(False).eval()
     trained = [name for name, value in model.named_parameters() if value.requires_grad]
     weights, averaged = ([dict(each.named_parameters())[name] for name in trained] for each in (model, average))
-    optimizer = torch.optim.AdamW(
-        weights, plan.learning_rate, betas=(0.9, 0.99), weight_decay=plan.weight_decay, fused=True
-    )
+    optimizer = Optimizer(plan, dict(zip(trained, weights, strict=True)))
     first = 0
     if state_file.exists():
         state = torch.load(state_file, weights_only=True)
@@ -71,17 +71,15 @@ def fit(
         for kept, live in ((state["weights"], weights), (state["average"], averaged)):
             for value, parameter in zip(kept, live, strict=True):
                 parameter.data.copy_(value)
-        optimizer.load_state_dict(state["optimizer"])
+        optimizer.load_state(state["optimizer"])
         report(f"{plan.name}: goes on at iteration {first} of {plan.iterations}")
     total, counted, start = 0.0, 0, time.perf_counter()
     for iteration in range(first, plan.iterations):
-        for group in optimizer.param_groups:
-            group["lr"] = plan.rate(iteration)
         loss = loss_of(model, iteration, generator_of(plan.seed, iteration))
-        optimizer.zero_grad()
+        model.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(weights, plan.clip)
-        optimizer.step()
+        optimizer.step(plan.rate(iteration))
         decay = min(plan.average_decay, (1 + iteration) / (10 + iteration))
         torch._foreach_lerp_(averaged, [value.detach() for value in weights], 1 - decay)
         total, counted, done = total + loss.item(), counted + 1, iteration + 1
@@ -97,7 +95,7 @@ def fit(
                     "iteration": done,
                     "weights": [value.detach() for value in weights],
                     "average": averaged,
-                    "optimizer": optimizer.state_dict(),
+                    "optimizer": optimizer.state(),
                 },
                 state_file,
             )
@@ -105,6 +103,51 @@ def fit(
             with torch.no_grad():
                 look(average, done)
     return average
+
+
+class Optimizer:
+    """AdamW; with `plan.muon`, Muon for the inner matrices and kernels and AdamW for what is left."""
+
+    def __init__(self, plan: Plan, weights: dict[str, Tensor]) -> None:
+        inner = {name for name, value in weights.items() if plan.muon and _is_inner(name, value)}
+        self._weights = [value for name, value in weights.items() if name in inner]
+        self._matrices = [nn.Parameter(_as_matrix(weight.data)) for weight in self._weights]
+        rest = [value for name, value in weights.items() if name not in inner]
+        decay = plan.weight_decay
+        self._parts: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(rest, plan.learning_rate, betas=(0.9, 0.99), weight_decay=decay, fused=True)
+        ]
+        if inner:
+            # At AdamW's rates: each update is scaled to the size that AdamW's have.
+            self._parts.append(
+                torch.optim.Muon(self._matrices, plan.learning_rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw")
+            )
+
+    def step(self, rate: float) -> None:
+        """One step from the weights' gradients."""
+        for matrix, weight in zip(self._matrices, self._weights, strict=True):
+            assert weight.grad is not None
+            matrix.grad = _as_matrix(weight.grad)
+        for part in self._parts:
+            for group in part.param_groups:
+                group["lr"] = rate
+            part.step()
+
+    def state(self) -> list[dict[str, object]]:
+        return [part.state_dict() for part in self._parts]
+
+    def load_state(self, state: list[dict[str, object]]) -> None:
+        for part, kept in zip(self._parts, state, strict=True):
+            part.load_state_dict(kept)
+
+
+def _is_inner(name: str, value: Tensor) -> bool:
+    return value.ndim in (2, 4) and not any(outer in name for outer in ("embedding", "conv_in", "conv_out"))
+
+
+def _as_matrix(value: Tensor) -> Tensor:
+    """[outputs, the rest], sharing the memory of a kernel in channels-last order."""
+    return value.permute(0, 2, 3, 1).view(len(value), -1) if value.ndim == 4 else value
 
 
 def generator_of(seed: int, iteration: int) -> torch.Generator:

@@ -27,7 +27,7 @@ PLANS = {
     f"autoencoder{BEGUN}": Plan(f"autoencoder{BEGUN}", 2400, 4e-4, clip=5.0, average_decay=0.995),
     "autoencoder": Plan("autoencoder", 1000, 3e-4, average_decay=0.995),
     f"tiny_sd15{HALF}": Plan(f"tiny_sd15{HALF}", 2000, 1e-3, seed=1, average_decay=0.998, look_every=500),
-    "tiny_sd15": Plan("tiny_sd15", 3500, 6e-4, seed=8, cool_down=1500, average_decay=0.998, look_every=700),
+    "tiny_sd15": Plan("tiny_sd15", 3800, 6e-4, seed=11, average_decay=0.998, look_every=950, muon=True),
     "decoder": Plan("decoder", 800, 3e-4, seed=9, clip=5.0, average_decay=0.995),
     "controlnet": Plan("controlnet", 1200, 5e-4, seed=2),
     "lora": Plan("lora", 600, 3e-3, seed=3, average_decay=0.98, weight_decay=0.0, look_every=200),

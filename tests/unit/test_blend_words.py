@@ -1,7 +1,7 @@
-"""The words that differ: things, with the color or shape that sets them apart, and never a mere article."""
+"""The words that differ: things, with the color or shape that sets them apart, and never a mere article; and the things that stay."""
 
 import pytest
-from retrace_pack.editing.blend_words import differing_words
+from retrace_pack.editing.blend_words import differing_words, shared_things
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,19 @@ from retrace_pack.editing.blend_words import differing_words
 )
 def test_words_that_differ(before, afters, expected):
     assert differing_words(before, afters) == expected
+
+
+@pytest.mark.parametrize(
+    ("before", "afters", "expected"),
+    [
+        ("a dog running on a beach", ["a dog running in the snow"], ("dog",)),
+        ("a red ball and a cube on a wooden floor", ["a red ball and a cube on a grassy floor"], ("ball", "cube")),
+        ("a cat on a chair", ["a cat on a red chair"], ("cat",)),
+        ("a cat on a chair", ["a cat on a sofa", "a dog on a chair"], ()),
+        ("a photo of a vase in a kitchen", ["a photo of a vase in a forest"], ("vase",)),
+        ("a photo of a beach", ["a painting of a beach"], ()),
+        ("", ["a cat"], ()),
+    ],
+)
+def test_things_that_stay(before, afters, expected):
+    assert shared_things(before, afters) == expected
