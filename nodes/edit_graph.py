@@ -125,7 +125,8 @@ def _together(graph: Expansion, plan: EditPlan, part: Link) -> tuple[Link, Link]
         "prompts", "RetracePromptToPrompt", model=model, clip=clip, source_prompt=plan.source,
         target_prompts="\n".join(plan.targets), mode="auto", cross_replace=recipe.cross_replace,
         self_replace=recipe.self_replace, reweight="", blend_words=AUTO if recipe.blend and plan.source else "",
-        blend_threshold=recipe.blend, blend_start=0.2, subtract_words=kept, subtract_threshold=recipe.keep or 0.3, cross_replace_words="",
+        blend_threshold=recipe.blend, blend_start=0.2, subtract_words=kept, subtract_threshold=recipe.keep or 0.3,
+        cross_replace_words="",
         self_replace_layers="half", blend_layers=_blend_layers(plan.side), blend_mask=part if plan.masked else None,
     )  # fmt: skip
     return _controlled(graph, recipe.control, prompts.out(0)), prompts.out(1)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Loss = Callable[[nn.Module, int, torch.Generator], torch.Tensor]
 """(model, iteration, generator) -> loss."""

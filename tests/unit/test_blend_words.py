@@ -1,4 +1,4 @@
-"""The words that differ: things, with the color or shape that sets them apart, and never a mere article; and the things that stay."""
+"""The words that differ: things, with the color or shape that sets them apart, never a mere article; and the things that stay."""
 
 import pytest
 from retrace_pack.editing.blend_words import differing_words, shared_things
