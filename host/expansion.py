@@ -35,7 +35,7 @@ class Expansion:
         """What the node's input is linked to."""
         return self._inputs[name]
 
-    def node(self, name: str, class_type: str, *, phase: str = "", **inputs: Any) -> NewNode:  # noqa: ANN401  (values and links)
+    def node(self, name: str, class_type: str, phase: str = "", /, **inputs: Any) -> NewNode:  # noqa: ANN401  (values and links)
         """A new node; inputs that are None are left out. `phase`: what it does for the whole, in words."""
         given = {key: value for key, value in inputs.items() if value is not None}
         new = self._builder.node(class_type, id=name, **given)

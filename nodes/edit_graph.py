@@ -98,7 +98,7 @@ def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mappin
     inversion = {"positive": before.out(0), "negative": empty.out(0), "latent": latent, "cfg": recipe.inversion_cfg}
     inverter = INVERTERS[METHODS[recipe.inversion].family]
     inversion |= {"steps": plan.steps, **_inversion_settings(plan)}
-    trajectory = graph.node("invert", inverter, phase="inverting the photo", model=model, **inversion)
+    trajectory = graph.node("invert", inverter, "inverting the photo", model=model, **inversion)
     if recipe.attention:
         pairs = [_together(graph, plan, part)]
     else:
@@ -107,7 +107,7 @@ def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mappin
     for name, start_step in plan.starts.items():
         rows = [
             graph.node(
-                f"{name}_{number}" if number else name, "RetraceEditSample", phase=_phase(plan, name, number, len(pairs)),
+                f"{name}_{number}" if number else name, "RetraceEditSample", _phase(plan, name, number, len(pairs)),
                 model=edited, trajectory=trajectory.out(0),
                 positive=positive, negative=empty.out(0), cfg=1.0 if recipe.embedded else recipe.cfg,
                 start_step=start_step, hold_source=True, pull_back=0.0, pull_back_below=400, pull_back_quantile=0.7,

@@ -95,7 +95,7 @@ def test_inside_a_node_that_stands_for_a_graph_steps_are_shown_on_that_node_with
     monkeypatch.setattr(progress, "global_progress_registry", progress.ProgressRegistry("this run", prompt))
     GraphBuilder.set_default_prefix("easy", 0)
     graph = Expansion(with_id("easy", dynprompt=prompt))
-    invert = graph.node("invert", "RetraceExactInvert", phase="inverting the photo", steps=4)
+    invert = graph.node("invert", "RetraceExactInvert", "inverting the photo", steps=4)
     composite = graph.node("composite", "RetracePixelComposite")
     for node_id, content in graph.finish("color or material").items():
         prompt.add_ephemeral_node(node_id, content, "easy", "easy")
