@@ -12,8 +12,8 @@ from comfy_execution.progress import get_progress_state
 
 Link = list[Any]
 """[node id, output index]"""
-NOTE = "retrace_note"
-"""The key in a new node's "_meta", which ComfyUI's cache ignores, of the note of the node that it belongs to."""
+ABOVE = "retrace_above"
+"""The key in a new node's "_meta", which ComfyUI's cache ignores, of what is shown before the text that it reports."""
 FILES = (".safetensors", ".ckpt", ".pt", ".pth", ".gguf", ".sft")
 
 
@@ -29,20 +29,25 @@ class Expansion:
         self._prompt: Any = node.hidden.dynprompt
         self._inputs: Mapping[str, Any] = self._prompt.get_node(node.hidden.unique_id)["inputs"]
         self._builder = GraphBuilder()
+        self._phases: dict[str, str] = {}
 
     def linked(self, name: str) -> Link:
         """What the node's input is linked to."""
         return self._inputs[name]
 
-    def node(self, name: str, class_type: str, **inputs: Any) -> NewNode:  # noqa: ANN401  (values and links)
-        """A new node; inputs that are None are left out."""
-        return self._builder.node(
-            class_type, id=name, **{key: value for key, value in inputs.items() if value is not None}
-        )
+    def node(self, name: str, class_type: str, phase: str = "", /, **inputs: Any) -> NewNode:  # noqa: ANN401  (values and links)
+        """A new node; inputs that are None are left out. `phase`: what it does for the whole, in words."""
+        given = {key: value for key, value in inputs.items() if value is not None}
+        new = self._builder.node(class_type, id=name, **given)
+        self._phases[new.id] = f"{phase}: " if phase else ""
+        return new
 
     def finish(self, note: str) -> dict[str, Any]:
-        """The graph, for NodeOutput's `expand`. What its nodes report stands below the note, see `shown_on`."""
-        return {name: {**content, "_meta": {NOTE: note}} for name, content in self._builder.finalize().items()}
+        """The graph, for NodeOutput's `expand`. What its nodes report stands below the note, after their phase, see `shown_on`."""
+        return {
+            node_id: {**content, "_meta": {ABOVE: f"{note}\n{self._phases[node_id]}"}}
+            for node_id, content in self._builder.finalize().items()
+        }
 
     def files_above(self, name: str) -> Iterator[str]:
         """The model files that the nodes upstream of an input load, by their widgets."""
@@ -63,7 +68,5 @@ def shown_on(node_id: str, text: str) -> tuple[str, str]:
     """The node of the user's own graph on which `text` of a running node is shown, and the text, below that node's note."""
     prompt: Any = get_progress_state().dynprompt
     shown = prompt.get_display_node_id(node_id)
-    if shown == node_id:
-        return node_id, text
-    note = prompt.get_node(node_id).get("_meta", {}).get(NOTE)
-    return shown, f"{note}\n{text}" if note else text
+    above = "" if shown == node_id else prompt.get_node(node_id).get("_meta", {}).get(ABOVE, "")
+    return shown, above + text

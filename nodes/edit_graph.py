@@ -97,7 +97,8 @@ def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mappin
     empty = graph.node("empty", "CLIPTextEncode", clip=clip, text="")
     inversion = {"positive": before.out(0), "negative": empty.out(0), "latent": latent, "cfg": recipe.inversion_cfg}
     inverter = INVERTERS[METHODS[recipe.inversion].family]
-    trajectory = graph.node("invert", inverter, model=model, steps=plan.steps, **inversion, **_inversion_settings(plan))
+    inversion |= {"steps": plan.steps, **_inversion_settings(plan)}
+    trajectory = graph.node("invert", inverter, "inverting the photo", model=model, **inversion)
     if recipe.attention:
         pairs = [_together(graph, plan, part)]
     else:
@@ -106,7 +107,8 @@ def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mappin
     for name, start_step in plan.starts.items():
         rows = [
             graph.node(
-                f"{name}_{number}" if number else name, "RetraceEditSample", model=edited, trajectory=trajectory.out(0),
+                f"{name}_{number}" if number else name, "RetraceEditSample", _phase(plan, name, number, len(pairs)),
+                model=edited, trajectory=trajectory.out(0),
                 positive=positive, negative=empty.out(0), cfg=1.0 if recipe.embedded else recipe.cfg,
                 start_step=start_step, hold_source=True, pull_back=0.0, pull_back_below=400, pull_back_quantile=0.7,
                 pull_back_dilation=1,
@@ -115,6 +117,12 @@ def _edits(graph: Expansion, plan: EditPlan, latent: Link, part: Link) -> Mappin
         ]  # fmt: skip
         samples[name] = _batched(graph, name, rows)
     return samples
+
+
+def _phase(plan: EditPlan, name: str, number: int, count: int) -> str:
+    """What one sampling of `count` is for, in words."""
+    phase = "editing" if name == [*plan.starts][-1] else "finding the place of the change"
+    return phase if count == 1 else f"{phase}, sentence {number + 1} of {count}"
 
 
 def _together(graph: Expansion, plan: EditPlan, part: Link) -> tuple[Link, Link]:

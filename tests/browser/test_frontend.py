@@ -106,7 +106,7 @@ def test_run_in_the_app_edits_and_the_node_shows_its_steps_and_what_it_decided(f
     decided = f"{settings}. nothing is painted, so that the edit finds its place by itself"
     assert {node for node, _ in ran["texts"]} == {str(edit["id"])}
     assert {text.partition("\n")[0] for text in (shown, *(text for _, text in ran["texts"]))} == {decided}
-    assert {f"step {step} of 4" for step in range(1, 5)} <= {
+    assert {f"{phase}: step {step} of 4" for phase in ("inverting the photo", "editing") for step in range(1, 5)} <= {
         text.partition("\n")[2].partition(",")[0] for _, text in ran["texts"]
     }
     (saved,) = (image["filename"] for image in ran["saved"] if image["type"] == "output")

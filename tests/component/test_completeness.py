@@ -70,6 +70,23 @@ def test_a_name_ends_with_the_pack(node_id):
     assert CHINESE[node_id]["display_name"].endswith(" (Retrace)")
 
 
+@pytest.mark.parametrize(
+    ("words", "node_id"),
+    [
+        ("edit photo", "RetraceEditImage"),
+        ("remove object", "RetraceEditImage"),
+        ("change word", "RetraceEditImage"),
+        ("style", "RetracePlugAndPlay"),
+        ("inpaint", "RetraceLatentBlendSample"),
+        ("unsample", "RetraceDDIMInvert"),
+    ],
+)
+def test_a_node_has_the_words_that_people_search_for(words, node_id):
+    """That it is on the first screen is a browser test, which not every machine can run."""
+    schema = SCHEMAS[node_id]
+    assert any(words in name.lower() for name in (schema.display_name, *schema.search_aliases))
+
+
 @each_node
 def test_a_seed_stays_until_a_person_changes_it(node_id):
     """A seed that changes after every run recomputes an inversion, which takes minutes."""

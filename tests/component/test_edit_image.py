@@ -10,6 +10,7 @@ from node_call import run_node
 from random_flows import random_flow
 from retrace_pack.editing.kinds import KINDS
 from retrace_pack.editing.recipes import RECIPES
+from retrace_pack.host.expansion import ABOVE
 from retrace_pack.host.model_family import model_family
 from retrace_pack.nodes import NODES, edit_image
 from retrace_pack.nodes.edit_image import RetraceEditImage
@@ -36,10 +37,16 @@ class Prompt:
 
 
 @pytest.fixture
-def edit(models, monkeypatch):
-    """Inputs -> (the graph's nodes by name, the links of the outputs, the node's text)."""
-    told = []
-    monkeypatch.setattr(edit_image, "report", lambda node, text: told.append(text) or {})
+def told(monkeypatch):
+    """The texts that the node shows."""
+    texts = []
+    monkeypatch.setattr(edit_image, "report", lambda node, text: texts.append(text) or {})
+    return texts
+
+
+@pytest.fixture
+def expand(models, monkeypatch, told):
+    """Inputs -> what the node hands to ComfyUI."""
     monkeypatch.setattr(edit_image, "backbone_of", lambda model: SimpleNamespace(prompt_tokens=lambda clip, text: None))
 
     def run(prompt=None, **inputs):
@@ -50,7 +57,17 @@ def edit(models, monkeypatch):
             "before": BEFORE, "after": AFTER, **inputs,
         }  # fmt: skip
         GraphBuilder.set_default_prefix("easy", 0)  # as ComfyUI does before each run of a node
-        output = run_node(node, **given)
+        return run_node(node, **given)
+
+    return run
+
+
+@pytest.fixture
+def edit(expand, told):
+    """Inputs -> (the graph's nodes by name, the links of the outputs, the node's text)."""
+
+    def run(prompt=None, **inputs):
+        output = expand(prompt, **inputs)
         graph = {
             node_id.rpartition(".")[2]: {"class_type": content["class_type"], "inputs": content["inputs"]}
             for node_id, content in output.expand.items()
@@ -178,6 +195,32 @@ def test_only_an_edit_that_finds_its_place_samples_the_full_one_too(edit):
     mask[:, 100:200, 100:200] = 1
     assert samplers() == {"edit", "weaker_edit"}
     assert samplers(mask=mask) == samplers(change="style") == {"edit"}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "phases"),
+    [
+        ({}, {"invert": "inverting the photo", "edit": "editing"}),
+        (
+            {"strength": 0.5},
+            {"invert": "inverting the photo", "edit": "finding the place of the change", "weaker_edit": "editing"},
+        ),
+        (
+            {"model": random_flow("schnell"), "after": f"{AFTER}\na green car in the rain"},
+            {
+                "invert": "inverting the photo",
+                "edit": "editing, sentence 1 of 2",
+                "edit_1": "editing, sentence 2 of 2",
+            },
+        ),
+    ],
+)
+def test_the_nodes_that_take_long_say_which_phase_of_the_edit_they_are(expand, told, inputs, phases):
+    """Below the node's text, and before the step: tests/component/test_progress.py."""
+    nodes = expand(**inputs).expand
+    above = {node_id.rpartition(".")[2]: content["_meta"][ABOVE] for node_id, content in nodes.items()}
+    named = {name: text for name, text in above.items() if text != f"{told[-1]}\n"}
+    assert named == {name: f"{told[-1]}\n{phase}: " for name, phase in phases.items()}
 
 
 def test_a_small_mask_is_cut_out_and_an_empty_one_is_said(edit):

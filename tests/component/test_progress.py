@@ -80,7 +80,9 @@ def with_id(node_id, **hidden):
     return SimpleNamespace(hidden=SimpleNamespace(unique_id=node_id, **hidden))
 
 
-def test_inside_a_node_that_stands_for_a_graph_steps_are_shown_on_that_node_below_its_note(monkeypatch):
+def test_inside_a_node_that_stands_for_a_graph_steps_are_shown_on_that_node_with_their_phase_below_its_note(
+    monkeypatch,
+):
     """The frontend knows no other one. A node of another pack's graph is shown as that pack wants, without a note."""
     server, sent = pytest.importorskip("server"), []
     monkeypatch.setattr(
@@ -93,10 +95,16 @@ def test_inside_a_node_that_stands_for_a_graph_steps_are_shown_on_that_node_belo
     monkeypatch.setattr(progress, "global_progress_registry", progress.ProgressRegistry("this run", prompt))
     GraphBuilder.set_default_prefix("easy", 0)
     graph = Expansion(with_id("easy", dynprompt=prompt))
-    inside = graph.node("invert", "RetraceExactInvert", steps=4)
+    invert = graph.node("invert", "RetraceExactInvert", "inverting the photo", steps=4)
+    composite = graph.node("composite", "RetracePixelComposite")
     for node_id, content in graph.finish("color or material").items():
         prompt.add_ephemeral_node(node_id, content, "easy", "easy")
     prompt.add_ephemeral_node("loop.1", {"inputs": {}}, "loop", "invert")
-    for node_id in (inside.id, "invert", "loop.1"):
+    for node_id in (invert.id, composite.id, "invert", "loop.1"):
         tell(with_id(node_id), "step 1 of 4")
-    assert sent == [("color or material\nstep 1 of 4", "easy"), ("step 1 of 4", "invert"), ("step 1 of 4", "invert")]
+    assert sent == [
+        ("color or material\ninverting the photo: step 1 of 4", "easy"),
+        ("color or material\nstep 1 of 4", "easy"),
+        ("step 1 of 4", "invert"),
+        ("step 1 of 4", "invert"),
+    ]
