@@ -46,7 +46,6 @@ class Recipe:
         cross_replace, self_replace: the fractions of the steps with the source's attention (prompt-to-prompt).
         blend: the share of their strongest attention above which a place belongs to the words that differ; nothing else changes
             while the edit is sampled (local blend). 0: no local blend.
-        keep: the same for the things that both prompts name, where nothing changes. 0: they may change.
         control: what is done to attention besides prompt-to-prompt.
         start: the fraction of the steps, from the noise end, that is skipped at full strength.
         returns: how the edit gets back into the photo.
@@ -63,7 +62,6 @@ class Recipe:
     cross_replace: float = 0.0
     self_replace: float = 0.0
     blend: float = 0.0
-    keep: float = 0.0
     control: MutualAttention | FeatureInjection | None = None
     start: float = 0.0
     returns: Return = "edit"

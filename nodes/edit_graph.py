@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ..editing.blend_words import AUTO, shared_things
+from ..editing.blend_words import AUTO
 from ..editing.recipes import FeatureInjection, MutualAttention, Recipe
 from ..host.expansion import Expansion, Link, NewNode
 from ..inversion.methods import METHODS, Family
@@ -128,13 +128,11 @@ def _phase(plan: EditPlan, name: str, number: int, count: int) -> str:
 def _together(graph: Expansion, plan: EditPlan, part: Link) -> tuple[Link, Link]:
     """The model that shares attention between source and edits, and the conditioning of all of them."""
     recipe, model, clip = plan.recipe, graph.linked("model"), graph.linked("clip")
-    kept = AUTO if recipe.keep and shared_things(plan.source, plan.targets) else ""
     prompts = graph.node(
         "prompts", "RetracePromptToPrompt", model=model, clip=clip, source_prompt=plan.source,
         target_prompts="\n".join(plan.targets), mode="auto", cross_replace=recipe.cross_replace,
         self_replace=recipe.self_replace, reweight="", blend_words=AUTO if recipe.blend and plan.source else "",
-        blend_threshold=recipe.blend, blend_start=0.2, subtract_words=kept, subtract_threshold=recipe.keep or 0.3,
-        cross_replace_words="",
+        blend_threshold=recipe.blend, blend_start=0.2, subtract_words="", subtract_threshold=0.3, cross_replace_words="",
         self_replace_layers="half", blend_layers=_blend_layers(plan.side), blend_mask=part if plan.masked else None,
     )  # fmt: skip
     return _controlled(graph, recipe.control, prompts.out(0)), prompts.out(1)
