@@ -113,6 +113,7 @@ def _any(words: Sequence[str], among: Collection[str]) -> bool:
 
 
 def is_verb(word: str) -> bool:
+    """Whether the word is taken for a form of a verb: it ends in -ing and is no noun that does."""
     return len(word) > 4 and word.endswith("ing") and not is_one_of(word, lexicon.NOUNS_IN_ING)
 
 
