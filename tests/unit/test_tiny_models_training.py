@@ -1,5 +1,7 @@
 """tests/tiny_models/training.py: an interrupted stage resumes as if nothing had happened."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_models import autoencoder
@@ -30,15 +32,17 @@ def loss_that_stops_at(losses: list[float], last: int | None = None):
     return loss_of
 
 
+@pytest.mark.parametrize("muon", [False, True])
 @pytest.mark.parametrize("last", [1, 4, 7, 11])
-def test_a_killed_run_goes_on_with_the_same_losses(tmp_path, last):
+def test_a_killed_run_goes_on_with_the_same_losses(tmp_path, last, muon):
+    plan = replace(PLAN, muon=muon)
     whole, before, after = [], [], []
     for name in ("whole", "cut"):
         (tmp_path / name).mkdir()
-    expected = fit(PLAN, toy(), loss_that_stops_at(whole), tmp_path / "whole", lambda line: None)
+    expected = fit(plan, toy(), loss_that_stops_at(whole), tmp_path / "whole", lambda line: None)
     with pytest.raises(Killed):
-        fit(PLAN, toy(), loss_that_stops_at(before, last), tmp_path / "cut", lambda line: None)
-    average = fit(PLAN, toy(), loss_that_stops_at(after), tmp_path / "cut", lambda line: None)
+        fit(plan, toy(), loss_that_stops_at(before, last), tmp_path / "cut", lambda line: None)
+    average = fit(plan, toy(), loss_that_stops_at(after), tmp_path / "cut", lambda line: None)
     assert len(after) == PLAN.iterations - last // PLAN.save_every * PLAN.save_every
     assert before == whole[:last]
     assert after == whole[-len(after) :]
@@ -53,6 +57,14 @@ def test_what_is_frozen_is_neither_trained_nor_kept(tmp_path):
     fit(PLAN, model, loss_that_stops_at([]), tmp_path, lambda line: None)
     assert torch.equal(model[0].weight, frozen) and not torch.equal(model[2].weight, trained)
     assert len(torch.load(tmp_path / "toy.state.pt", weights_only=True)["weights"]) == 2
+
+
+def test_muon_trains_matrices_and_kernels_in_place(tmp_path):
+    kernel = torch.nn.Conv2d(1, 4, (1, 3), bias=False).to(memory_format=torch.channels_last)
+    model = torch.nn.Sequential(torch.nn.Unflatten(1, (1, 1, 3)), kernel, torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    before = [value.clone() for value in model.parameters()]
+    fit(replace(PLAN, muon=True), model, loss_that_stops_at([]), tmp_path, lambda line: None)
+    assert not any(torch.equal(old, new) for old, new in zip(before, model.parameters(), strict=True))
 
 
 def test_the_rate_warms_up_and_ends_near_zero():
